@@ -1,0 +1,39 @@
+"""Distil large face networks into tiny facial-expression students, from logits cached once.
+
+The names below are loaded when they are first used, so that `import distill` costs nothing.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Name -> module. No module here is one that is run with `python -m`.
+_EXPORTS = {
+    "Dataset": "distill.data.dataset",
+    "DistillationLoss": "distill.training.losses",
+    "InputError": "distill.errors",
+    "LogitStore": "distill.logit_store",
+    "Recipe": "distill.training.recipe",
+    "ViewSpec": "distill.data.views",
+    "cache_logits": "distill.training.caching",
+    "evaluate_model": "distill.training.evaluation",
+    "load_network": "distill.networks",
+    "open_dataset": "distill.data.open_dataset",
+    "open_logits": "distill.logit_store",
+    "synthetic_faces": "distill.data.synthetic_faces",
+    "train": "distill.training.train",
+    "with_splits": "distill.data.dataset",
+}
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'distill' has no attribute {name!r}")
+    value = getattr(import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])
