@@ -1,0 +1,99 @@
+"""DeXpression: two blocks of parallel feature extraction on 224x224 faces, as published and as ported."""
+
+from keras import layers
+
+from students.building import classifier, finished, image_input, pooled
+
+
+def DeXpression(
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=7,
+    classifier_activation=None,
+    name="dexpression",
+    *,
+    padding="same",
+    wiring="port",
+):
+    """DeXpression, 6,169,943 parameters in the port's wiring and 6,183,255 in the paper's.
+
+    Pixels in are 0..255, `[B, H, W, C]`; the model scales them. Raw logits `[B, classes]` come out, since a
+    distillation needs them: pass `classifier_activation="softmax"` for probabilities.
+
+    Args:
+        include_top: False ends at the last feature map, 55x55x272 at the default shape.
+        weights: None, or a `.weights.h5` or `.keras` file to load.
+        input_tensor: a Keras tensor of pixels to build on; its shape is the input shape.
+        input_shape: `(H, W, C)` or `(H, W)`, by default (224, 224, 3); at least 5x5, or 43x43 with padding
+            "valid".
+        pooling: with `include_top=False`, None, "avg" or "max".
+        classes: number of logits.
+        classifier_activation: activation of the last layer; None gives raw logits.
+        name: name of the model.
+        padding: "same" or "valid", for every layer but the first pool, which never pads. "valid" needs
+            `wiring="paper"`: the port joins maps that have lost different borders.
+        wiring: what `conv_3c` reads. "paper": a pool of block 2's output. "port": `maxpool_2a`, the pool of
+            block 2's input.
+
+    Raises:
+        ValueError: an `input_shape` too small, an unknown `pooling`, `padding` or `wiring`, or a `weights`
+            file that does not fit.
+
+    Reference: Burkert et al., "DeXpression: Deep Convolutional Neural Network for Expression Recognition",
+    2015, https://arxiv.org/abs/1509.05371.
+    """
+    _check_wiring(padding, wiring)
+    inputs = image_input(
+        input_tensor,
+        input_shape,
+        default=(224, 224, 3),
+        smallest=5 if padding == "same" else 43,
+        name=name,
+        any_size=not include_top,  # the classifier reads a flattened map
+    )
+    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(inputs), padding, wiring)
+    if include_top:
+        x = classifier(layers.Flatten(name="flatten")(x), classes, classifier_activation)
+    else:
+        x = pooled(x, pooling)
+    return finished(inputs, x, weights=weights, name=name)
+
+
+def _check_wiring(padding, wiring):
+    if wiring not in ("port", "paper"):
+        raise ValueError(f"wiring must be 'port' or 'paper'. Received: wiring={wiring!r}")
+    if padding not in ("same", "valid"):
+        raise ValueError(f"padding must be 'same' or 'valid'. Received: padding={padding!r}")
+    if padding == "valid" and wiring == "port":
+        raise ValueError(f"padding='valid' needs wiring='paper'. Received: wiring={wiring!r}")
+
+
+def _features(x, padding, wiring):
+    """The feature map: 55x55x272 at 224x224 with padding "same"."""
+    x = _conv(x, 64, 7, padding, "conv_1", strides=2)
+    x = layers.MaxPooling2D(3, 2, padding="valid", name="maxpool_1")(x)
+    x = layers.BatchNormalization(name="norm_1")(x)
+
+    maxpool_2a = layers.MaxPooling2D(3, 1, padding, name="maxpool_2a")(x)
+    maxpool_2b = _block(x, maxpool_2a, padding, "2")
+    if wiring == "port":
+        maxpool_3a = maxpool_2a
+    else:
+        maxpool_3a = layers.MaxPooling2D(3, 1, padding, name="maxpool_3a")(maxpool_2b)
+    return _block(maxpool_2b, maxpool_3a, padding, "3")
+
+
+def _block(x, pooled_x, padding, number):
+    """Two convolutions of `x` beside a linear one of a pool; joined, and pooled."""
+    x = _conv(x, 96, 1, padding, f"conv_{number}a")
+    x = _conv(x, 208, 3, padding, f"conv_{number}b")
+    y = layers.Conv2D(64, 1, name=f"conv_{number}c")(pooled_x)
+    x = layers.Concatenate(name=f"concat_{number}")([x, y])
+    return layers.MaxPooling2D(3, 1, padding, name=f"maxpool_{number}b")(x)
+
+
+def _conv(x, filters, kernel, padding, name, strides=1):
+    return layers.Conv2D(filters, kernel, strides, padding, activation="relu", name=name)(x)

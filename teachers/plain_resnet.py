@@ -1,0 +1,162 @@
+"""A plain residual network for small faces, in two sizes: a strong teacher, and a quick one for a demo.
+
+Sources: He et al., "Deep Residual Learning for Image Recognition", 2015, https://arxiv.org/abs/1512.03385,
+for the units; He et al., "Bag of Tricks for Image Classification with Convolutional Neural Networks", 2018,
+https://arxiv.org/abs/1812.01187, for the average pool before a projection.
+"""
+
+from dataclasses import dataclass
+
+from keras import layers
+
+from students.building import classifier, finished, image_input, pooled
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What tells one size from another."""
+
+    stem: int
+    widths: tuple[int, ...]
+    strides: tuple[int, ...]
+    """1 or 2: first the stem's, then that of each stage."""
+    units: int
+    """Per stage; the first one widens and strides."""
+    dropout: float
+
+
+PLAIN_RESNET = Variant(
+    stem=32, widths=(40, 40, 80, 160, 320), strides=(1, 1, 1, 2, 2, 2), units=2, dropout=0.3
+)
+PLAIN_RESNET_TINY = Variant(stem=16, widths=(16, 32, 64), strides=(2, 2, 2, 2), units=1, dropout=0.1)
+
+
+def PlainResNet(
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=7,
+    classifier_activation=None,
+    name="plain_resnet",
+):
+    """Plain residual network of ten units, 4,429,703 parameters at its default shape.
+
+    Pixels in are 0..255, `[B, H, W, C]`; the model scales them. Raw logits `[B, classes]` come out, since a
+    distillation needs them: pass `classifier_activation="softmax"` for probabilities.
+
+    Args:
+        include_top: False ends at the last feature map, 6x6x320 at the default shape.
+        weights: None, or a `.weights.h5` or `.keras` file to load.
+        input_tensor: a Keras tensor of pixels to build on; its shape is the input shape.
+        input_shape: `(H, W, C)` or `(H, W)`, by default (48, 48, 1); any size works. H and W may be None.
+        pooling: with `include_top=False`, None, "avg" or "max".
+        classes: number of logits.
+        classifier_activation: activation of the last layer; None gives raw logits.
+        name: name of the model.
+
+    Raises:
+        ValueError: an `input_shape` that is no image shape, an unknown `pooling`, or a `weights` file that
+            does not fit.
+    """
+    return build(
+        PLAIN_RESNET,
+        include_top,
+        weights,
+        input_tensor,
+        input_shape,
+        pooling,
+        classes,
+        classifier_activation,
+        name,
+    )
+
+
+def PlainResNetTiny(
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=7,
+    classifier_activation=None,
+    name="plain_resnet_tiny",
+):
+    """Plain residual network of three units, 78,551 parameters; its last feature map is 3x3x64.
+
+    Arguments, values and errors are those of `PlainResNet`.
+    """
+    return build(
+        PLAIN_RESNET_TINY,
+        include_top,
+        weights,
+        input_tensor,
+        input_shape,
+        pooling,
+        classes,
+        classifier_activation,
+        name,
+    )
+
+
+def build(
+    variant,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=7,
+    classifier_activation=None,
+    name="plain_resnet",
+):
+    """The network of one `Variant`; the other arguments, values and errors are those of `PlainResNet`."""
+    inputs = image_input(
+        input_tensor,
+        input_shape,
+        default=(48, 48, 1),
+        smallest=1,  # every layer pads
+        name=name,
+    )
+    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(inputs), variant)
+    if include_top:
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = layers.Dropout(variant.dropout, name="dropout")(x)
+        x = classifier(x, classes, classifier_activation)
+    else:
+        x = pooled(x, pooling)
+    return finished(inputs, x, weights=weights, name=name)
+
+
+def _features(x, variant):
+    stem_stride, *strides = variant.strides
+    x = _conv(x, variant.stem, 3, "stem", strides=stem_stride)
+    for i, (width, stride) in enumerate(zip(variant.widths, strides, strict=True), start=1):
+        for j in range(1, variant.units + 1):
+            x = _unit(x, width, stride if j == 1 else 1, f"stage{i}_unit{j}")
+    return x
+
+
+def _unit(x, width, stride, name):
+    """ReLU of the sum of two convolutions and the shortcut."""
+    y = _conv(x, width, 3, f"{name}_1", strides=stride)
+    y = _conv(y, width, 3, f"{name}_2", relu=False)
+    total = layers.Add(name=f"{name}_add")([y, _shortcut(x, width, stride, f"{name}_shortcut")])
+    return layers.ReLU(name=f"{name}_relu")(total)
+
+
+def _shortcut(x, width, stride, name):
+    """`x` itself, or its projection where the unit changes size or width."""
+    if stride == 1 and x.shape[-1] == width:
+        return x
+    if stride > 1:  # a strided 1x1 convolution would drop three pixels of four
+        x = layers.AveragePooling2D(stride, padding="same", name=f"{name}_pool")(x)
+    return _conv(x, width, 1, name, relu=False)
+
+
+def _conv(x, filters, kernel, name, *, strides=1, relu=True):
+    """Convolution without bias, batch normalisation, ReLU."""
+    x = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=f"{name}_conv")(x)
+    x = layers.BatchNormalization(name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x

@@ -1,0 +1,120 @@
+"""The students' published sizes, and their numbers against NumPy and against the published networks."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from students import STUDENTS
+from students.microexpnet import MicroExpNet, MicroExpNet2017, Variant, build
+
+PARAMETERS = {"microexpnet": 65_000, "microexpnet_2017": 71_368}
+PUBLISHED = Path(__file__).parents[2].parent / "shared" / "microexpnet"
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_published_parameter_count(name):
+    assert STUDENTS[name]().count_params() == PARAMETERS[name]
+
+
+@pytest.mark.parametrize(("builder", "side"), [(MicroExpNet, 6), (MicroExpNet2017, 11)])
+def test_feature_map(builder, side):
+    assert builder(include_top=False).output_shape == (None, side, side, 32)
+
+
+def test_any_size_works():
+    assert MicroExpNet(input_shape=(1, 1, 3)).output_shape == (None, 8)
+    with pytest.raises(ValueError, match="at least 1x1"):
+        MicroExpNet(input_shape=(0, 84, 1))
+
+
+def test_pixels_are_not_scaled():
+    assert [layer.name for layer in MicroExpNet().layers[:2]] == ["pixels", "conv1"]
+
+
+def test_initial_weights():
+    keras.utils.set_random_seed(0)
+    wide = build(Variant(conv1_stride=4, pool1=False, pool2=True, units=4096))
+    biases = wide.get_layer("dense").bias.numpy()
+    assert abs(biases.mean()) < 0.03
+    assert biases.std() == pytest.approx(0.5, rel=0.05)
+    assert all(np.all(wide.get_layer(name).bias.numpy() != 0) for name in ("conv1", "conv2", "logits"))
+
+    limit = np.sqrt(6 / (1152 + 4096))  # Glorot and Bengio, 2010, equation 16
+    kernel = wide.get_layer("dense").kernel.numpy()
+    assert limit * 0.999 < np.abs(kernel).max() <= limit * 1.001
+
+
+class TestKeepProb:
+    def test_is_the_share_that_stays(self):
+        keras.utils.set_random_seed(0)
+        model = MicroExpNet(keep_prob=0.25)
+        dropout = model.get_layer("dropout")
+        kept = np.asarray(dropout(np.ones((100, 48), "float32"), training=True))
+        assert np.mean(kept > 0) == pytest.approx(0.25, abs=0.03)
+        assert kept.max() == pytest.approx(4)
+
+    def test_of_one_drops_nothing(self):
+        model = MicroExpNet(keep_prob=1)
+        images = np.random.default_rng(0).uniform(0, 255, (2, 84, 84, 1))
+        np.testing.assert_array_equal(model(images, training=True), model(images))
+
+    @pytest.mark.parametrize("keep_prob", [0, -0.5, 1.5])
+    def test_out_of_range(self, keep_prob):
+        with pytest.raises(ValueError, match=f"Received: keep_prob={keep_prob}"):
+            MicroExpNet(keep_prob=keep_prob)
+
+
+def padded_windows(x, size, stride, fill):
+    """Windows [B, H', W', C, size, size] under TensorFlow's "same" padding, the odd row and column last."""
+    pads = [(0, 0)]
+    for side in x.shape[1:3]:
+        total = max((-(-side // stride) - 1) * stride + size - side, 0)
+        pads.append((total // 2, total - total // 2))
+    x = np.pad(x, [*pads, (0, 0)], constant_values=fill)
+    return np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))[:, ::stride, ::stride]
+
+
+def numpy_conv(x, layer, stride):
+    kernel, bias = (weight.astype("float64") for weight in layer.get_weights())
+    windows = padded_windows(x, len(kernel), stride, 0)
+    return np.maximum(np.einsum("bhwcij,ijco->bhwo", windows, kernel, optimize=True) + bias, 0)
+
+
+def numpy_logits(model, images, variant):
+    """The network of `variant` in float64."""
+    x = numpy_conv(images.astype("float64"), model.get_layer("conv1"), variant.conv1_stride)
+    x = padded_windows(x, 2, 2, -np.inf).max((-1, -2)) if variant.pool1 else x
+    x = numpy_conv(x, model.get_layer("conv2"), 2)
+    x = padded_windows(x, 2, 2, -np.inf).max((-1, -2)) if variant.pool2 else x
+    (dense, dense_bias), (logits, logits_bias) = (
+        model.get_layer(name).get_weights() for name in ("dense", "logits")
+    )
+    return np.maximum(x.reshape(len(x), -1) @ dense + dense_bias, 0) @ logits + logits_bias
+
+
+@pytest.mark.parametrize(("pool1", "pool2"), [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("shape", [(84, 84, 1), (37, 50, 3)])
+def test_logits_equal_numpy(shape, pool1, pool2):
+    keras.utils.set_random_seed(0)
+    variant = Variant(conv1_stride=2 if pool1 else 4, pool1=pool1, pool2=pool2, units=16)
+    model = build(variant, input_shape=shape)
+    images = np.random.default_rng(0).integers(0, 256, (3, *shape)).astype("float32")
+    expected = numpy_logits(model, images, variant)
+    np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published networks in {PUBLISHED}")
+@pytest.mark.parametrize(("folder", "key"), [("CK", "ck"), ("OuluCASIA", "oulu")])
+def test_published_weights_give_the_published_predictions(folder, key):
+    checkpoint = tf.train.load_checkpoint(str(PUBLISHED / "checkpoints" / folder / f"MicroExpNet_{folder}"))
+    names = ("wc1", "bc1", "wc2", "bc2", "wfc", "bfc", "wo", "bo")
+    model = MicroExpNet()
+    model.set_weights([checkpoint.get_tensor(name) for name in names])
+
+    reference = np.load(PUBLISHED / "reference_predictions.npz")
+    logits = np.asarray(model(reference["images"][..., None]))
+    np.testing.assert_allclose(logits, reference[f"{key}_logits"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(keras.ops.softmax(logits), reference[f"{key}_probs"], atol=1e-5)
