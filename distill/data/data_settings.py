@@ -1,0 +1,22 @@
+"""`DataSettings`: the flags by which commands are given a data set and its splits."""
+
+from dataclasses import dataclass
+
+from distill.data.dataset import Dataset, with_splits
+from distill.data.open_dataset import open_dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which faces, and how they are split."""
+
+    data: str
+    """A data set: a path whose layout is recognised, or "synthetic"."""
+    splits: str = "official"
+    """"official": the data set's own; "random": 20 % of the images outside the test split for validation."""
+    split_seed: int = 0
+    """Which images those are. Official splits without a validation split draw it by this seed, too."""
+
+    def open(self) -> Dataset:
+        """Return the data set with its splits."""
+        return with_splits(open_dataset(self.data), policy=self.splits, seed=self.split_seed)

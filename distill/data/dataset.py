@@ -1,0 +1,238 @@
+"""`Dataset`: what every layout of labelled faces is read into."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from distill.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+UNLABELLED = -1
+_HASH_BYTES = 16
+_READ_ROWS = 1024
+
+
+class ImageSource(Protocol):
+    """Images by position: in memory, mapped from a file, or decoded when asked for."""
+
+    shape: tuple[int, int, int]
+    """Height, width and channels (1 or 3) that every image is served at."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Return uint8 [len(indices), height, width, channels], in the order asked for."""
+        ...
+
+
+class ArrayImages:
+    """Images that are one uint8 array [N, H, W, C], in memory or memory-mapped."""
+
+    def __init__(self, array: np.ndarray):
+        if array.ndim != 4 or array.dtype != np.uint8 or array.shape[-1] not in (1, 3):
+            raise ValueError(
+                "Images must be uint8 [N, height, width, 1 or 3]. "
+                f"Received: shape={array.shape}, dtype={array.dtype}"
+            )
+        self.array = array
+        self.shape = array.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        return np.asarray(self.array[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled faces: ids, labels, class names, splits, and images by index.
+
+    Every image has an id that is the same on every machine, and a content hash of its pixels, so that
+    what was computed for an image can be joined to it and a changed pixel is noticed.
+    """
+
+    name: str
+    """Where it came from, for messages: a path or "synthetic"."""
+    ids: np.ndarray
+    """str [N], unique: the relative path, or split and row."""
+    labels: np.ndarray
+    """int64 [N]: index into `class_names`, or `UNLABELLED`."""
+    class_names: tuple[str, ...]
+    images: ImageSource
+    splits: np.ndarray
+    """str [N]: "train", "validation", "test", or "" throughout where the layout knows no splits."""
+    label_probs: np.ndarray | None = None
+    """float32 [N, C] soft labels that sum to 1, where the layout has them."""
+    folds: np.ndarray | None = None
+    """int64 [N]: number of the cross-validation fold, where the layout has them."""
+    subjects: np.ndarray | None = None
+    """str [N]: who is in the image, where the names tell."""
+    notes: tuple[str, ...] = field(default=())
+    """What a reader should know about how it was read, such as rows left out."""
+
+    def __post_init__(self):
+        columns = {"labels": self.labels, "splits": self.splits, "images": self.images}
+        optional = {"label_probs": self.label_probs, "folds": self.folds, "subjects": self.subjects}
+        columns.update({name: column for name, column in optional.items() if column is not None})
+        for name, column in columns.items():
+            if len(column) != len(self.ids):
+                raise ValueError(f"{len(self.ids)} ids but {len(column)} {name} in {self.name}")
+        if len(set(self.ids.tolist())) != len(self.ids):
+            raise ValueError(f"Sample ids of {self.name} are not unique")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return self.images.shape
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """Return the images at `indices` as uint8 [n, height, width, channels]."""
+        return self.images.read(np.asarray(indices))
+
+    def blocks(self, rows: int = _READ_ROWS) -> Iterator[tuple[slice, np.ndarray]]:
+        """Go through all images once, `rows` at a time: (slice of positions, uint8 images)."""
+        for start in range(0, len(self), rows):
+            block = slice(start, min(start + rows, len(self)))
+            yield block, self.read(np.arange(block.start, block.stop))
+
+    @cached_property
+    def content_hashes(self) -> np.ndarray:
+        """uint8 [N, 16]: BLAKE2b of each image's shape and pixels. Reads every image once."""
+        hashes = np.empty((len(self), _HASH_BYTES), np.uint8)
+        shape = repr(tuple(int(side) for side in self.image_shape)).encode()
+        for block, images in self.blocks():
+            for row, image in enumerate(images, block.start):
+                digest = hashlib.blake2b(shape + image.tobytes(), digest_size=_HASH_BYTES).digest()
+                hashes[row] = np.frombuffer(digest, np.uint8)
+        return hashes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over class names and the (id, content hash, label) rows, whatever order they stand in."""
+        digest = hashlib.sha256("\n".join(self.class_names).encode())
+        for row in np.argsort(self.ids, kind="stable"):
+            digest.update(f"\n{self.ids[row]}\t{self.labels[row]}\t".encode())
+            digest.update(self.content_hashes[row].tobytes())
+        return digest.hexdigest()
+
+    def subset(self, indices: np.ndarray) -> "Dataset":
+        """Return the data set of the images at `indices` (or where a mask is true), in that order.
+
+        Hashes already known are kept.
+        """
+        indices = np.asarray(indices)
+        if indices.dtype == bool:
+            indices = np.flatnonzero(indices)
+
+        def pick(column):
+            return None if column is None else column[indices]
+
+        part = replace(
+            self,
+            ids=self.ids[indices],
+            labels=self.labels[indices],
+            images=_Subset(self.images, indices),
+            splits=self.splits[indices],
+            label_probs=pick(self.label_probs),
+            folds=pick(self.folds),
+            subjects=pick(self.subjects),
+        )
+        if "content_hashes" in self.__dict__:
+            part.__dict__["content_hashes"] = self.content_hashes[indices]
+        return part
+
+    def split(self, *names: str) -> "Dataset":
+        """Return the images of the named splits.
+
+        Raises:
+            InputError: the data set has no image in one of them.
+        """
+        for name in names:
+            if name not in self.splits:
+                present = [split for split in SPLITS if split in self.splits]
+                hint = f"it has {', '.join(present)}" if present else "distill.with_splits gives it one"
+                raise InputError(f"{self.name} has no {name} split: {hint}")
+        return self.subset(np.flatnonzero(np.isin(self.splits, names)))
+
+
+class _Subset:
+    """Some positions of another source; a subset of a subset goes straight to the source."""
+
+    def __init__(self, source: ImageSource, indices: np.ndarray):
+        if isinstance(source, _Subset):
+            source, indices = source.source, source.indices[indices]
+        self.source, self.indices, self.shape = source, indices, source.shape
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        return self.source.read(self.indices[indices])
+
+
+def with_splits(
+    dataset: Dataset, *, policy: str = "official", fraction: float = 0.2, seed: int = 0
+) -> Dataset:
+    """Give every image a split.
+
+    Args:
+        policy: "official" keeps the layout's own splits; a layout that names no validation split has
+            `fraction` of its training images held out for it. "random" holds out `fraction` of all
+            images that are not in the test split, the 80/20 protocol of FaceNet on FER2013.
+        fraction: share of images held out for validation, between 0 and 1.
+        seed: which images those are. They depend on the ids and the seed alone, not on the order of the
+            data. Where subjects are known they are held out whole, until `fraction` is reached: frames
+            of one face on both sides would be a leak.
+
+    Raises:
+        InputError: unknown policy, or a fraction that leaves a split empty.
+    """
+    if policy not in ("official", "random"):
+        raise InputError(f'split policy must be "official" or "random", received "{policy}"')
+    if not 0 < fraction < 1:
+        raise InputError(f"a validation fraction must lie between 0 and 1, received {fraction}")
+    splits = np.where(dataset.splits == "", "train", dataset.splits).astype("U10")
+    if policy == "official" and "validation" in splits:
+        return _replace_splits(dataset, splits)
+    pool = np.flatnonzero(splits != "test")
+    keys = dataset.ids if dataset.subjects is None else dataset.subjects
+    held_out = _held_out(keys[pool], fraction=fraction, seed=seed)
+    if not 0 < held_out.sum() < len(pool):
+        raise InputError(
+            f"a validation fraction of {fraction} leaves {held_out.sum()} of {len(pool)} images of "
+            f"{dataset.name} for validation: both sides need at least one"
+        )
+    splits[pool] = np.where(held_out, "validation", "train")
+    return _replace_splits(dataset, splits)
+
+
+def _replace_splits(dataset: Dataset, splits: np.ndarray) -> Dataset:
+    split = replace(dataset, splits=splits)
+    for cached in ("content_hashes", "fingerprint"):  # neither depends on the splits
+        if cached in dataset.__dict__:
+            split.__dict__[cached] = dataset.__dict__[cached]
+    return split
+
+
+def _held_out(keys: np.ndarray, *, fraction: float, seed: int) -> np.ndarray:
+    """Choose rows, bool [N]: all rows of one key or none, in the order of the keys' hashes."""
+    salt = f"split {seed}".encode()
+    unique, row_key, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    ranks = [hashlib.blake2b(str(name).encode(), key=salt, digest_size=8).digest() for name in unique]
+    order = np.argsort(np.array(ranks), kind="stable")
+    rows_before = np.cumsum(sizes[order]) - sizes[order]
+    chosen = np.zeros(len(unique), bool)
+    chosen[order[rows_before < round(fraction * len(keys))]] = True
+    return chosen[row_key]

@@ -1,0 +1,106 @@
+"""FER+ votes (`ferplus.csv`, `fer2013new.csv`): what ten annotators saw in each face of fer2013.csv."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from distill.data.dataset import Dataset
+from distill.data.expressions import CLASS_ORDERS, canonical_name
+from distill.data.layouts import fer2013_csv
+from distill.errors import InputError
+
+IMAGES_FILES = ("fer2013.csv", "icml_face_data.csv")
+CLASS_NAMES = CLASS_ORDERS["ferplus"]
+_COLUMNS = (*CLASS_NAMES, "unknown", "NF")
+
+
+def recognise(path: Path) -> bool:
+    """Whether `path` is a .csv file with the columns of FER+."""
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False
+    return {"Usage", "unknown", "NF"} <= set(fer2013_csv.csv_header(path))
+
+
+def read(path: Path) -> Dataset:
+    """Join FER+ votes to the images of the fer2013.csv beside them, row by row.
+
+    `label_probs` are the votes for the eight expressions, normalised; the label is the plurality, of equal
+    counts the first in the order of `class_names`. Ids are those of fer2013.csv. Rows without votes, and rows
+    whose plurality is "unknown" or "NF" (no face), are left out and counted in `notes`.
+
+    Raises:
+        InputError: no fer2013.csv beside it, another number of rows or another Usage than there, a missing
+            column, or a vote that is no integer of 0 or more. The message names the file and the line.
+    """
+    usages, votes = _votes(path)
+    faces = fer2013_csv.read(_images_file(path))
+    _check_rows(path, usages, faces)
+    winner, voted = votes.argmax(axis=1), votes.any(axis=1)
+    kept = np.flatnonzero(voted & (winner < len(CLASS_NAMES)))
+    if not len(kept):
+        raise InputError(f"{path}: no row has a plurality of votes for an expression")
+    votes_kept = votes[kept, : len(CLASS_NAMES)].astype(np.float32)
+    return replace(
+        faces.subset(kept),
+        name=str(path),
+        labels=winner[kept].astype(np.int64),
+        class_names=CLASS_NAMES,
+        label_probs=votes_kept / votes_kept.sum(axis=1, keepdims=True),
+        notes=_left_out(winner[voted], rows=len(votes)),
+    )
+
+
+def _votes(path: Path) -> tuple[list[str], np.ndarray]:
+    """Return the Usage of each row, and the votes, int64 [N, 10], in the order of `_COLUMNS`."""
+    usages, votes = [], []
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.reader(file)
+        names = [canonical_name(name) for name in next(rows)]
+        missing = [name for name in ("Usage", *_COLUMNS) if name not in names]
+        if missing:
+            raise InputError(
+                f"{path} has no column {', '.join(missing)}: expected Usage,Image name,{','.join(_COLUMNS)}"
+            )
+        usage, columns = names.index("Usage"), [names.index(name) for name in _COLUMNS]
+        for cells in filter(None, rows):
+            try:
+                counts = [int(cells[column]) for column in columns]
+            except (ValueError, IndexError):
+                counts = [-1]
+            if min(counts) < 0:
+                raise InputError(f"{path} line {rows.line_num}: expected {len(_COLUMNS)} numbers of votes")
+            usages.append(cells[usage].strip())
+            votes.append(counts)
+    return usages, np.array(votes, np.int64).reshape(-1, len(_COLUMNS))
+
+
+def _images_file(path: Path) -> Path:
+    for name in IMAGES_FILES:
+        if path.with_name(name).is_file():
+            return path.with_name(name)
+    raise InputError(f"{path} holds votes without images: put {IMAGES_FILES[0]} into {path.parent} beside it")
+
+
+def _check_rows(path: Path, usages: list[str], faces: Dataset) -> None:
+    if len(usages) != len(faces):
+        raise InputError(
+            f"{path} has {len(usages)} rows, {faces.name} has {len(faces)}: expected row for row the same"
+        )
+    for row, (usage, split) in enumerate(zip(usages, faces.splits, strict=True)):
+        if fer2013_csv.USAGE_SPLITS.get(usage) != split:
+            raise InputError(
+                f'{path} row {row}: Usage is "{usage}", but that row of {faces.name} is in the {split} split'
+            )
+
+
+def _left_out(winner: np.ndarray, *, rows: int) -> tuple[str, ...]:
+    unknown, no_face = (int((winner == _COLUMNS.index(name)).sum()) for name in ("unknown", "NF"))
+    unvoted = rows - len(winner)
+    if not unknown + no_face + unvoted:
+        return ()
+    return (
+        f"{unknown + no_face + unvoted} of {rows} rows left out: "
+        f"{unvoted} without votes, {unknown} unknown, {no_face} no face",
+    )

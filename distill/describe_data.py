@@ -1,0 +1,90 @@
+"""Say what a data set holds, and draw some of it: `python -m distill.describe_data --data D`."""
+
+from dataclasses import dataclass
+
+from distill.data.dataset import Dataset
+from distill.data.duplicates import Duplicates, class_counts, find_duplicates, present_splits
+from distill.stage import run_stage
+
+
+@dataclass(frozen=True)
+class DescribeDataSettings:
+    """Count a data set's classes, splits and duplicates, and draw sample faces of every class."""
+
+    data: str
+    """A data set: a path whose layout is recognised, or "synthetic"."""
+    out: str = "sample_faces.png"
+    """Picture to write; its suffix says the format."""
+
+
+def describe_data(settings: DescribeDataSettings) -> None:
+    """Print the report of `settings.data` and write the picture `settings.out`.
+
+    Raises:
+        InputError: the data cannot be read, or the picture's format is unknown.
+    """
+    from distill.data.open_dataset import open_dataset
+    from distill.reports.sample_faces import check_picture_format, save_sample_faces
+
+    check_picture_format(settings.out)
+    dataset = open_dataset(settings.data)
+    print("\n".join(report_lines(dataset, find_duplicates(dataset))))
+    save_sample_faces(dataset, settings.out)
+    print(f"sample faces: {settings.out}")
+
+
+def report_lines(dataset: Dataset, duplicates: Duplicates) -> list[str]:
+    """Return the report on a data set, as lines of text."""
+    height, width, channels = dataset.image_shape
+    return [
+        f"data: {dataset.name}",
+        *(f"note: {note}" for note in dataset.notes),
+        f"images: {len(dataset)}, {height}x{width}, {'grey' if channels == 1 else 'RGB'}",
+        "",
+        *_count_table(dataset),
+        "",
+        *_duplicate_lines(duplicates),
+        f"fingerprint: {dataset.fingerprint}",
+    ]
+
+
+def _count_table(dataset: Dataset) -> list[str]:
+    splits, counts = present_splits(dataset), class_counts(dataset)
+    columns = [_split_name(split) for split in splits]
+    rows = [(name, *(of_class[split] for split in splits)) for name, of_class in counts.items()]
+    rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    if len(splits) > 1:
+        columns, rows = [*columns, "all"], [(*row, sum(row[1:])) for row in rows]
+    width = max(len(name) for name in counts)
+    return [
+        f"{name:<{max(width, 5)}}" + "".join(f"  {cell:>10}" for cell in cells)
+        for name, *cells in [("class", *columns), *rows]
+    ]
+
+
+def _duplicate_lines(duplicates: Duplicates) -> list[str]:
+    lines = [
+        f"exact duplicates: {duplicates.groups} groups, {duplicates.images} images; "
+        f"{duplicates.conflicting} groups with conflicting labels"
+    ]
+    if len(duplicates.within) > 1:
+        lines += [
+            f"  within {_split_name(split)}: {groups} groups, {images} images"
+            for split, (groups, images) in duplicates.within.items()
+        ]
+    return lines + [
+        f"  {count} {_split_name(split)} images have an exact copy in {_split_name(other)}"
+        for (split, other), count in duplicates.across.items()
+    ]
+
+
+def _split_name(split: str) -> str:
+    return split or "no split"
+
+
+def main() -> None:
+    run_stage(describe_data, DescribeDataSettings)
+
+
+if __name__ == "__main__":
+    main()

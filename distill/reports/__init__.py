@@ -1,0 +1,1 @@
+"""What is shown to people: metrics as tables, and pictures."""

@@ -1,0 +1,172 @@
+"""Views are the same for everybody, for ever; and pixels follow the parameters."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from distill.data.rendering import render_numpy
+from distill.data.views import IDENTITY, PARAMETERS, ViewSpec
+from distill.errors import InputError
+
+SHAPE = (48, 48, 1)
+COLUMN = {name: i for i, name in enumerate(PARAMETERS)}
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 256, (3, *SHAPE), dtype=np.uint8)
+
+
+@pytest.fixture
+def smooth_face():
+    """A smooth, asymmetric picture, whose views can be compared across sizes."""
+    y, x = np.mgrid[0:96, 0:96] / 96
+    picture = 127 + 60 * np.sin(5 * x + 2 * y) + 50 * np.cos(7 * y * x)
+    return picture[None, :, :, None].astype(np.uint8)
+
+
+def parameters(**changes):
+    row = IDENTITY.copy()
+    for name, value in changes.items():
+        row[COLUMN[name]] = value
+    return row[None]
+
+
+def test_view_0_is_the_untouched_image(images):
+    drawn = ViewSpec().parameters(["a", "b", "c"], [0, 0, 0])
+    np.testing.assert_array_equal(render_numpy(images, drawn, image_shape=SHAPE), images)
+
+
+def test_parameters_never_change_between_versions():
+    # From the definition: BLAKE2b keyed "distill view 3" of the id, a zero byte, and the view in digits.
+    digest = hashlib.blake2b(b"train/00007\x002", key=b"distill view 3", digest_size=48).digest()
+    draws = (np.frombuffer(digest, "<u4") + 0.5) / 2**32
+    spec = ViewSpec(rotation=30, zoom=(0.5, 2.0), shift=0.1, brightness=0.2, contrast=0.5, erase=0.4, seed=3)
+    row = dict(zip(PARAMETERS, spec.parameters(["train/00007"], [2])[0], strict=True))
+    assert row["mirror"] == (-1 if draws[0] < 0.5 else 1)
+    assert row["angle"] == pytest.approx(np.pi / 6 * (2 * draws[1] - 1), rel=1e-6)
+    assert row["zoom"] == pytest.approx(0.5 * 4 ** draws[2], rel=1e-6)
+    assert row["shift_x"] == pytest.approx(0.1 * (2 * draws[3] - 1), rel=1e-6)
+    assert row["contrast"] == pytest.approx(1.5 ** (2 * draws[6] - 1), rel=1e-6)
+    # And as plain numbers, so that a change of the hash itself is seen.
+    assert draws[:3] == pytest.approx([0.484330515, 0.781844071, 0.373552214], abs=1e-8)
+
+
+def test_parameters_depend_on_seed_id_and_view_but_not_on_company():
+    spec = ViewSpec()
+    together = spec.parameters(["a", "b", "a"], [1, 1, 2])
+    np.testing.assert_array_equal(spec.parameters(["b"], [1])[0], together[1])
+    assert not np.array_equal(together[0], together[1])
+    assert not np.array_equal(together[0], together[2])
+    assert not np.array_equal(ViewSpec(seed=1).parameters(["a"], [1])[0], together[0])
+
+
+def test_parameters_fill_their_ranges_and_stay_inside():
+    spec = ViewSpec(rotation=20, zoom=(0.8, 1.25), shift=0.1, brightness=0.3, contrast=0.5, erase=0.4)
+    drawn = spec.parameters([str(i) for i in range(4000)], [1] * 4000)
+    limits = {
+        "angle": (-np.pi / 9, np.pi / 9),
+        "zoom": (0.8, 1.25),
+        "shift_x": (-0.1, 0.1),
+        "shift_y": (-0.1, 0.1),
+        "brightness": (-0.3, 0.3),
+        "contrast": (1 / 1.5, 1.5),
+        "erase_width": (0, 0.4),
+        "erase_height": (0, 0.4),
+    }
+    for name, (low, high) in limits.items():
+        values = drawn[:, COLUMN[name]]
+        assert low <= values.min() < low + 0.01 * (high - low) + 1e-9
+        assert high >= values.max() > high - 0.01 * (high - low)
+    assert 0.45 < (drawn[:, COLUMN["mirror"]] == -1).mean() < 0.55
+    assert (drawn[:, COLUMN["erase_left"]] + drawn[:, COLUMN["erase_width"]]).max() <= 1 + 1e-6
+
+
+def test_specification_survives_json_and_refuses_what_it_cannot_redraw():
+    spec = ViewSpec(rotation=3, zoom=(0.7, 1.3), seed=9)
+    assert ViewSpec.from_dict(spec.to_dict()) == spec
+    with pytest.raises(InputError, match='drawn by "other"'):
+        ViewSpec.from_dict({**spec.to_dict(), "algorithm": "other"})
+    with pytest.raises(InputError, match="cutmix"):
+        ViewSpec.from_dict({**spec.to_dict(), "cutmix": 1})
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"rotation": -1}, "rotation must lie in 0..180, received -1"),
+        ({"zoom": (0, 1)}, "zoom must be"),
+        ({"zoom": (1.2, 1.0)}, "zoom must be"),
+        ({"erase": 2}, "erase must lie in 0..1"),
+    ],
+)
+def test_impossible_specifications_are_refused(setting, message):
+    with pytest.raises(InputError, match=message):
+        ViewSpec(**setting)
+
+
+def test_mirror_flips_left_and_right(images):
+    rendered = render_numpy(images[:1], parameters(mirror=-1), image_shape=SHAPE)
+    np.testing.assert_allclose(rendered[0], images[0, :, ::-1], atol=1e-3)
+
+
+def test_shift_moves_the_face_right_and_down(images):
+    rendered = render_numpy(images[:1], parameters(shift_x=3 / 48, shift_y=5 / 48), image_shape=SHAPE)
+    np.testing.assert_allclose(rendered[0, 5:, 3:], images[0, :-5, :-3], atol=1e-3)
+
+
+def test_a_quarter_turn_is_counter_clockwise(images):
+    rendered = render_numpy(images[:1], parameters(angle=np.pi / 2), image_shape=SHAPE)
+    np.testing.assert_allclose(rendered[0], np.rot90(images[0]), atol=1e-2)
+
+
+def test_zoom_two_enlarges_the_middle(smooth_face):
+    rendered = render_numpy(smooth_face, parameters(zoom=2.0), image_shape=(96, 96, 1))
+    np.testing.assert_allclose(rendered[0, 1::2, 1::2, 0], smooth_face[0, 24:72, 24:72, 0], atol=3)
+
+
+def test_size_changes_like_keras_resizing(images):
+    for size in (84, 160):
+        expected = tf.image.resize(images, (size, size)).numpy()
+        rendered = render_numpy(images, np.repeat(parameters(), 3, 0), image_shape=(size, size, 1))
+        np.testing.assert_allclose(rendered, expected, atol=1e-2)
+
+
+def test_shrinking_averages_instead_of_skipping_pixels():
+    stripes = np.tile(np.array([0, 255], np.uint8), (1, 64, 32))[..., None]
+    rendered = render_numpy(stripes, parameters(), image_shape=(16, 16, 1))
+    np.testing.assert_allclose(rendered, 127.5, atol=1e-3)
+
+
+def test_teacher_and_student_see_the_same_view_at_their_own_sizes(smooth_face):
+    drawn = ViewSpec(rotation=20, shift=0.1, erase=0.0).parameters(["face"], [1])
+    large = render_numpy(smooth_face, drawn, image_shape=(96, 96, 1))
+    small = render_numpy(smooth_face, drawn, image_shape=(48, 48, 1))
+    averaged = large.reshape(48, 2, 48, 2).mean(axis=(1, 3))
+    assert np.abs(averaged - small[0, :, :, 0])[2:-2, 2:-2].mean() < 1.0
+
+
+def test_contrast_brightness_and_range(images):
+    rendered = render_numpy(images[:1], parameters(contrast=1.5, brightness=0.1), image_shape=SHAPE)
+    expected = np.clip((images[0].astype(float) - 127.5) * 1.5 + 127.5 + 25.5, 0, 255)
+    np.testing.assert_allclose(rendered[0], expected, atol=1e-3)
+
+
+def test_erased_rectangle_is_grey_at_every_size():
+    images = np.full((1, *SHAPE), 10, np.uint8)
+    drawn = parameters(erase_left=0.25, erase_top=0.5, erase_width=0.25, erase_height=0.125)
+    for size in (48, 96):
+        rendered = render_numpy(images, drawn, image_shape=(size, size, 1))
+        box = rendered[0, size // 2 : size * 5 // 8, size // 4 : size // 2]
+        assert (box == 127.5).all()
+        assert (rendered == 127.5).sum() == box.size
+
+
+def test_channels_follow_the_network(images, rng):
+    grey_as_rgb = render_numpy(images, np.repeat(parameters(), 3, 0), image_shape=(48, 48, 3))
+    np.testing.assert_array_equal(grey_as_rgb, np.repeat(images, 3, -1))
+    colour = rng.integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
+    grey = render_numpy(colour, parameters(), image_shape=SHAPE)
+    np.testing.assert_allclose(grey[0, ..., 0], colour[0] @ [0.2989, 0.587, 0.114], atol=0.1)
