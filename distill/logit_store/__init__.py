@@ -1,0 +1,7 @@
+"""Teacher logits on disk: one HDF5 file that describes and defends itself."""
+
+from distill.logit_store.header import LogitHeader, differences
+from distill.logit_store.store import LogitStore, open_logits
+from distill.logit_store.writer import LogitWriter
+
+__all__ = ["LogitHeader", "LogitStore", "LogitWriter", "differences", "open_logits"]

@@ -1,0 +1,78 @@
+"""What a logit store says of itself: who was asked, about what, in which way."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import ClassVar
+
+from distill.errors import InputError
+
+LOGITS_DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitHeader:
+    """Everything that decides the values of stored logits, apart from the samples' own columns.
+
+    Raises:
+        InputError: fewer than one view, or a `logits_dtype` that the format does not have.
+    """
+
+    format_version: ClassVar[int] = 1
+
+    class_names: tuple[str, ...]
+    """In the order of the logits."""
+    views: int
+    """Number of views of each sample, counting the untouched image."""
+    view_spec: Mapping
+    """JSON-able: how the views are drawn, their "seed" among it."""
+    teacher_name: str
+    teacher_sha256: str
+    """Of the teacher's weights."""
+    teacher_input_shape: tuple[int, int, int]
+    """Height, width, channels."""
+    numeric_policy: str
+    """The precision that the teacher computed in: "float32", "mixed_bfloat16"."""
+    dataset_fingerprint: str
+    """`Dataset.fingerprint` of the samples."""
+    dataset_name: str = field(metadata={"identity": False})
+    """Where the samples came from, for messages."""
+    logits_dtype: str = "float32"
+    """"float32" or "float16", in the file; in memory they are float32."""
+    versions: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
+    """Libraries that computed the logits, for the record."""
+
+    def __post_init__(self):
+        if self.logits_dtype not in LOGITS_DTYPES:
+            raise InputError(f"logits_dtype must be float32 or float16, received {self.logits_dtype}")
+        if self.views < 1:
+            raise InputError(f"views must be 1 (the untouched image) or more, received {self.views}")
+        # What was read from a file equals what was written: JSON knows lists, not tuples.
+        for name in ("class_names", "teacher_input_shape"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("view_spec", "versions"):
+            object.__setattr__(self, name, json.loads(json.dumps(dict(getattr(self, name)))))
+
+    def to_dict(self) -> dict:
+        """Return the fields as JSON-able values."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "LogitHeader":
+        """Rebuild a header from what `to_dict` returned; other names in `values` are ignored."""
+        return cls(**{f.name: values[f.name] for f in fields(cls)})
+
+
+def identity_fields() -> tuple[str, ...]:
+    """Return the names of the fields in which two stores must agree to hold the same logits."""
+    return tuple(f.name for f in fields(LogitHeader) if f.metadata.get("identity", True))
+
+
+def differences(stored: LogitHeader, expected: LogitHeader) -> list[str]:
+    """Return one text per identity field that differs, with the stored and the expected value."""
+    pairs = {name: (getattr(stored, name), getattr(expected, name)) for name in identity_fields()}
+    return [
+        f"{name}: stored {json.dumps(old, sort_keys=True)}, expected {json.dumps(new, sort_keys=True)}"
+        for name, (old, new) in pairs.items()
+        if old != new
+    ]

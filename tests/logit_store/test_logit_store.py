@@ -1,0 +1,195 @@
+"""Reading, joining and refusing: what is read is what was written, or nothing is read."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from distill.data.dataset import UNLABELLED, ArrayImages
+from distill.errors import InputError
+from distill.logit_store import LogitWriter, open_logits
+
+FORMAT_PAGE = Path(__file__).parents[2] / "docs" / "logit_format.md"
+
+
+def same(store, other):
+    columns = ("sample_ids", "content_hashes", "labels", "logits")
+    return store.header == other.header and all(
+        np.array_equal(getattr(store, name), getattr(other, name)) for name in columns
+    )
+
+
+def test_round_trip(stored, faces, header, logits):
+    store = open_logits(str(stored))
+    assert store.header == header
+    assert store.view_spec["seed"] == 3
+    assert len(store) == len(faces)
+    np.testing.assert_array_equal(store.sample_ids, faces.ids)
+    np.testing.assert_array_equal(store.content_hashes, faces.content_hashes)
+    np.testing.assert_array_equal(store.labels, faces.labels)
+    assert store.logits.dtype == np.float32
+    np.testing.assert_array_equal(store.logits, logits)
+
+
+def test_float16_store_gives_float32(path, written, logits):
+    store = open_logits(written(path, logits_dtype="float16").finish())
+    assert store.logits.dtype == np.float32
+    np.testing.assert_array_equal(store.logits, logits.astype(np.float16))
+
+
+@pytest.mark.parametrize("rows_per_part", [1, 5, 11, 100])
+def test_any_size_of_parts_gives_the_same_rows(path, written, logits, rows_per_part):
+    store = open_logits(written(path, rows_per_part=rows_per_part).finish())
+    np.testing.assert_array_equal(store.logits, logits)
+
+
+def test_described_format_is_the_written_one(stored, logits, monkeypatch):
+    monkeypatch.chdir(stored.parent)
+    code = FORMAT_PAGE.read_text().split("```python")[1].split("```")[0]
+    found = {}
+    exec(code, found)
+    assert found["intact"]
+    assert found["header"]["class_names"] == ["angry", "happy", "neutral"]
+    assert found["sample_ids"][-1] == "train/été.png"
+    np.testing.assert_array_equal(found["logits"], logits)
+
+
+# Joining
+
+
+def test_join_finds_shuffled_and_subset_rows_by_id(stored, faces, logits):
+    order = np.random.default_rng(0).permutation(len(faces))[:7]
+    joined = open_logits(stored).join(faces.subset(order))
+    assert joined.dtype == np.float32
+    np.testing.assert_array_equal(joined, logits[order])
+
+
+def test_join_lets_a_label_change(stored, faces, logits):
+    relabelled = replace(faces, labels=np.full(len(faces), UNLABELLED))
+    np.testing.assert_array_equal(open_logits(stored).join(relabelled), logits)
+
+
+def test_join_refuses_another_class_order(stored, faces):
+    reordered = replace(faces, class_names=("happy", "angry", "neutral"))
+    both = r"stored \[angry, happy, neutral\], expected \[happy, angry, neutral\]"
+    with pytest.raises(InputError, match=both):
+        open_logits(stored).join(reordered)
+
+
+def test_join_refuses_samples_it_does_not_hold(stored, faces):
+    renamed = replace(faces, ids=np.array([f"other/{row}" for row in range(len(faces))]))
+    with pytest.raises(InputError, match=r"no logits for 11 of 11 .*\(other/0, other/1, other/2, ...\).* faces,"):
+        open_logits(stored).join(renamed)
+
+
+def test_join_refuses_a_changed_pixel(stored, faces):
+    pixels = faces.images.array.copy()
+    pixels[6, 2, 3, 0] ^= 1
+    changed = replace(faces, images=ArrayImages(pixels))
+    before, after = (data.content_hashes[6].tobytes().hex() for data in (faces, changed))
+    with pytest.raises(InputError, match=f"1 of 11 .* train/gesicht_6.png: stored {before}, expected {after}"):
+        open_logits(stored).join(changed)
+
+
+def test_join_refuses_images_that_swapped_names(stored, faces):
+    swapped = replace(faces, images=ArrayImages(faces.images.array[::-1]))
+    with pytest.raises(InputError, match="10 of 11 images"):  # the middle one stays
+        open_logits(stored).join(swapped)
+
+
+# Damage
+
+
+def flipped(content, position):
+    changed = bytearray(content)
+    changed[position] ^= 1 << (position % 8)
+    return bytes(changed)
+
+
+def test_every_flipped_byte_of_the_logits_is_refused(stored):
+    with h5py.File(stored) as file:
+        chunks = [file["logits"].id.get_chunk_info(number) for number in range(3)]
+    content = stored.read_bytes()
+    row_bytes = 2 * 3 * 4
+    filled = [range(c.byte_offset, c.byte_offset + min(c.size, (11 - c.chunk_offset[0]) * row_bytes)) for c in chunks]
+    assert sum(map(len, filled)) == 11 * row_bytes
+    for position in (p for positions in filled for p in positions):
+        stored.write_bytes(flipped(content, position))
+        with pytest.raises(InputError, match=r"damaged \(rows \d+ to \d+ do not match"):
+            open_logits(stored)
+
+
+def test_a_flipped_byte_anywhere_is_refused_or_matters_nothing(stored):
+    original, content = open_logits(stored), stored.read_bytes()
+    refused = 0
+    for position in range(0, len(content), 19):
+        stored.write_bytes(flipped(content, position))
+        try:
+            assert same(open_logits(stored), original), position
+        except InputError:
+            refused += 1
+    assert refused > len(content) / 19 / 2
+
+
+@pytest.mark.parametrize("share", [0.002, 0.01, 0.3, 0.9, 0.999])
+def test_truncated_file_is_refused(stored, share):
+    content = stored.read_bytes()
+    stored.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match=r"damaged \(.*write it again with python -m distill.teacher_logits"):
+        open_logits(stored)
+
+
+@pytest.mark.parametrize("content", [b"", b"angry,happy\n", b"\x89HDF"])
+def test_another_kind_of_file_is_refused(path, content):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is not a logit store"):
+        open_logits(path)
+
+
+def test_another_hdf5_file_is_refused(path):
+    with h5py.File(path, "w") as file:
+        file["logits"] = np.zeros((3, 1, 7))
+    with pytest.raises(InputError, match="is HDF5, but not a logit store"):
+        open_logits(path)
+
+
+def test_folder_and_absent_file_are_refused(tmp_path, path):
+    with pytest.raises(InputError, match="is a folder"):
+        open_logits(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        open_logits(path)
+
+
+def test_unfinished_store_and_its_parts_are_refused(path, written):
+    written(path, parts=1)
+    with pytest.raises(InputError, match="is not finished: run"):
+        open_logits(path)
+    with pytest.raises(InputError, match="is a part of a logit store, expected a logit store"):
+        open_logits(next(path.parent.glob("*.parts/*.h5")))
+
+
+def test_unknown_format_version_is_refused_by_name(stored):
+    with h5py.File(stored, "a") as file:
+        file.attrs["format_version"] = 2
+    with pytest.raises(InputError, match="format version 2, this program reads version 1"):
+        open_logits(stored)
+
+
+def test_edited_header_is_refused(stored):
+    with h5py.File(stored, "a") as file:
+        header = json.loads(file.attrs["header"])
+        header["class_names"].reverse()
+        file.attrs["header"] = np.bytes_(json.dumps(header))
+    with pytest.raises(InputError, match="header does not match its checksum"):
+        open_logits(stored)
+
+
+def test_stored_nan_is_refused(path, written, logits, monkeypatch):
+    logits[3, 1, 2], logits[9, 0, 0] = np.nan, np.inf
+    monkeypatch.setattr(LogitWriter, "_checked_logits", lambda self, rows, values: values)
+    written(path).finish()
+    with pytest.raises(InputError, match="holds 2 logits that are NaN or infinite"):
+        open_logits(path)
