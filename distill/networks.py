@@ -1,0 +1,100 @@
+"""Find a network by name or by file: the tables of `teachers` and `students`, and saved Keras models."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import keras
+
+from distill.errors import InputError
+from distill.training.run_directory import BEST
+
+POLICIES = ("float32", "mixed_bfloat16")
+Table = Mapping[str, Callable[..., keras.Model]]
+
+
+def set_policy(name: str) -> None:
+    """Set the numeric policy of the networks built from now on: "float32" or "mixed_bfloat16".
+
+    Raises:
+        InputError: any other name. float16 would need loss scaling, which the trainer does not do.
+    """
+    if name not in POLICIES:
+        raise InputError(f'unknown numeric policy "{name}": choose one of {", ".join(POLICIES)}')
+    keras.config.set_dtype_policy(name)
+
+
+def build_network(
+    table: Table,
+    name: str,
+    *,
+    classes: int,
+    image_size: int | None = None,
+    weights: str | None = None,
+    **options,
+) -> keras.Model:
+    """Build a network of a table in the numeric policy that is set.
+
+    Args:
+        table: `TEACHERS` or `STUDENTS`.
+        name: a name in the table.
+        classes: how many logits it must have.
+        image_size: height and width of its input; None takes that of `weights`, or the published one.
+        weights: a `.weights.h5` file, a `.keras` file, or the directory of a training run; None draws new
+            ones.
+        options: further arguments of the builder, such as `keep_prob`.
+
+    Raises:
+        InputError: unknown name (near ones are offered), an image size that the network cannot take, or
+            weights that do not fit.
+    """
+    if name not in table:
+        raise InputError(f'unknown network "{name}": {_suggestion(name, table)}')
+    input_shape = None if image_size is None else (image_size, image_size)
+    saved = None
+    if weights is not None and not str(weights).endswith(".weights.h5"):
+        saved, weights = load_network(weights), None
+        _check_same(saved, name, classes=classes, image_size=image_size)
+        input_shape = saved.input_shape[1:]
+    try:
+        network = table[name](input_shape=input_shape, classes=classes, weights=weights, name=name, **options)
+    except ValueError as error:
+        raise InputError(_first_line(error)) from error
+    if saved is not None:
+        network.set_weights(saved.get_weights())
+    return network
+
+
+def load_network(path: str | Path) -> keras.Model:
+    """Load a `.keras` file, or the best network of a training run's directory, as it was saved.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds code that safe mode refuses to run.
+    """
+    path = Path(path)
+    file = path / BEST if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{file} does not exist: give a .keras file or the directory of a training run")
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # Keras, h5py, zipfile and json each fail in their own way
+        raise InputError(f"{file} is no Keras model that can be loaded: {_first_line(error)}") from error
+
+
+def _check_same(saved: keras.Model, name: str, *, classes: int, image_size: int | None) -> None:
+    size, outputs = saved.input_shape[1], saved.output_shape[-1]
+    if saved.name != name:
+        raise InputError(f'the weights are those of "{saved.name}", not of "{name}"')
+    if outputs != classes:
+        raise InputError(f"the weights of {name} are for {outputs} classes, the data has {classes}")
+    if image_size not in (None, size):
+        raise InputError(f"the weights of {name} are for images of {size}x{size}, not {image_size}x{image_size}")
+
+
+def _suggestion(name: str, table: Table) -> str:
+    near = difflib.get_close_matches(name, table, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(table))}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

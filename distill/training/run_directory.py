@@ -1,0 +1,183 @@
+"""The run directory: everything that a training run leaves behind, enough to repeat it and to go on.
+
+RUN/settings.json        settings, data fingerprint, loss formula, versions: written before training
+RUN/metrics.csv          a row an epoch; the same figures as TensorBoard events beside it
+RUN/curves.png           learning curves, redrawn after every epoch
+RUN/last.keras           student and optimizer after the last finished epoch
+RUN/best.keras           the student alone, of the epoch with the best validation accuracy
+RUN/summary.json         what came out; its presence says that the run is complete
+"""
+
+import csv
+import json
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from distill import __version__
+from distill.errors import InputError
+from distill.files import write_json, written_beside
+
+SETTINGS, METRICS, CURVES, SUMMARY = "settings.json", "metrics.csv", "curves.png", "summary.json"
+LAST, BEST = "last.keras", "best.keras"
+
+# Parts of a record that say where things lay or what computed them: a run may go on though they change.
+_INCIDENTAL = {"versions", "settings.data", "settings.out", "settings.logits", "data.name"}
+
+
+class RunDirectory:
+    """Opens a run directory for writing.
+
+    Args:
+        path: new, empty, or a run of the same record, which is then continued.
+        record: JSON-able description of the run. Two runs with the same record would give the same
+            student, so an unfinished one may be continued; paths and versions may differ.
+
+    Raises:
+        InputError: `path` holds something else, or a run with another record.
+    """
+
+    def __init__(self, path: str | Path, record: Mapping):
+        self.path = Path(path)
+        self.record = json.loads(json.dumps(record))
+        self._check_is_ours()
+        self.rows = self._read_metrics()
+        self._best_student: keras.Model | None = None
+        self._events = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run was finished by this or an earlier process."""
+        return (self.path / SUMMARY).exists()
+
+    @property
+    def summary(self) -> dict:
+        """What a finished run came to."""
+        return json.loads((self.path / SUMMARY).read_text())
+
+    def _check_is_ours(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file: name a new folder for the run")
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return
+        settings = self.path / SETTINGS
+        if not settings.exists():
+            raise InputError(f"{self.path} is not empty and holds no {SETTINGS}: name a new folder for the run")
+        try:
+            stored = json.loads(settings.read_text())
+        except ValueError as error:
+            raise InputError(f"{settings} cannot be read ({error}): name a new folder for the run") from error
+        changed = _differences(stored, self.record)
+        if changed:
+            raise InputError(
+                f"{self.path} holds a run with other settings ({'; '.join(changed)}): "
+                "name another folder, or delete it"
+            )
+
+    def restore(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, *, steps_per_epoch: int) -> int:
+        """Put `student` and `optimizer` back to where an interrupted run stopped; return the epochs done.
+
+        In a new run nothing changes, `settings.json` is written, and 0 is returned.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._best_student = keras.models.clone_model(student)  # to be saved without the optimizer's slots
+        student.compile(optimizer=optimizer)  # so that both are saved in one file
+        optimizer.build(student.trainable_variables)
+        self._events = tf.summary.create_file_writer(str(self.path))
+        last = self.path / LAST
+        if not last.exists():
+            self.rows = []
+            write_json(self.path / SETTINGS, {**self.record, "versions": versions()})
+            return 0
+        saved = keras.saving.load_model(last, safe_mode=True)
+        student.set_weights(saved.get_weights())
+        for mine, theirs in zip(optimizer.variables, saved.optimizer.variables, strict=True):
+            mine.assign(theirs)
+        # The checkpoint knows best how far it came: a kill can fall between it and the table.
+        done = int(optimizer.iterations) // steps_per_epoch
+        self.rows = self.rows[:done]
+        return done
+
+    def record_epoch(self, student: keras.Model, row: Mapping[str, float]) -> None:
+        """Save the state after an epoch; a kill at any moment leaves the state before or after it."""
+        is_best = all(row["validation_accuracy"] > earlier["validation_accuracy"] for earlier in self.rows)
+        self.rows.append(dict(row))
+        if is_best:
+            self._best_student.set_weights(student.get_weights())
+            with written_beside(self.path / BEST) as unfinished:
+                self._best_student.save(unfinished)
+        with written_beside(self.path / METRICS) as unfinished:
+            _write_csv(unfinished, self.rows)
+        with written_beside(self.path / LAST) as unfinished:
+            student.save(unfinished)
+        with self._events.as_default(step=int(row["epoch"])):
+            for name, value in row.items():
+                if name != "epoch":
+                    tf.summary.scalar(name, value)
+        self._events.flush()
+        from distill.reports.plots import (
+            learning_curves,
+        )  # matplotlib is slow to import, and not needed before
+
+        learning_curves(self.rows, self.path / CURVES)
+
+    def finish(self) -> keras.Model:
+        """Write the summary, which completes the run, and return the best student."""
+        best = max(self.rows, key=lambda row: row["validation_accuracy"])
+        student = self.best_network()
+        summary = {
+            "epochs": len(self.rows),
+            "best_epoch": int(best["epoch"]),
+            "validation_accuracy": best["validation_accuracy"],
+            "seconds": sum(row["seconds"] for row in self.rows),
+            "parameters": student.count_params(),
+        }
+        write_json(self.path / SUMMARY, summary)
+        self._events.close()
+        return student
+
+    def best_network(self) -> keras.Model:
+        """Load the network of the best epoch so far."""
+        return keras.saving.load_model(self.path / BEST, safe_mode=True)
+
+    def _read_metrics(self) -> list[dict[str, float]]:
+        if not (self.path / METRICS).exists():
+            return []
+        with open(self.path / METRICS, newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    packages = ("tensorflow", "keras", "numpy", "h5py", "pillow")
+    installed = {package: metadata.version(package) for package in packages}
+    return {"distill": __version__, "python": platform.python_version(), **installed}
+
+
+def _write_csv(path: Path, rows: list[dict[str, float]]) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _differences(stored: Mapping, expected: Mapping, prefix: str = "") -> list[str]:
+    """What differs between two nested records, as "name: stored x, now y"."""
+    changed = []
+    for name in sorted(stored.keys() | expected.keys()):
+        path, old, new = f"{prefix}{name}", stored.get(name), expected.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changed += _differences(old, new, f"{path}.")
+        elif old != new and path not in _INCIDENTAL:
+            changed.append(f"{path}: stored {old}, now {new}")
+    return changed
+
+
+def trained_class_names(path: Path) -> tuple[str, ...] | None:
+    """Return the class names of the run in `path`, in the order of its network's logits; None if there is no run."""
+    settings = path / SETTINGS
+    return tuple(json.loads(settings.read_text())["class_names"]) if settings.exists() else None

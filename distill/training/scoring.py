@@ -1,0 +1,73 @@
+"""Score images with a network: raw logits of any views, in inference mode."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from distill.data.dataset import Dataset
+from distill.data.rendering import render
+from distill.data.views import PARAMETERS, ViewSpec
+
+
+class Scorer:
+    """Computes logits of a model for chosen views of chosen images.
+
+    Args:
+        model: takes pixels 0..255 at its own `input_shape`, returns logits [B, C].
+        dataset: where the images come from.
+        view_spec: how views are drawn; only view 0 is used where it is None.
+        batch_size: rendered views in one call of the model.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        dataset: Dataset,
+        *,
+        view_spec: ViewSpec | None = None,
+        batch_size: int = 256,
+    ):
+        self.dataset = dataset
+        self.view_spec = view_spec or ViewSpec()
+        self.batch_size = batch_size
+        self._logits = _compile(model, dataset.image_shape)
+
+    def score(
+        self,
+        indices: np.ndarray,
+        views: Sequence[int] = (0,),
+        on_batch: Callable[[int], None] = lambda images: None,
+    ) -> np.ndarray:
+        """Return float32 [len(indices), len(views), C]; every image is read once for all its views.
+
+        `on_batch` is told the number of images after each batch, for a progress bar.
+        """
+        indices = np.asarray(indices)
+        images_per_batch = max(1, self.batch_size // len(views))
+        scored = []
+        for start in range(0, len(indices), images_per_batch):
+            picked = indices[start : start + images_per_batch]
+            images = np.repeat(self.dataset.read(picked), len(views), axis=0)
+            ids = np.repeat(self.dataset.ids[picked], len(views))
+            parameters = self.view_spec.parameters(ids, np.tile(views, len(picked)))
+            logits = self._logits(images, parameters).numpy()
+            scored.append(logits.reshape(len(picked), len(views), -1))
+            on_batch(len(picked))
+        return np.concatenate(scored)
+
+
+def _compile(model: keras.Model, image_shape: tuple[int, int, int]) -> Callable:
+    @tf.function(
+        input_signature=(
+            tf.TensorSpec([None, *image_shape], tf.uint8),
+            tf.TensorSpec([None, len(PARAMETERS)], tf.float32),
+        ),
+        autograph=False,
+    )
+    def logits(images_uint8, parameters):
+        images = render(images_uint8, parameters, image_shape=model.input_shape[1:])
+        return tf.cast(model(images, training=False), tf.float32)
+
+    return logits

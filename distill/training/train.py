@@ -1,0 +1,133 @@
+"""Train a network from labels, or from labels and cached logits, into a run directory."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+
+from distill.data.dataset import Dataset
+from distill.data.views import ViewSpec
+from distill.errors import InputError
+from distill.logit_store import LogitStore
+from distill.training.batches import ViewBatches
+from distill.training.losses import DistillationLoss
+from distill.training.recipe import Recipe
+from distill.training.run_directory import RunDirectory
+from distill.training.trainer import fit
+
+
+def train(
+    network: keras.Model,
+    dataset: Dataset,
+    *,
+    out: str | Path,
+    logits: LogitStore | None = None,
+    loss: DistillationLoss | None = None,
+    views: int | None = None,
+    recipe: Recipe | None = None,
+    progress: bool = True,
+) -> keras.Model:
+    """Train `network` on the train split of `dataset`; keep the epoch that is best on its validation split.
+
+    Args:
+        network: takes pixels 0..255 at its own `input_shape`, returns logits.
+        dataset: with a "train" and a "validation" split (see `with_splits`).
+        out: the run directory. A finished run of the same settings is returned at once; an interrupted one
+            goes on.
+        logits: cached logits of a teacher, which also prescribe the views. None trains from labels alone.
+        loss: by default MicroExpNet's with `logits`, and cross entropy without.
+        views: without `logits`, how many views of each image the epochs go through; None draws a new one
+            in every epoch.
+        recipe: epochs, learning rate, batch size, seed.
+
+    Returns:
+        The network of the best epoch.
+
+    Raises:
+        InputError: the logits are of another data set or class order, `out` holds something else, the
+            network has another number of classes, or a loss with lambda above 0 has no logits to use.
+    """
+    recipe = recipe or Recipe()
+    loss = loss or DistillationLoss(lambda_=0.0 if logits is None else DistillationLoss.lambda_)
+    _check(network, dataset, logits, loss)
+    training, validation = dataset.split("train"), dataset.split("validation")
+    batches = ViewBatches(
+        training,
+        image_shape=network.input_shape[1:],
+        view_spec=recipe.view if logits is None else ViewSpec.from_dict(logits.header.view_spec),
+        teacher_logits=None if logits is None else logits.join(training),
+        views=views if logits is None else logits.header.views,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+    )
+    run = RunDirectory(out, _record(network, dataset, batches, logits, loss, recipe))
+    if run.complete:
+        print(f"{run.path} is already complete")
+        return run.best_network()
+    if progress:
+        print(f"{network.name} ({network.count_params():,} parameters) learns {loss.formula}")
+    return fit(
+        network,
+        batches,
+        validation,
+        loss=loss,
+        optimizer=_optimizer(recipe, steps_per_epoch=len(batches)),
+        epochs=recipe.epochs,
+        run=run,
+        progress=progress,
+    )
+
+
+def _check(network: keras.Model, dataset: Dataset, logits: LogitStore | None, loss: DistillationLoss) -> None:
+    if network.output_shape[-1] != dataset.num_classes:
+        raise InputError(
+            f"{network.name} gives {network.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}"
+        )
+    if logits is None and loss.lambda_ > 0:
+        raise InputError(f"lambda {loss.lambda_:g} needs a teacher's logits: give --logits, or --lambda 0")
+
+
+def _optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    lr = recipe.lr
+    if recipe.schedule == "cosine":
+        steps = steps_per_epoch * recipe.epochs
+        lr = keras.optimizers.schedules.CosineDecay(recipe.lr, steps)
+        if warmup := steps // 20:
+            lr = keras.optimizers.schedules.CosineDecay(
+                0.0, steps - warmup, warmup_target=recipe.lr, warmup_steps=warmup
+            )
+    if recipe.weight_decay == 0:
+        return keras.optimizers.Adam(lr)
+    optimizer = keras.optimizers.AdamW(lr, weight_decay=recipe.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer
+
+
+def _record(
+    network: keras.Model,
+    dataset: Dataset,
+    batches: ViewBatches,
+    logits: LogitStore | None,
+    loss: DistillationLoss,
+    recipe: Recipe,
+) -> dict:
+    """What makes this run the run it is."""
+    teacher = None
+    if logits is not None:
+        header = logits.header
+        teacher = {"name": header.teacher_name, "sha256": header.teacher_sha256, "policy": header.numeric_policy}
+    counts = {split: int((dataset.splits == split).sum()) for split in ("train", "validation")}
+    return {
+        "settings": asdict(recipe),
+        "network": {
+            "name": network.name,
+            "input_shape": network.input_shape[1:],
+            "parameters": network.count_params(),
+            "policy": keras.config.dtype_policy().name,
+        },
+        "class_names": dataset.class_names,
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, **counts},
+        "loss": {**asdict(loss), "formula": loss.formula},
+        "views": {"spec": batches.view_spec.to_dict(), "number": batches.views},
+        "teacher": teacher,
+    }

@@ -1,0 +1,125 @@
+"""The frame of every command: flags, --config, one-line errors, exit codes."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+
+from distill.data.views import ViewSpec
+from distill.errors import InputError
+from distill.stage import run_stage, settings_from_dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Do a thing."""
+
+    data: str
+    """A path."""
+    temperature: float = 8.0
+    """T."""
+    view: ViewSpec = field(default_factory=ViewSpec)
+    """Views."""
+
+
+def run(stage, *args):
+    with pytest.raises(SystemExit) as ended:
+        run_stage(stage, Settings, args)
+    return ended.value.code
+
+
+def raising(error):
+    def stage(settings):
+        raise error
+
+    return stage
+
+
+def test_flags_become_settings_and_the_exit_code_is_0():
+    seen = []
+    assert run(seen.append, "--data", "D", "--temperature", "2", "--view.rotation", "5") == 0
+    assert seen == [Settings(data="D", temperature=2.0, view=ViewSpec(rotation=5))]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (InputError("no such thing: try another"), 2, "error: no such thing: try another\n"),
+        (PermissionError(13, "Permission denied", "a.h5"), 2, "error: a.h5: Permission denied\n"),
+        (OSError(28, "No space left on device"), 2, "error: file system: No space left on device\n"),
+        (KeyboardInterrupt(), 130, "interrupted: the same command goes on from here\n"),
+    ],
+)
+def test_mistakes_end_in_one_line(error, code, message, capsys):
+    assert run(raising(error), "--data", "D") == code
+    assert capsys.readouterr().err == message
+
+
+def test_impossible_settings_end_in_one_line(capsys):
+    assert run(raising(None), "--data", "D", "--view.rotation", "-5") == 2
+    assert capsys.readouterr().err == "error: view rotation must lie in 0..180, received -5.0\n"
+
+
+def test_a_defect_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_stage(raising(ZeroDivisionError()), Settings, ["--data", "D"])
+
+
+def test_config_loads_what_a_run_saved_and_flags_override_it(tmp_path):
+    saved = {"settings": {"data": "D", "temperature": 3.0, "view": {"rotation": 7, "zoom": [0.8, 1.2]}}}
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(saved))
+    seen = []
+    assert run(seen.append, "--config", str(file), "--temperature", "5") == 0
+    assert seen == [Settings(data="D", temperature=5.0, view=ViewSpec(rotation=7, zoom=(0.8, 1.2)))]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "holds no settings"),
+        ('{"data": "D", "temprature": 3}', 'unknown setting "temprature": did you mean "temperature"'),
+        ('{"data": "D", "view": {"rotatoin": 3}}', 'unknown setting "rotatoin": did you mean "rotation"'),
+        ('{"temperature": 3}', "lacks data"),
+    ],
+)
+def test_config_that_cannot_be_used_is_refused(tmp_path, capsys, content, message):
+    file = tmp_path / "settings.json"
+    file.write_text(content)
+    assert run(raising(None), "--config", str(file)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_unknown_settings_name_all_when_none_is_near():
+    with pytest.raises(InputError, match='"xyz": known are data, temperature, view'):
+        settings_from_dict(Settings, {"data": "D", "xyz": 1})
+
+
+COMMANDS = ("train_teacher", "teacher_logits", "train_student", "evaluate", "describe_data", "quickstart")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_answers_without_tensorflow(command):
+    program = f"import sys, distill.{command} as c; sys.argv[1:] = ['--help']\ntry: c.main()\n" + (
+        "finally: print('loaded', [m for m in ('tensorflow', 'keras', 'h5py') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f"python -m distill.{command}" in answer.stdout
+    assert answer.stdout.endswith("loaded []\n")
+
+
+def test_import_distill_loads_nothing_and_finds_every_name():
+    program = f"""
+import sys, distill
+print([m for m in ('tensorflow', 'keras', 'h5py', 'numpy') if m in sys.modules])
+missing = [name for name in distill.__all__ if not hasattr(distill, name)]
+run_with_m = [c for c in {COMMANDS} if 'distill.' + c in sys.modules]
+print(missing, run_with_m, set(distill.__all__) <= set(dir(distill)))
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n[] [] True\n"

@@ -1,0 +1,107 @@
+"""The student is taught, for the view it sees, what the teacher said of that very view."""
+
+import numpy as np
+import pytest
+
+from distill.data.dataset import ArrayImages, Dataset
+from distill.data.rendering import render_numpy
+from distill.data.views import ViewSpec
+from distill.training.batches import ViewBatches
+
+N, V, C = 23, 3, 4
+
+
+@pytest.fixture
+def dataset(rng):
+    return Dataset(
+        name="tiny",
+        ids=np.array([f"face{i}" for i in range(N)]),
+        labels=rng.integers(0, C, N),
+        class_names=("a", "b", "c", "d"),
+        images=ArrayImages(rng.integers(0, 256, (N, 8, 8, 1), dtype=np.uint8)),
+        splits=np.array(["train"] * N),
+    )
+
+
+def row_and_view_logits() -> np.ndarray:
+    """Teacher logits that say which row and view they belong to."""
+    logits = np.zeros((N, V, C), np.float32)
+    logits[..., 0] = np.arange(N)[:, None]
+    logits[..., 1] = np.arange(V)
+    return logits
+
+
+def batches_of(dataset, **changes):
+    settings = {
+        "image_shape": (8, 8, 1),
+        "view_spec": ViewSpec(seed=5),
+        "batch_size": 4,
+        "seed": 1,
+        **changes,
+    }
+    return ViewBatches(dataset, **settings)
+
+
+def test_images_labels_and_logits_belong_together_under_shuffling(dataset):
+    batches = batches_of(dataset, teacher_logits=row_and_view_logits(), views=V)
+    seen = []
+    for batch in batches.epoch(2):
+        for image, label_probs, logits in zip(
+            batch.images.numpy(), batch.label_probs.numpy(), batch.teacher_logits.numpy(), strict=True
+        ):
+            row, view = int(logits[0]), int(logits[1])
+            parameters = batches.view_spec.parameters([dataset.ids[row]], [view])
+            expected = render_numpy(dataset.read([row]), parameters, image_shape=(8, 8, 1))[0]
+            np.testing.assert_allclose(image, expected, atol=1e-3)
+            assert label_probs.argmax() == dataset.labels[row]
+            seen.append(row)
+    assert sorted(seen) == list(range(N))
+    assert seen != sorted(seen)
+
+
+def test_every_image_goes_through_all_its_views(dataset):
+    batches = batches_of(dataset, teacher_logits=row_and_view_logits(), views=V)
+    views = np.stack([batches.views_of_epoch(epoch) for epoch in range(V)])
+    np.testing.assert_array_equal(np.sort(views, axis=0), np.arange(V)[:, None].repeat(N, 1))
+    assert len(set(views[0])) == V  # not all images are in the same view at a time
+
+
+def test_labels_alone_draw_a_new_view_every_epoch(dataset):
+    batches = batches_of(dataset)
+    assert batches.views_of_epoch(0).tolist() == [1] * N
+    assert batches.views_of_epoch(7).tolist() == [8] * N
+
+
+def test_an_epoch_is_the_same_at_every_call_and_differs_from_the_next(dataset):
+    batches = batches_of(dataset)
+
+    def labels(epoch):
+        return np.concatenate([batch.images.numpy() for batch in batches.epoch(epoch)])
+
+    np.testing.assert_array_equal(labels(0), labels(0))
+    assert not np.array_equal(labels(0), labels(1))
+
+
+def test_last_batch_holds_the_rest(dataset):
+    batches = batches_of(dataset)
+    assert [len(batch.images) for batch in batches.epoch(0)] == [4, 4, 4, 4, 4, 3]
+    assert len(batches) == 6
+
+
+def test_logits_of_other_rows_or_views_are_refused(dataset):
+    with pytest.raises(ValueError, match=r"must be \[23, 3, C\]"):
+        batches_of(dataset, teacher_logits=row_and_view_logits()[:-1], views=V)
+
+
+def test_soft_and_missing_labels_become_probabilities(dataset, rng):
+    from dataclasses import replace
+
+    from distill.training.batches import label_probabilities
+
+    soft = rng.dirichlet(np.ones(C), N).astype(np.float32)
+    np.testing.assert_array_equal(label_probabilities(replace(dataset, label_probs=soft)), soft)
+    labels = dataset.labels.copy()
+    labels[3] = -1
+    probs = label_probabilities(replace(dataset, labels=labels))
+    assert probs[3].tolist() == [0] * C
+    assert probs.sum() == N - 1
