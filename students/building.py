@@ -29,25 +29,22 @@ def image_input(input_tensor, input_shape, *, default, smallest, name, any_size=
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(f"{name} reads channels-last images. Received: image_data_format='channels_first'")
     if input_tensor is not None:
-        input_shape = tuple(input_tensor.shape[1:])
-    shape = default if input_shape is None else tuple(input_shape)
-    if len(shape) == 2:
-        shape = (*shape, default[-1])
+        shape = tuple(input_tensor.shape[1:])
+    elif input_shape is None:
+        shape = default
+    else:
+        shape = tuple(input_shape) if len(input_shape) != 2 else (*input_shape, default[-1])
     _check_shape(shape, smallest, name, any_size)
     return layers.Input(shape=shape, name="pixels") if input_tensor is None else input_tensor
 
 
 def _check_shape(shape, smallest, name, any_size):
     if len(shape) != 3 or shape[2] is None:
-        raise ValueError(
-            f"{name} expects input_shape=(height, width, channels). Received: input_shape={shape}"
-        )
+        raise ValueError(f"{name} expects input_shape=(height, width, channels). Received: input_shape={shape}")
     if None in shape and not any_size:
         raise ValueError(f"{name} needs a fixed height and width to flatten. Received: input_shape={shape}")
     if any(side is not None and side < smallest for side in shape[:2]):
-        raise ValueError(
-            f"{name} needs images of at least {smallest}x{smallest}. Received: input_shape={shape}"
-        )
+        raise ValueError(f"{name} needs images of at least {smallest}x{smallest}. Received: input_shape={shape}")
 
 
 def classifier(features, classes, activation, **options):

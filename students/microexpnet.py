@@ -36,10 +36,11 @@ def MicroExpNet(
     name="microexpnet",
     *,
     keep_prob=0.5,
+    pixel_scale=1.0,
 ):
     """MicroExpNet of 2019, 65,000 parameters at its default shape.
 
-    Pixels in are 0..255, `[B, H, W, C]`, and reach the first convolution unscaled, as published. Raw logits
+    Pixels in are 0..255, `[B, H, W, C]`; by default they reach the first convolution unscaled, as published. Raw logits
     `[B, classes]` come out, since a distillation needs them: pass `classifier_activation="softmax"` for
     probabilities.
 
@@ -53,6 +54,8 @@ def MicroExpNet(
         classifier_activation: activation of the last layer; None gives raw logits.
         name: name of the model.
         keep_prob: share of the dense layer that dropout keeps in training, above 0 and up to 1.
+        pixel_scale: what pixels are multiplied by, above 0. 1 is published; but activations of unscaled pixels
+            drown the biases, drawn from N(0, 0.5²), and units die early. From scratch, 1/16 learns sooner.
 
     Raises:
         ValueError: an `input_shape`, `pooling` or `keep_prob` out of range, or a `weights` file that does
@@ -69,6 +72,7 @@ def MicroExpNet(
         classifier_activation,
         name,
         keep_prob=keep_prob,
+        pixel_scale=pixel_scale,
     )
 
 
@@ -83,6 +87,7 @@ def MicroExpNet2017(
     name="microexpnet_2017",
     *,
     keep_prob=0.5,
+    pixel_scale=1.0,
 ):
     """MicroExpNet of 2017, 71,368 parameters at its default shape; its last feature map is 11x11x32.
 
@@ -99,6 +104,7 @@ def MicroExpNet2017(
         classifier_activation,
         name,
         keep_prob=keep_prob,
+        pixel_scale=pixel_scale,
     )
 
 
@@ -114,10 +120,13 @@ def build(
     name="microexpnet",
     *,
     keep_prob=0.5,
+    pixel_scale=1.0,
 ):
     """The network of one `Variant`; the other arguments, values and errors are those of `MicroExpNet`."""
     if not 0 < keep_prob <= 1:
         raise ValueError(f"keep_prob must be above 0 and at most 1. Received: keep_prob={keep_prob}")
+    if not pixel_scale > 0:
+        raise ValueError(f"pixel_scale must be above 0. Received: pixel_scale={pixel_scale}")
     inputs = image_input(
         input_tensor,
         input_shape,
@@ -126,7 +135,8 @@ def build(
         name=name,
         any_size=not include_top,
     )
-    x = _features(inputs, variant)
+    x = inputs if pixel_scale == 1 else layers.Rescaling(pixel_scale, name="scale_pixels")(inputs)
+    x = _features(x, variant)
     if include_top:
         x = layers.Flatten(name="flatten")(x)
         x = layers.Dense(variant.units, activation="relu", bias_initializer=_bias(), name="dense")(x)
@@ -148,9 +158,7 @@ def _features(x, variant):
 
 
 def _conv(x, filters, kernel, strides, name):
-    return layers.Conv2D(
-        filters, kernel, strides, "same", activation="relu", bias_initializer=_bias(), name=name
-    )(x)
+    return layers.Conv2D(filters, kernel, strides, "same", activation="relu", bias_initializer=_bias(), name=name)(x)
 
 
 def _bias():

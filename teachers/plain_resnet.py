@@ -25,9 +25,7 @@ class Variant:
     dropout: float
 
 
-PLAIN_RESNET = Variant(
-    stem=32, widths=(40, 40, 80, 160, 320), strides=(1, 1, 1, 2, 2, 2), units=2, dropout=0.3
-)
+PLAIN_RESNET = Variant(stem=32, widths=(40, 40, 80, 160, 320), strides=(1, 1, 2, 2, 2, 2), units=2, dropout=0.3)
 PLAIN_RESNET_TINY = Variant(stem=16, widths=(16, 32, 64), strides=(2, 2, 2, 2), units=1, dropout=0.1)
 
 
@@ -41,13 +39,13 @@ def PlainResNet(
     classifier_activation=None,
     name="plain_resnet",
 ):
-    """Plain residual network of ten units, 4,429,703 parameters at its default shape.
+    """Plain residual network of ten units, 4,431,463 parameters at its default shape.
 
     Pixels in are 0..255, `[B, H, W, C]`; the model scales them. Raw logits `[B, classes]` come out, since a
     distillation needs them: pass `classifier_activation="softmax"` for probabilities.
 
     Args:
-        include_top: False ends at the last feature map, 6x6x320 at the default shape.
+        include_top: False ends at the last feature map, 3x3x320 at the default shape.
         weights: None, or a `.weights.h5` or `.keras` file to load.
         input_tensor: a Keras tensor of pixels to build on; its shape is the input shape.
         input_shape: `(H, W, C)` or `(H, W)`, by default (48, 48, 1); any size works. H and W may be None.
@@ -158,5 +156,5 @@ def _shortcut(x, width, stride, name):
 def _conv(x, filters, kernel, name, *, strides=1, relu=True):
     """Convolution without bias, batch normalisation, ReLU."""
     x = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(name=f"{name}_norm")(x)
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x

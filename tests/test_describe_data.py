@@ -55,9 +55,7 @@ def test_rows_are_classes_and_the_seed_chooses_the_faces(folders):
 
     def drawn(seed):
         figure = sample_faces(dataset, per_class=4, seed=seed)
-        return [
-            [int(axis.images[0].get_array()[0, 0]) for axis in figure.axes[row : row + 4]] for row in (0, 4)
-        ]
+        return [[int(axis.images[0].get_array()[0, 0]) for axis in figure.axes[row : row + 4]] for row in (0, 4)]
 
     happy, sad = drawn(0)
     assert all(value < 10 for value in happy)

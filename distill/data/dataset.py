@@ -35,8 +35,7 @@ class ArrayImages:
     def __init__(self, array: np.ndarray):
         if array.ndim != 4 or array.dtype != np.uint8 or array.shape[-1] not in (1, 3):
             raise ValueError(
-                "Images must be uint8 [N, height, width, 1 or 3]. "
-                f"Received: shape={array.shape}, dtype={array.dtype}"
+                f"Images must be uint8 [N, height, width, 1 or 3]. Received: shape={array.shape}, dtype={array.dtype}"
             )
         self.array = array
         self.shape = array.shape[1:]
@@ -182,9 +181,7 @@ class _Subset:
         return self.source.read(self.indices[indices])
 
 
-def with_splits(
-    dataset: Dataset, *, policy: str = "official", fraction: float = 0.2, seed: int = 0
-) -> Dataset:
+def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float = 0.2, seed: int = 0) -> Dataset:
     """Give every image a split.
 
     Args:

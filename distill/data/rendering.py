@@ -28,8 +28,9 @@ def render(images_uint8: tf.Tensor, parameters: tf.Tensor, *, image_shape: tuple
     pixels = tf.cast(images_uint8, tf.float32)
     if channels == 1 and pixels.shape[-1] == 3:
         pixels = tf.image.rgb_to_grayscale(pixels)
-    pixels = _shrink(pixels, height, width)
     column = dict(zip(PARAMETERS, tf.unstack(parameters, axis=1), strict=True))
+    # Light before geometry: interpolation keeps the range, and the source is mostly the smaller picture.
+    pixels = _relight(_shrink(pixels, height, width), column)
     pixels = tf.raw_ops.ImageProjectiveTransformV3(
         images=pixels,
         transforms=_transforms(column, source=pixels.shape[1:3], target=(height, width)),
@@ -38,7 +39,7 @@ def render(images_uint8: tf.Tensor, parameters: tf.Tensor, *, image_shape: tuple
         interpolation="BILINEAR",
         fill_mode="NEAREST",
     )
-    pixels = _erase(_relight(pixels, column), column)
+    pixels = _erase(pixels, column)
     if channels == 3 and pixels.shape[-1] == 1:
         pixels = tf.repeat(pixels, 3, axis=-1)
     return pixels
@@ -95,7 +96,9 @@ def _erase(pixels: tf.Tensor, column: dict) -> tf.Tensor:
         centres = (tf.range(side, dtype=tf.float32) + 0.5) / side
         return (centres >= start[:, None]) & (centres < (start + extent)[:, None])
 
-    rows = inside(height, column["erase_top"], column["erase_height"])
-    columns = inside(width, column["erase_left"], column["erase_width"])
-    erased = rows[:, :, None, None] & columns[:, None, :, None]
-    return tf.where(erased, _MID_GREY, pixels)
+    def painted() -> tf.Tensor:
+        rows = inside(height, column["erase_top"], column["erase_height"])
+        columns = inside(width, column["erase_left"], column["erase_width"])
+        return tf.where(rows[:, :, None, None] & columns[:, None, :, None], _MID_GREY, pixels)
+
+    return tf.cond(tf.reduce_any(column["erase_width"] > 0), painted, lambda: pixels)

@@ -61,9 +61,7 @@ class ViewSpec:
             if not 0 <= getattr(self, name) <= limit:
                 raise InputError(f"view {name} must lie in 0..{limit}, received {getattr(self, name)}")
         if not 0 < self.zoom[0] <= self.zoom[1]:
-            raise InputError(
-                f"view zoom must be a smallest and a largest factor above 0, received {self.zoom}"
-            )
+            raise InputError(f"view zoom must be a smallest and a largest factor above 0, received {self.zoom}")
 
     def to_dict(self) -> dict:
         """Return a JSON-able description that says exactly which views are drawn."""

@@ -89,9 +89,7 @@ def numpy_logits(model, images, variant):
     x = padded_windows(x, 2, 2, -np.inf).max((-1, -2)) if variant.pool1 else x
     x = numpy_conv(x, model.get_layer("conv2"), 2)
     x = padded_windows(x, 2, 2, -np.inf).max((-1, -2)) if variant.pool2 else x
-    (dense, dense_bias), (logits, logits_bias) = (
-        model.get_layer(name).get_weights() for name in ("dense", "logits")
-    )
+    (dense, dense_bias), (logits, logits_bias) = (model.get_layer(name).get_weights() for name in ("dense", "logits"))
     return np.maximum(x.reshape(len(x), -1) @ dense + dense_bias, 0) @ logits + logits_bias
 
 
@@ -118,3 +116,16 @@ def test_published_weights_give_the_published_predictions(folder, key):
     logits = np.asarray(model(reference["images"][..., None]))
     np.testing.assert_allclose(logits, reference[f"{key}_logits"], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(keras.ops.softmax(logits), reference[f"{key}_probs"], atol=1e-5)
+
+
+class TestPixelScale:
+    def test_scaled_pixels_are_those_of_an_unscaled_network_fed_with_scaled_pixels(self):
+        scaled, published = MicroExpNet(pixel_scale=1 / 16), MicroExpNet()
+        scaled.set_weights(published.get_weights())
+        pixels = np.random.default_rng(0).uniform(0, 255, (2, 84, 84, 1)).astype("float32")
+        np.testing.assert_allclose(scaled(pixels), published(pixels / 16), rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("pixel_scale", [0, -1])
+    def test_out_of_range(self, pixel_scale):
+        with pytest.raises(ValueError, match=f"Received: pixel_scale={pixel_scale}"):
+            MicroExpNet(pixel_scale=pixel_scale)

@@ -13,11 +13,11 @@ PARAMETERS = {  # name: (all, not trainable)
     "facenet": (21_865_895, 56_064),
     "dexpression": (6_169_943, 128),
     # By hand: a norm of w channels has 4w, 2w of them not trainable. Twice a unit's two norms and a
-    # projection's one make 20w. Stem 9*32 + 4*32; stage 1 (9*32 + 27*40 + 32)*40 + 20*40; stage 2, which
-    # projects nothing, 36*40*40 + 16*40; a stage that doubles the width to w, 32*w*w + 20*w; logits 321*7.
+    # projection's one make 20w. Stem 9*32 + 4*32; stage 1 (9*32 + 27*40 + 32)*40 + 20*40; stage 2,
+    # of one width, 37*40*40 + 20*40; a stage that doubles the width to w, 32*w*w + 20*w; logits 321*7.
     "plain_resnet": (
-        416 + 56_800 + 58_240 + (206_400 + 822_400 + 3_283_200) + 2_247,
-        2 * (32 + 5 * 40 + 4 * 40 + 5 * (80 + 160 + 320)),
+        416 + 56_800 + 60_000 + (206_400 + 822_400 + 3_283_200) + 2_247,
+        2 * (32 + 5 * 40 + 5 * 40 + 5 * (80 + 160 + 320)),
     ),
     # Stem 9*16 + 4*16; stage 1 19*16*16 + 12*16; a stage that doubles the width to w, 14*w*w + 12*w; 65*7.
     "plain_resnet_tiny": (208 + 5_056 + (14_720 + 58_112) + 455, 2 * (16 + 3 * (16 + 32 + 64))),
@@ -55,9 +55,9 @@ def test_scaling_is_the_first_layer(models, name):
         ("dexpression", "maxpool_1", (55, 55, 64)),
         ("dexpression", "maxpool_2b", (55, 55, 272)),
         ("dexpression", "flatten", (822_800,)),
-        ("plain_resnet", "stage2_unit2_relu", (48, 48, 40)),
-        ("plain_resnet", "stage3_unit1_relu", (24, 24, 80)),
-        ("plain_resnet", "stage5_unit2_relu", (6, 6, 320)),
+        ("plain_resnet", "stage2_unit2_relu", (24, 24, 40)),
+        ("plain_resnet", "stage3_unit1_relu", (12, 12, 80)),
+        ("plain_resnet", "stage5_unit2_relu", (3, 3, 320)),
         ("plain_resnet_tiny", "stem_relu", (24, 24, 16)),
         ("plain_resnet_tiny", "stage1_unit1_relu", (12, 12, 16)),
         ("plain_resnet_tiny", "stage3_unit1_relu", (3, 3, 64)),
@@ -138,9 +138,7 @@ class TestDeXpression:
 
 
 class TestPlainResNet:
-    @pytest.mark.parametrize(
-        ("before", "unit"), [("stage2_unit1", "stage2_unit2"), ("stage1_unit2", "stage2_unit1")]
-    )
+    @pytest.mark.parametrize(("before", "unit"), [("stage2_unit1", "stage2_unit2"), ("stage1_unit1", "stage1_unit2")])
     def test_a_unit_of_one_size_and_width_adds_to_its_input_before_the_relu(self, models, before, unit):
         part, x = self.unit_of_constant_branch(models["plain_resnet"], before, unit, offset=-0.5)
         np.testing.assert_allclose(part(x), np.maximum(x - 0.5, 0), atol=1e-6)
@@ -148,7 +146,7 @@ class TestPlainResNet:
     def test_a_unit_that_strides_adds_to_the_projected_means_of_its_input(self, models):
         model = models["plain_resnet"]
         part, x = self.unit_of_constant_branch(model, "stage2_unit2", "stage3_unit1", offset=-0.25)
-        means = x.astype("float64").reshape(1, 24, 2, 24, 2, 40).mean((2, 4))
+        means = x.astype("float64").reshape(1, 12, 2, 12, 2, 40).mean((2, 4))
         kernel = np.asarray(model.get_layer("stage3_unit1_shortcut_conv").kernel, "float64")[0, 0]
         projected = means @ kernel / np.sqrt(1 + 1e-3)  # a new norm has mean 0 and variance 1
         np.testing.assert_allclose(part(x), np.maximum(projected - 0.25, 0), atol=1e-5)

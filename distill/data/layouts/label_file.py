@@ -88,16 +88,12 @@ def _lines(path: Path) -> list[_Line]:
                     f"{path} line {number}: {image} stands there twice, first in line {lines[image].number}"
                 )
             if not (path.parent / image).is_file():
-                raise InputError(
-                    f"{path} line {number}: {image} does not exist: paths are relative to {path.parent}"
-                )
+                raise InputError(f"{path} line {number}: {image} does not exist: paths are relative to {path.parent}")
             lines[image] = _Line(number, image, label)
     return list(lines.values())
 
 
-def _class_names(
-    path: Path, lines: Sequence[_Line], *, ckplus: bool
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _class_names(path: Path, lines: Sequence[_Line], *, ckplus: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the class names, and a note where they are a guess."""
     file = path.with_name(CLASSES_FILE)
     if file.is_file():

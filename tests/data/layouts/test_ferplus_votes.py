@@ -34,9 +34,7 @@ def test_votes_become_soft_labels_of_the_images_in_the_same_rows(write_votes):
     assert dataset.splits.tolist() == ["train", "test"]
     assert dataset.class_names == CLASS_ORDERS["ferplus"]
     assert dataset.labels.tolist() == [0, 2]
-    np.testing.assert_allclose(
-        dataset.label_probs, [[0.5, 0, 0, 0, 0, 0, 0, 0.5], [0, 0, 0.75, 0, 0, 0, 0.25, 0]]
-    )
+    np.testing.assert_allclose(dataset.label_probs, [[0.5, 0, 0, 0, 0, 0, 0, 0.5], [0, 0, 0.75, 0, 0, 0, 0.25, 0]])
     assert dataset.read([0, 1])[:, 0, 0, 0].tolist() == [0, 4]
     assert dataset.notes == ("3 of 5 rows left out: 1 without votes, 1 unknown, 1 no face",)
 

@@ -85,9 +85,7 @@ def test_either_file_opens_the_pair_and_a_missing_one_is_named(save_pair):
     labels = images.with_name("faces-labels.npy")
     assert len(npy_pair.read(labels)) == 3
     labels.unlink()
-    with pytest.raises(
-        InputError, match="faces-labels.npy is missing: the pair is X-images.npy and X-labels"
-    ):
+    with pytest.raises(InputError, match="faces-labels.npy is missing: the pair is X-images.npy and X-labels"):
         npy_pair.read(images)
 
 

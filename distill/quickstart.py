@@ -1,0 +1,145 @@
+"""All stages in one, on faces that are drawn here: `python -m distill.quickstart`."""
+
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+
+from distill.stage import run_stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartSettings:
+    """Draw faces, train a teacher, cache its logits, and train the same student with and without them.
+
+    The same command again goes on after an interruption.
+    """
+
+    out: str = "quickstart"
+    """Directory for the runs, the logits, the table and the picture."""
+    faces: int = 3000
+    """How many faces to draw, for training, validation and test together."""
+    teacher_epochs: int = 12
+    """Passes of the teacher over the training images."""
+    student_epochs: int = 15
+    """Passes of each student over the training images."""
+    views: int = 4
+    """Views of each image, which the teacher scores and both kinds of student learn from."""
+    temperature: float = 4.0
+    """T, which softens both the teacher and the student."""
+    lambda_: float = 0.9
+    """Weight of the teacher in the distilled students' loss; the labels weigh the rest."""
+    seeds: int = 3
+    """Students of each kind. They differ in their initial weights and the order of images."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A line of the table: the networks of one kind."""
+
+    accuracies: list[float]
+    """On the test split, one per seed."""
+    parameters: int
+    weight_bytes: int
+    images_per_second: float
+
+
+def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
+    """Run all stages, print the table, and leave everything in `settings.out`."""
+    from distill.data.synthetic_faces import synthetic_faces
+    from distill.training.caching import cache_logits
+    from distill.training.losses import DistillationLoss
+    from distill.training.recipe import Recipe
+    from students import MicroExpNet
+    from teachers import PlainResNetTiny
+
+    out = Path(settings.out)
+    dataset = synthetic_faces(settings.faces)
+    print(f"{len(dataset):,} synthetic faces of {dataset.num_classes} expressions\n\n1. a teacher, from labels")
+    recipe = Recipe(epochs=settings.teacher_epochs, lr=3e-3)
+    teacher = _train(PlainResNetTiny, dataset, out / "teacher", recipe)
+    print("\n2. its logits, once for all students")
+    logits = cache_logits(teacher, dataset, out / "logits.h5", views=settings.views)
+    print(f"\n3. {settings.seeds} students from labels alone, {settings.seeds} from labels and logits")
+    student = partial(MicroExpNet, pixel_scale=1 / 16, keep_prob=0.8)
+    distilled = DistillationLoss(name="hinton", temperature=settings.temperature, lambda_=settings.lambda_)
+    networks = {"teacher": [teacher], "labels alone": [], "distilled": []}
+    for seed in range(settings.seeds):
+        recipe = Recipe(epochs=settings.student_epochs, lr=1e-3, batch_size=32, seed=seed)
+        labels_alone = _train(student, dataset, out / f"labels-alone-{seed}", recipe, views=settings.views)
+        networks["labels alone"].append(labels_alone)
+        taught = _train(student, dataset, out / f"distilled-{seed}", recipe, logits=logits, loss=distilled)
+        networks["distilled"].append(taught)
+    results = {kind: _measure(trained, dataset.split("test")) for kind, trained in networks.items()}
+    print(f"\n{_table(results)}")
+    _save(results, dataset, out)
+    print(f"\nin {out}: quickstart.png, quickstart.json, logits.h5 and the run of every network")
+    return results
+
+
+def _train(builder, dataset, out: Path, recipe, **how):
+    import keras
+
+    from distill.training.train import train
+
+    keras.utils.set_random_seed(recipe.seed)
+    return train(builder(classes=dataset.num_classes), dataset, out=out, recipe=recipe, **how)
+
+
+def _measure(networks: list, test) -> Result:
+    import numpy as np
+
+    from distill.training.evaluation import evaluate_model
+    from distill.training.scoring import Scorer
+
+    accuracies = [evaluate_model(network, test).accuracy for network in networks]
+    scorer, everything = Scorer(networks[0], test), np.arange(len(test))
+    scorer.score(everything)  # the first call compiles
+    started = time.perf_counter()
+    scorer.score(everything)
+    return Result(
+        accuracies=accuracies,
+        parameters=networks[0].count_params(),
+        weight_bytes=sum(weight.nbytes for weight in networks[0].get_weights()),
+        images_per_second=len(test) / (time.perf_counter() - started),
+    )
+
+
+def _table(results: dict[str, Result]) -> str:
+    lines = [f"{'':14}{'test accuracy':>18}{'parameters':>13}{'bytes':>12}{'images/s':>11}"]
+    for kind, result in results.items():
+        spread = f" ± {100 * stdev(result.accuracies):.1f}" if len(result.accuracies) > 1 else " " * 6
+        accuracy = f"{100 * mean(result.accuracies):.1f} %{spread}"
+        lines.append(
+            f"{kind:14}{accuracy:>18}{result.parameters:13,}{result.weight_bytes:12,}"
+            f"{result.images_per_second:11,.0f}"
+        )
+    return "\n".join(lines)
+
+
+def _save(results: dict[str, Result], dataset, out: Path) -> None:
+    import numpy as np
+
+    from distill.files import write_json
+    from distill.reports.plots import comparison_picture
+    from distill.training.run_directory import versions
+
+    test = dataset.split("test")
+    first_of_class = [int(np.argmax(test.labels == number)) for number in range(test.num_classes)]
+    comparison_picture(
+        accuracies={kind: result.accuracies for kind, result in results.items()},
+        faces=test.read(np.array(first_of_class)),
+        face_names=test.class_names,
+        path=out / "quickstart.png",
+    )
+    results_json = {kind: asdict(result) for kind, result in results.items()}
+    write_json(out / "quickstart.json", {"results": results_json, "versions": versions()})
+
+
+def main() -> None:
+    run_stage(quickstart, QuickstartSettings)
+
+
+if __name__ == "__main__":
+    main()

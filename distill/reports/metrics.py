@@ -1,0 +1,173 @@
+"""How well a network recognises the classes: accuracy, macro-F1, figures per class, the confusion matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from distill.data.dataset import UNLABELLED
+from distill.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationMetrics:
+    """What an evaluation found. Images without a label were left out, and are counted in `unlabelled`."""
+
+    class_names: tuple[str, ...]
+    confusion: np.ndarray
+    """int64 [C, C]: images of class `row` that were taken for class `column`."""
+    unlabelled: int = 0
+    """Images that had no label and count nowhere else."""
+
+    @property
+    def count(self) -> int:
+        """Number of labelled images."""
+        return int(self.confusion.sum())
+
+    @property
+    def support(self) -> np.ndarray:
+        """int64 [C]: images of each class."""
+        return self.confusion.sum(axis=1)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """int64 [C]: images taken for each class."""
+        return self.confusion.sum(axis=0)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose class was found, 0..1."""
+        return float(np.trace(self.confusion) / self.count)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """float64 [C]: share of the images taken for a class that are of it; 0 where none was."""
+        return _ratio(np.diag(self.confusion), self.predicted)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """float64 [C]: share of the images of a class that were found; 0 where it has none."""
+        return _ratio(np.diag(self.confusion), self.support)
+
+    @property
+    def f1(self) -> np.ndarray:
+        """float64 [C]: 2 TP / (2 TP + FP + FN), harmonic mean of precision and recall; 0 where undefined."""
+        return _ratio(2 * np.diag(self.confusion), self.support + self.predicted)
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 over the classes that occur among the labels or the predictions, 0..1.
+
+        A class with neither says nothing about the network and is left out, as scikit-learn's
+        `f1_score(..., average="macro", zero_division=0)` does; a class that is only labelled, or only
+        predicted, counts as 0.
+        """
+        return float(self.f1[self.support + self.predicted > 0].mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain numbers, strings, lists and dictionaries, ready for JSON."""
+        columns = {"precision": self.precision, "recall": self.recall, "f1": self.f1, "support": self.support}
+        return {
+            "count": self.count,
+            "unlabelled": self.unlabelled,
+            "accuracy": self.accuracy,
+            "macro_f1": self.macro_f1,
+            "classes": {
+                name: {column: values[row].item() for column, values in columns.items()}
+                for row, name in enumerate(self.class_names)
+            },
+            "confusion": {
+                "rows": "true class",
+                "columns": "predicted class",
+                "counts": self.confusion.tolist(),
+            },
+        }
+
+
+def evaluate_predictions(*, labels: np.ndarray, logits: np.ndarray, class_names: Sequence[str]) -> EvaluationMetrics:
+    """Compare what a network says with the labels.
+
+    Args:
+        labels: int [N], 0..C-1; `UNLABELLED` (-1) rows are left out and counted.
+        logits: float [N, C]: the class of the largest value is the prediction, the first of equals.
+        class_names: the C names, in the order of the logits.
+
+    Raises:
+        InputError: no row has a label, or a logit is not finite.
+        ValueError: shapes that do not fit together, or a label that is no class.
+    """
+    labels, logits = np.asarray(labels), np.asarray(logits)
+    if logits.shape != (len(labels), len(class_names)):
+        raise ValueError(
+            f"Logits must be [{len(labels)}, {len(class_names)}], labels by classes. Received: {logits.shape}"
+        )
+    if not np.isfinite(logits).all():
+        rows = int((~np.isfinite(logits)).any(axis=1).sum())
+        raise InputError(f"{rows} of {len(logits)} rows of logits are not finite: the network has diverged")
+    if not np.any(labels != UNLABELLED):
+        raise InputError(f"none of the {len(labels)} images has a label, an evaluation needs some")
+    return EvaluationMetrics(
+        class_names=tuple(class_names),
+        confusion=confusion_matrix(labels, logits.argmax(axis=1), len(class_names)),
+        unlabelled=int(np.sum(labels == UNLABELLED)),
+    )
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count how often each class was taken for each.
+
+    Args:
+        labels: int [N], 0..num_classes-1; rows that are `UNLABELLED` (-1) are left out.
+        predictions: int [N], 0..num_classes-1.
+
+    Returns:
+        int64 [num_classes, num_classes]: rows are true classes, columns predicted ones.
+
+    Raises:
+        ValueError: lengths that differ, or a number that is no class.
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.ndim != 1 or labels.shape != predictions.shape:
+        raise ValueError(f"Labels and predictions must be [N]. Received: {labels.shape} and {predictions.shape}")
+    labelled = labels != UNLABELLED
+    labels, predictions = labels[labelled].astype(np.int64), predictions[labelled].astype(np.int64)
+    for name, column in (("label", labels), ("prediction", predictions)):
+        if np.any((column < 0) | (column >= num_classes)):
+            raise ValueError(f"Every {name} must be 0..{num_classes - 1}. Received: {np.unique(column)}")
+    cells = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes).astype(np.int64)
+
+
+def per_class_table(metrics: EvaluationMetrics) -> str:
+    """Return precision, recall, F1 and support as text, one class a line, aligned."""
+    rows = [
+        (name, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", f"{support:,}")
+        for name, precision, recall, f1, support in zip(
+            metrics.class_names, metrics.precision, metrics.recall, metrics.f1, metrics.support, strict=True
+        )
+    ]
+    return _aligned([("class", "precision", "recall", "F1", "images"), *rows])
+
+
+def confusion_text(metrics: EvaluationMetrics) -> str:
+    """Return the confusion matrix as text: one true class a line, one predicted class a column, aligned."""
+    rows = [
+        (name, *(f"{count:,}" for count in counts))
+        for name, counts in zip(metrics.class_names, metrics.confusion, strict=True)
+    ]
+    return _aligned([("true \\ predicted", *metrics.class_names), *rows])
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole, 0 where the whole is 0."""
+    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Join cells into lines: the first column to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    )

@@ -1,0 +1,130 @@
+"""Pictures of what a run did, made without pyplot: no display, no global state, safe in threads."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from distill.files import written_beside
+from distill.reports.metrics import EvaluationMetrics
+
+# Okabe & Ito's colours, which all kinds of colour vision tell apart (https://jfly.uni-koeln.de/color/).
+_ORANGE, _SKY, _BLUE, _GREY, _INK = "#E69F00", "#56B4E9", "#0072B2", "#999999", "#333333"
+_BARS = (_GREY, _ORANGE, _BLUE, _SKY)
+_DOTS_PER_INCH = 110
+_MOST_COUNTS = 20  # classes up to which a confusion matrix has room for its numbers
+
+
+def learning_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:
+    """Draw loss and accuracy over the epochs; the epoch of the best validation accuracy is marked.
+
+    Args:
+        rows: one per epoch, at least one, with `epoch`, `train_loss`, `train_accuracy`, `validation_loss`
+            and `validation_accuracy` (accuracies 0..1), as in the metrics.csv of a run.
+        path: the picture; its suffix says the format.
+    """
+    figure = _figure(9, 3.6)
+    loss, accuracy = figure.subplots(1, 2)
+    best = max(rows, key=lambda row: row["validation_accuracy"])
+    for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
+        _curves(axes, rows, quantity)
+        axes.axvline(best["epoch"], color=_GREY, linewidth=1, linestyle=":", zorder=0)
+        axes.plot(best["epoch"], best[f"validation_{quantity}"], "o", color=_BLUE, markersize=7)
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1))
+    accuracy.set_title(f"accuracy: best validation {best['validation_accuracy']:.1%}, epoch {best['epoch']:.0f}")
+    _save(figure, path)
+
+
+def confusion_picture(metrics: EvaluationMetrics, path: str | Path, title: str) -> None:
+    """Draw the confusion matrix: colour is the share of the true class, the number counts images."""
+    classes = len(metrics.class_names)
+    shares = metrics.confusion / np.maximum(metrics.support, 1)[:, None]
+    figure = _figure(2.6 + 0.62 * min(classes, _MOST_COUNTS), 2.0 + 0.58 * min(classes, _MOST_COUNTS))
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true", xticks=range(classes), yticks=range(classes))
+    axes.set_xticklabels(metrics.class_names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticklabels(metrics.class_names)
+    axes.set_title(title)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1, decimals=0))
+    bar.set_label("share of the true class")
+    bar.outline.set_visible(False)
+    if classes <= _MOST_COUNTS:
+        for (row, column), count in np.ndenumerate(metrics.confusion):
+            ink = "white" if shares[row, column] > 0.65 else _INK
+            axes.text(column, row, f"{count:,}", ha="center", va="center", color=ink, fontsize=9)
+    _save(figure, path)
+
+
+def comparison_picture(
+    *,
+    accuracies: Mapping[str, Sequence[float]],
+    faces: np.ndarray,
+    face_names: Sequence[str],
+    path: str | Path,
+) -> None:
+    """Draw the accuracy of several networks, and above it what the faces look like.
+
+    Args:
+        accuracies: name of the network -> its accuracies 0..1, one per seed, at least one. A bar is their
+            mean, a dot is one of them.
+        faces: uint8 [K, H, W, 1], K >= 1.
+        face_names: the K names to write below the faces.
+        path: the picture; its suffix says the format.
+    """
+    figure = _figure(7.5, 2.3 + 0.55 * len(accuracies))
+    strip, below = figure.subfigures(2, 1, height_ratios=(1.4, 0.9 + 0.55 * len(accuracies)))
+    for axes, face, name in zip(np.atleast_1d(strip.subplots(1, len(faces))), faces, face_names, strict=True):
+        axes.imshow(face[..., 0], cmap="gray", vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[], xlabel=name)
+        axes.spines[:].set_visible(False)
+    _bars(below.subplots(), accuracies)
+    _save(figure, path)
+
+
+def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], quantity: str) -> None:
+    epochs = [row["epoch"] for row in rows]
+    for part, color in (("train", _ORANGE), ("validation", _BLUE)):
+        values = [row[f"{part}_{quantity}"] for row in rows]
+        axes.plot(epochs, values, color=color, label=part, linewidth=1.8, marker=".", markersize=4)
+    axes.set(xlabel="epoch", title=quantity, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(axis="y", color="#E5E5E5")
+    axes.legend(frameon=False)
+    _open_frame(axes)
+
+
+def _bars(axes: Axes, accuracies: Mapping[str, Sequence[float]]) -> None:
+    for row, values in enumerate(accuracies.values()):
+        mean = float(np.mean(values))
+        axes.barh(row, mean, height=0.6, color=_BARS[row % len(_BARS)])
+        if len(values) > 1:
+            axes.plot(values, np.full(len(values), row), "o", color=_INK, markersize=4, alpha=0.8)
+        axes.text(max(mean, *values) + 0.015, row, f"{mean:.1%}", va="center", color=_INK)
+    axes.set(yticks=range(len(accuracies)), yticklabels=list(accuracies), xlim=(0, 1.08), xlabel="accuracy")
+    axes.set_xticks(np.arange(0, 1.01, 0.2))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    _open_frame(axes)
+
+
+def _open_frame(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with written_beside(path) as unfinished:
+        figure.savefig(unfinished, dpi=_DOTS_PER_INCH)

@@ -1,0 +1,91 @@
+"""Train a student: `python -m distill.train_student --data D --logits L.h5 --student microexpnet --out RUN`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+from distill.data.data_settings import DataSettings
+from distill.stage import run_stage
+from distill.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStudentSettings(DataSettings, Recipe):
+    """Train a student, from cached logits or from labels alone.
+
+    The same command again goes on with a run that was interrupted.
+    """
+
+    out: str
+    """Directory of the run."""
+    lr: float = 1e-4
+    """Peak learning rate. MicroExpNet's unscaled pixels do not bear much more."""
+    logits: str | None = None
+    """A store that distill.teacher_logits wrote; without one the student learns from labels alone."""
+    student: str = "microexpnet"
+    """Name of the network."""
+    loss: str = "microexpnet"
+    """"microexpnet", or "hinton", which multiplies the soft part by the squared temperature."""
+    temperature: float = 8.0
+    """T, which softens both the teacher and the student in the soft part of the loss."""
+    lambda_: Annotated[float | None, arg(name="lambda")] = None
+    """Weight of the soft part, 0..1; the labels weigh 1 - lambda. By default 0.5 with logits, else 0."""
+    keep_prob: float = 0.5
+    """Share of the dense layer that dropout keeps in training."""
+    pixel_scale: float = 1.0
+    """What the student multiplies pixels by. 1 is MicroExpNet's; 1/16 = 0.0625 learns sooner from scratch."""
+    views: int | None = None
+    """Without logits: how many views of each image the epochs go through; by default always new ones."""
+    image_size: int | None = None
+    """Height and width that the network takes; the published ones by default."""
+    classes: int | None = None
+    """Number of classes that the data must have; those that it has by default."""
+
+
+def train_student(settings: TrainStudentSettings) -> None:
+    """Train the student that `settings` describe, into `settings.out`."""
+    loss = _loss(settings)
+    import keras
+
+    from distill.errors import InputError
+    from distill.logit_store import open_logits
+    from distill.networks import build_network
+    from distill.training.train import train
+    from students import STUDENTS
+
+    logits = None if settings.logits is None else open_logits(settings.logits)
+    dataset = settings.open()
+    if settings.classes not in (None, dataset.num_classes):
+        raise InputError(
+            f"--classes {settings.classes} does not fit {dataset.name}, which has {dataset.num_classes}: "
+            f"{', '.join(dataset.class_names)}"
+        )
+    keras.utils.set_random_seed(settings.seed)
+    student = build_network(
+        STUDENTS,
+        settings.student,
+        classes=dataset.num_classes,
+        image_size=settings.image_size,
+        keep_prob=settings.keep_prob,
+        pixel_scale=settings.pixel_scale,
+    )
+    train(student, dataset, out=settings.out, logits=logits, loss=loss, views=settings.views, recipe=settings)
+
+
+def _loss(settings: TrainStudentSettings):
+    from distill.training.losses import DistillationLoss
+
+    if settings.lambda_ is None:
+        lambda_ = 0.0 if settings.logits is None else DistillationLoss.lambda_
+    else:
+        lambda_ = settings.lambda_
+    return DistillationLoss(name=settings.loss, temperature=settings.temperature, lambda_=lambda_)
+
+
+def main() -> None:
+    run_stage(train_student, TrainStudentSettings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Pictures are whole PNG files that show something, and a failure leaves nothing behind."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from distill.reports import plots
+from distill.reports.metrics import EvaluationMetrics
+from distill.reports.plots import comparison_picture, confusion_picture, learning_curves
+
+NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+def epochs(count):
+    return [
+        {
+            "epoch": epoch,
+            "train_loss": 2.0 / epoch,
+            "train_accuracy": 1 - 0.8 / epoch,
+            "validation_loss": 2.0 / epoch + 0.1,
+            "validation_accuracy": 0.9 - 0.7 / epoch,
+            "learning_rate": 1e-3,
+        }
+        for epoch in range(1, count + 1)
+    ]
+
+
+def metrics_of(confusion, names=NAMES):
+    return EvaluationMetrics(class_names=tuple(names), confusion=np.asarray(confusion, np.int64))
+
+
+def draw_curves(path):
+    learning_curves(epochs(12), path)
+
+
+def draw_confusion(path):
+    confusion_picture(metrics_of(np.eye(7) * 30 + np.arange(49).reshape(7, 7)), path, "microexpnet")
+
+
+def draw_comparison(path):
+    faces = np.tile(np.arange(48, dtype=np.uint8)[None, :, None, None] * 5, (7, 1, 48, 1))
+    comparison_picture(
+        accuracies={"teacher": [0.86], "labels alone": [0.61, 0.63], "distilled": [0.69, 0.71]},
+        faces=faces,
+        face_names=NAMES,
+        path=path,
+    )
+
+
+PICTURES = (draw_curves, draw_confusion, draw_comparison)
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        image.load()
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("draw", PICTURES)
+def test_picture_is_a_png_that_shows_something(draw, tmp_path):
+    draw(tmp_path / "picture.png")
+    picture = pixels(tmp_path / "picture.png")
+    height, width = picture.shape[:2]
+    assert 300 <= height <= 1200
+    assert 500 <= width <= 1500
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+    assert 0.02 < np.mean(picture.min(axis=-1) < 250) < 0.9
+    assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
+
+
+@pytest.mark.parametrize("draw", PICTURES)
+def test_a_failure_keeps_the_old_file_and_leaves_no_other(draw, tmp_path, monkeypatch):
+    def half_written(self, path, **options):
+        path.write_bytes(b"\x89PNG half")
+        raise OSError("disk full")
+
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"the old picture")
+    monkeypatch.setattr(Figure, "savefig", half_written)
+    with pytest.raises(OSError, match="disk full"):
+        draw(path)
+    assert path.read_bytes() == b"the old picture"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_curves_of_a_single_epoch(tmp_path):
+    learning_curves(epochs(1), tmp_path / "curves.png")
+    assert pixels(tmp_path / "curves.png").min() < 100
+
+
+def test_curves_mark_the_first_best_epoch(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    rows = epochs(6)
+    rows[3]["validation_accuracy"] = rows[4]["validation_accuracy"] = 0.95
+    learning_curves(rows, tmp_path / "curves.png")
+    accuracy = figures[0].axes[1]
+    assert accuracy.get_title() == "accuracy: best validation 95.0%, epoch 4"
+    marked = [line.get_xydata().tolist() for line in accuracy.lines if len(line.get_xdata()) == 1]
+    assert marked == [[[4.0, 0.95]]]
+
+
+def test_confusion_picture_writes_counts_and_colours_shares(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    confusion_picture(metrics_of([[3, 1, 0], [0, 2000, 0], [0, 0, 0]], "abc"), tmp_path / "c.png", "three")
+    axes = figures[0].axes[0]
+    assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "0", "2,000", "0", "0", "0", "0"]
+    np.testing.assert_array_equal(axes.images[0].get_array(), [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]])
+
+
+def test_a_hundred_classes_still_fit(tmp_path):
+    confusion_picture(metrics_of(np.eye(100), map(str, range(100))), tmp_path / "c.png", "hundred")
+    assert pixels(tmp_path / "c.png").shape[1] < 2000
+
+
+def test_comparison_shows_one_face_and_one_network(tmp_path):
+    face = np.full((1, 24, 24, 1), 90, np.uint8)
+    path = tmp_path / "one.png"
+    comparison_picture(accuracies={"teacher": [1.0]}, faces=face, face_names=["happy"], path=path)
+    assert np.any(np.all(pixels(path) == 90, axis=-1)), "the face is not in the picture"
+
+
+def test_pyplot_stays_unused():
+    """It holds on to every figure, and wants a display."""
+    used = {getattr(value, "__name__", "") for value in vars(plots).values()}
+    assert "matplotlib.pyplot" not in used

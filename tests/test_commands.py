@@ -1,0 +1,256 @@
+"""The commands from end to end on a few faces, and what they say to wrong input."""
+
+import json
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from distill.describe_data import DescribeDataSettings, describe_data
+from distill.evaluate import EvaluateSettings, evaluate
+from distill.stage import run_stage
+from distill.teacher_logits import TeacherLogitsSettings, teacher_logits
+from distill.train_student import TrainStudentSettings, train_student
+from distill.train_teacher import TrainTeacherSettings, train_teacher
+
+COMMANDS = {
+    "train_teacher": (train_teacher, TrainTeacherSettings),
+    "teacher_logits": (teacher_logits, TeacherLogitsSettings),
+    "train_student": (train_student, TrainStudentSettings),
+    "evaluate": (evaluate, EvaluateSettings),
+    "describe_data": (describe_data, DescribeDataSettings),
+}
+USAGES = {"train": "Training", "validation": "PublicTest"}
+
+
+def run(command, *args) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run_stage(*COMMANDS[command], [str(arg) for arg in args])
+    return ended.value.code
+
+
+def write_faces(path, *, seed=0, size=16) -> None:
+    rng = np.random.default_rng(seed)
+    with open(path, "w") as file:
+        file.write("emotion,pixels,Usage\n")
+        for usage, count in (("Training", 28), ("PublicTest", 14)):
+            for row in range(count):
+                pixels = " ".join(map(str, rng.integers(0, 256, size * size)))
+                file.write(f"{row % 7},{pixels},{usage}\n")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with data, a trained teacher and its logits."""
+    folder = tmp_path_factory.mktemp("work")
+    write_faces(folder / "fer2013.csv")
+    write_faces(folder / "others.csv", seed=1)
+    teacher = ("--teacher", "plain_resnet_tiny")
+    data = ("--data", folder / "fer2013.csv")
+    assert run("train_teacher", *data, *teacher, "--epochs", 1, "--out", folder / "teacher") == 0
+    logits = ("--weights", folder / "teacher", "--views", 2, "--out", folder / "logits.h5")
+    assert run("teacher_logits", *data, *teacher, *logits) == 0
+    return folder
+
+
+def student(work, out, *more):
+    return run("train_student", "--data", work / "fer2013.csv", "--epochs", 1, "--out", out, *more)
+
+
+def failure(capsys) -> str:
+    """The one line that a command printed as its error."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_from_faces_to_an_evaluated_student(work, tmp_path, capsys):
+    out = tmp_path / "run"
+    more = ("--logits", work / "logits.h5", "--student", "microexpnet", "--temperature", 8, "--lambda", 0.5)
+    assert student(work, out, *more) == 0
+    left = {path.name for path in out.iterdir() if "tfevents" not in path.name}
+    assert left == {"settings.json", "metrics.csv", "curves.png", "last.keras", "best.keras", "summary.json"}
+    assert any("tfevents" in path.name for path in out.iterdir())
+    record = json.loads((out / "settings.json").read_text())
+    assert record["loss"]["formula"] == "0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8"
+    assert record["settings"]["seed"] == 0
+    assert record["teacher"]["name"] == "plain_resnet_tiny"
+    capsys.readouterr()
+    assert run("evaluate", "--model", out, "--data", work / "fer2013.csv") == 0
+    printed = capsys.readouterr().out
+    assert "accuracy" in printed
+    assert "on 14 validation images" in printed
+    evaluation = json.loads((out / "evaluation-validation" / "evaluation.json").read_text())
+    assert sum(map(sum, evaluation["confusion"]["counts"])) == 14
+    assert (out / "evaluation-validation" / "confusion.png").stat().st_size > 5_000
+
+
+def test_logits_equal_the_teachers_own_prediction(work):
+    with h5py.File(work / "logits.h5") as file:
+        stored, ids = file["logits"][:], [i.decode() for i in file["sample_id"][:]]
+    teacher = keras.saving.load_model(work / "teacher" / "best.keras")
+    from distill.data.open_dataset import open_dataset
+
+    dataset = open_dataset(work / "fer2013.csv")
+    pixels = keras.ops.image.resize(dataset.read(np.arange(len(dataset))).astype(np.float32), (48, 48))
+    assert ids == dataset.ids.tolist()
+    np.testing.assert_allclose(stored[:, 0], teacher.predict(pixels, verbose=0), atol=2e-3)
+    assert not np.allclose(stored[:, 0], stored[:, 1], atol=1e-2)
+
+
+def test_finished_work_is_already_complete(work, tmp_path, capsys):
+    before = (work / "logits.h5").read_bytes()
+    again = ("--data", work / "fer2013.csv", "--teacher", "plain_resnet_tiny", "--weights", work / "teacher")
+    assert run("teacher_logits", *again, "--views", 2, "--out", work / "logits.h5") == 0
+    assert "already complete" in capsys.readouterr().out
+    assert (work / "logits.h5").read_bytes() == before
+    for expected in ("learns CE(y, s)", "already complete"):
+        assert student(work, tmp_path / "run") == 0
+        assert expected in capsys.readouterr().out
+
+
+def test_describe_data_counts_and_draws(work, tmp_path, capsys):
+    picture = tmp_path / "faces.png"
+    assert run("describe_data", "--data", work / "fer2013.csv", "--out", picture) == 0
+    assert "42" in capsys.readouterr().out
+    assert picture.stat().st_size > 5_000
+
+
+def test_a_random_split_is_the_same_at_training_and_evaluation(work, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert student(work, out, "--splits", "random", "--split-seed", 3) == 0
+    counts = json.loads((out / "settings.json").read_text())["data"]
+    assert (counts["train"], counts["validation"]) == (34, 8)
+    assert (
+        run(
+            "evaluate",
+            "--model",
+            out,
+            "--data",
+            work / "fer2013.csv",
+            "--splits",
+            "random",
+            "--split-seed",
+            3,
+        )
+        == 0
+    )
+    assert "on 8 validation images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--lambda", 1.5), r"lambda must lie in 0..1, received 1.5"),
+        (("--lambda", 0.5), "lambda 0.5 needs a teacher's logits: give --logits"),
+        (("--temperature", 0), "temperature must be above 0, received 0.0"),
+        (("--student", "microexpnett"), 'unknown network "microexpnett": did you mean microexpnet'),
+        (("--loss", "kd"), 'unknown loss "kd": choose one of'),
+        (("--classes", 8), "--classes 8 does not fit"),
+        (("--keep-prob", 0), "keep_prob must be above 0"),
+        (("--splits", "other"), 'split policy must be "official" or "random", received "other"'),
+        (("--epochs", 0), "epochs must be at least 1, received 0"),
+        (("--batch-size", 0), "batch-size must be at least 1, received 0"),
+        (("--schedule", "step"), 'unknown schedule "step": choose one of cosine, constant'),
+        (("--logits", "nowhere.h5"), "nowhere.h5"),
+    ],
+)
+def test_wrong_flags_of_train_student(work, tmp_path, capsys, flags, message):
+    assert student(work, tmp_path / "run", *flags) == 2
+    assert message in failure(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_teacher_offers_near_names(work, tmp_path, capsys):
+    data = ("--data", work / "fer2013.csv", "--out", tmp_path / "run")
+    assert run("train_teacher", *data, "--teacher", "facnet") == 2
+    assert failure(capsys) == 'error: unknown network "facnet": did you mean facenet?'
+    assert not (tmp_path / "run").exists()
+
+
+def test_logits_of_another_data_set_are_refused(work, tmp_path, capsys):
+    logits = ("--logits", work / "logits.h5", "--out", tmp_path / "run")
+    assert run("train_student", "--data", work / "others.csv", *logits) == 2
+    message = failure(capsys)
+    assert "42" not in message or "images" in message
+    assert "stored" in message
+    assert "expected" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_logits_of_another_class_order_are_refused(work, tmp_path, capsys):
+    folder = tmp_path / "data"
+    rng = np.random.default_rng(0)
+    from PIL import Image
+
+    for split in ("train", "validation"):
+        for name in "abcdefg":
+            (folder / split / name).mkdir(parents=True)
+            Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(folder / split / name / "1.png")
+    assert run("train_student", "--data", folder, "--logits", work / "logits.h5", "--out", tmp_path / "run") == 2
+    message = failure(capsys)
+    assert "stored [angry, disgust, fear, happy, sad, surprise, neutral]" in message
+    assert "expected [a, b, c, d, e, f, g]" in message
+
+
+def test_weights_of_another_network_are_refused(work, tmp_path, capsys):
+    flags = ("--data", work / "fer2013.csv", "--weights", work / "teacher", "--out", tmp_path / "l.h5")
+    assert run("teacher_logits", *flags, "--teacher", "facenet") == 2
+    assert 'those of "plain_resnet_tiny", not of "facenet"' in failure(capsys)
+    assert run("teacher_logits", *flags, "--teacher", "plain_resnet_tiny", "--image-size", 32) == 2
+    assert "for images of 48x48, not 32x32" in failure(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_or_damaged_weights_are_named(work, tmp_path, capsys):
+    damaged = tmp_path / "damaged.keras"
+    damaged.write_bytes(b"PK\x03\x04 and nothing more")
+    for weights, message in ((tmp_path / "none", "does not exist"), (damaged, "no Keras model")):
+        flags = ("--data", work / "fer2013.csv", "--weights", weights, "--out", tmp_path / "l.h5")
+        assert run("teacher_logits", *flags, "--teacher", "plain_resnet_tiny") == 2
+        assert message in failure(capsys)
+    assert not (tmp_path / "l.h5").exists()
+
+
+@pytest.mark.parametrize("what", ["a file", "a folder of something else", "a run of other settings"])
+def test_output_that_holds_something_else_is_left_alone(work, tmp_path, capsys, what):
+    out = tmp_path / "out"
+    if what == "a file":
+        out.write_text("precious")
+    elif what == "a folder of something else":
+        out.mkdir()
+        (out / "thesis.txt").write_text("precious")
+    else:
+        assert student(work, out, "--lr", 0.01) == 0
+    before = sorted((path.name, path.stat().st_size) for path in tmp_path.rglob("*"))
+    capsys.readouterr()
+    assert student(work, out) == 2
+    message = failure(capsys)
+    assert str(out) in message
+    if what == "a run of other settings":
+        assert "settings.lr: stored 0.01, now 0.001" in message
+    assert sorted((path.name, path.stat().st_size) for path in tmp_path.rglob("*")) == before
+
+
+def test_evaluate_refuses_a_model_of_other_classes(work, tmp_path, capsys):
+    settings = json.loads((work / "teacher" / "settings.json").read_text())
+    settings["class_names"] = settings["class_names"][::-1]
+    other = tmp_path / "run"
+    other.mkdir()
+    (other / "settings.json").write_text(json.dumps(settings))
+    (other / "best.keras").write_bytes((work / "teacher" / "best.keras").read_bytes())
+    assert run("evaluate", "--model", other, "--data", work / "fer2013.csv") == 2
+    assert "was trained on the classes neutral, surprise" in failure(capsys)
+    assert run("evaluate", "--model", work / "teacher", "--data", work / "fer2013.csv", "--split", "test") == 2
+    assert "has no test split: it has train, validation" in failure(capsys)
+
+
+def test_a_teacher_that_gives_nan_leaves_no_store(work, tmp_path, capsys):
+    teacher = keras.saving.load_model(work / "teacher" / "best.keras")
+    teacher.layers[-1].set_weights([weight * np.nan for weight in teacher.layers[-1].get_weights()])
+    teacher.save(tmp_path / "nan.keras")
+    flags = ("--data", work / "fer2013.csv", "--weights", tmp_path / "nan.keras", "--out", tmp_path / "l.h5")
+    assert run("teacher_logits", *flags, "--teacher", "plain_resnet_tiny") == 2
+    assert "not finite" in failure(capsys)
+    assert not (tmp_path / "l.h5").exists()

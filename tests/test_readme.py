@@ -1,0 +1,40 @@
+"""What the README shows works as it stands there."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(), flags=re.S)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for name, text in BLOCKS if name == language]
+
+
+def test_the_library_example_runs_in_under_ten_lines(tmp_path, monkeypatch, capsys):
+    (example,) = blocks("python")
+    assert len([line for line in example.splitlines() if line.strip()]) < 10
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example.py").write_text(example)
+    runpy.run_path(str(tmp_path / "example.py"))
+    accuracy = float(capsys.readouterr().out.splitlines()[-1])
+    assert 0 <= accuracy <= 1
+    assert {path.name for path in tmp_path.iterdir()} >= {"teacher", "logits.h5", "student"}
+
+
+@pytest.mark.parametrize("line", [line for text in blocks("sh") for line in text.replace("\\\n", " ").splitlines()])
+def test_every_command_shown_is_one_that_parses(line):
+    """The flags of each `python -m distill.X` are known to X; nothing is run."""
+    import importlib
+    import shlex
+
+    import tyro
+
+    for command in re.findall(r"python -m (distill\.\w+)([^&#]*)", line):
+        module = importlib.import_module(command[0])
+        name = command[0].rpartition(".")[2]
+        settings_class = getattr(module, "".join(word.title() for word in name.split("_")) + "Settings")
+        tyro.cli(settings_class, args=shlex.split(command[1]))
