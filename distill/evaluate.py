@@ -4,39 +4,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.data.data_settings import DataSettings
+from distill.errors import InputError
 from distill.stage import run_stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(DataSettings):
+class EvaluateSettings:
     """Measure accuracy, macro-F1, per-class figures and the confusion matrix of a network."""
 
     model: str
     """The directory of a run, or a .keras file."""
+    data: str
+    """A data set: a path whose layout is recognised, or "synthetic"."""
     out: str | None = None
-    """Directory for evaluation.json and confusion.png; RUN/evaluation-SPLIT, or beside the file, by default."""
+    """Directory for evaluation.json and confusion.png; by default RUN/evaluation-SPLIT, or one beside the file."""
     split: str = "validation"
     """"train", "validation" or "test"."""
+    splits: str | None = None
+    """"official" or "random", as in training; by default those of the run, else "official"."""
+    split_seed: int | None = None
+    """Of the random split, as in training; by default that of the run, else 0."""
 
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Print the evaluation that `settings` describe, and save it."""
     from distill.files import write_json
-    from distill.networks import load_network
+    from distill.networks import check_class_names, load_network
     from distill.reports.metrics import confusion_text, per_class_table
     from distill.reports.plots import confusion_picture
     from distill.training.evaluation import evaluate_model
     from distill.training.run_directory import versions
 
-    dataset = settings.open()
-    part = dataset.split(settings.split)
-    model = load_network(settings.model)
-    _check_class_names(Path(settings.model), part)
-    metrics = evaluate_model(model, part)
     out = _output(settings)
-    print(
-        f"{model.name}, {model.count_params():,} parameters, on {len(part):,} {settings.split} images of {part.name}"
-    )
+    part = _data_settings(settings).open().split(settings.split)
+    check_class_names(settings.model, part)
+    model = load_network(settings.model)
+    metrics = evaluate_model(model, part)
+    print(f"{model.name}, {model.count_params():,} parameters")
+    print(f"on {len(part):,} {settings.split} images of {part.name}")
     print(f"accuracy {metrics.accuracy:.4f}   macro-F1 {metrics.macro_f1:.4f}\n")
     print(per_class_table(metrics), confusion_text(metrics), sep="\n\n")
     write_json(
@@ -52,24 +57,27 @@ def evaluate(settings: EvaluateSettings) -> None:
     print(f"\nsaved in {out}")
 
 
+def _data_settings(settings: EvaluateSettings) -> DataSettings:
+    """The splits that the network was trained with: others would test it on what it learned from."""
+    from distill.networks import recorded_run
+
+    trained = (recorded_run(settings.model) or {}).get("settings", {})
+    asked = {"splits": settings.splits, "split_seed": settings.split_seed}
+    known = {name: trained.get(name) if value is None else value for name, value in asked.items()}
+    return DataSettings(data=settings.data, **{name: value for name, value in known.items() if value is not None})
+
+
 def _output(settings: EvaluateSettings) -> Path:
-    if settings.out is not None:
-        return Path(settings.out)
     model = Path(settings.model)
-    return (model if model.is_dir() else model.parent) / f"evaluation-{settings.split}"
-
-
-def _check_class_names(model: Path, dataset) -> None:
-    """Refuse a network of a run whose classes stood in another order."""
-    from distill.errors import InputError
-    from distill.training.run_directory import trained_class_names
-
-    trained = trained_class_names(model if model.is_dir() else model.parent)
-    if trained not in (None, dataset.class_names):
-        raise InputError(
-            f"{model} was trained on the classes {', '.join(trained)}; "
-            f"{dataset.name} has {', '.join(dataset.class_names)}"
-        )
+    if settings.out is not None:
+        out = Path(settings.out)
+    elif model.is_dir():
+        out = model / f"evaluation-{settings.split}"
+    else:
+        out = model.with_name(f"{model.stem}-evaluation-{settings.split}")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: name a folder for the evaluation")
+    return out
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def written_beside(path: str | Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.chmod(0o666 & ~_umask())  # mkstemp lets only the owner read
-        with open(unfinished, "rb") as file:
+        with open(unfinished, "r+b") as file:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:
@@ -34,7 +34,7 @@ def written_beside(path: str | Path) -> Iterator[Path]:
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as indented JSON, whole or not at all."""
     with written_beside(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _umask() -> int:

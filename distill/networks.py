@@ -6,8 +6,9 @@ from pathlib import Path
 
 import keras
 
+from distill.data.dataset import Dataset
 from distill.errors import InputError
-from distill.training.run_directory import BEST
+from distill.training.run_directory import BEST, LAST, load_network, read_record
 
 POLICIES = ("float32", "mixed_bfloat16")
 Table = Mapping[str, Callable[..., keras.Model]]
@@ -58,43 +59,50 @@ def build_network(
         input_shape = saved.input_shape[1:]
     try:
         network = table[name](input_shape=input_shape, classes=classes, weights=weights, name=name, **options)
+        if saved is not None:
+            network.set_weights(saved.get_weights())
     except ValueError as error:
-        raise InputError(_first_line(error)) from error
-    if saved is not None:
-        network.set_weights(saved.get_weights())
+        raise InputError((str(error).strip().splitlines() or [repr(error)])[0]) from error
     return network
 
 
-def load_network(path: str | Path) -> keras.Model:
-    """Load a `.keras` file, or the best network of a training run's directory, as it was saved.
+def check_class_names(weights: str | Path, dataset: Dataset) -> None:
+    """Check that a network was trained on the classes of `dataset`, in their order.
+
+    Only a run says so: for weights that lie in no run's directory nothing is checked.
 
     Raises:
-        InputError: the file is missing, damaged, or holds code that safe mode refuses to run.
+        InputError: the run that the weights come from had other classes or another order.
     """
-    path = Path(path)
-    file = path / BEST if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"{file} does not exist: give a .keras file or the directory of a training run")
-    try:
-        return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # Keras, h5py, zipfile and json each fail in their own way
-        raise InputError(f"{file} is no Keras model that can be loaded: {_first_line(error)}") from error
+    record = recorded_run(weights)
+    if record is not None and tuple(record["class_names"]) != dataset.class_names:
+        raise InputError(
+            f"{weights} was trained on the classes {', '.join(record['class_names'])}; {dataset.name} has "
+            f"{', '.join(dataset.class_names)}: give data or weights of the same classes in the same order"
+        )
+
+
+def recorded_run(weights: str | Path) -> dict | None:
+    """Return the record of the run that `weights`, a run's directory or a file in it, come from."""
+    path = Path(weights)
+    if path.is_dir():
+        return read_record(path)
+    return read_record(path.parent) if path.name in (BEST, LAST) else None
 
 
 def _check_same(saved: keras.Model, name: str, *, classes: int, image_size: int | None) -> None:
     size, outputs = saved.input_shape[1], saved.output_shape[-1]
     if saved.name != name:
-        raise InputError(f'the weights are those of "{saved.name}", not of "{name}"')
+        raise InputError(f'the weights are those of "{saved.name}", not of "{name}": name that network')
     if outputs != classes:
-        raise InputError(f"the weights of {name} are for {outputs} classes, the data has {classes}")
+        raise InputError(f"the weights of {name} are for {outputs} classes, the data has {classes}: train new ones")
     if image_size not in (None, size):
-        raise InputError(f"the weights of {name} are for images of {size}x{size}, not {image_size}x{image_size}")
+        raise InputError(
+            f"the weights of {name} are for images of {size}x{size}, not {image_size}x{image_size}: "
+            "leave --image-size out"
+        )
 
 
 def _suggestion(name: str, table: Table) -> str:
     near = difflib.get_close_matches(name, table, n=3)
     return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(table))}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

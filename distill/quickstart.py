@@ -18,11 +18,11 @@ class QuickstartSettings:
 
     out: str = "quickstart"
     """Directory for the runs, the logits, the table and the picture."""
-    faces: int = 3000
+    faces: int = 2600
     """How many faces to draw, for training, validation and test together."""
     teacher_epochs: int = 12
     """Passes of the teacher over the training images."""
-    student_epochs: int = 15
+    student_epochs: int = 12
     """Passes of each student over the training images."""
     views: int = 4
     """Views of each image, which the teacher scores and both kinds of student learn from."""

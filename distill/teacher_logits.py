@@ -33,11 +33,14 @@ class TeacherLogitsSettings:
 def teacher_logits(settings: TeacherLogitsSettings) -> None:
     """Cache the logits that `settings` describe, into `settings.out`."""
     from distill.data.open_dataset import open_dataset
-    from distill.networks import build_network, set_policy
+    from distill.networks import build_network, check_class_names, set_policy
     from distill.training.caching import cache_logits
     from teachers import TEACHERS
 
     dataset = open_dataset(settings.data)
+    for note in dataset.notes:
+        print(f"note: {note}")
+    check_class_names(settings.weights, dataset)
     set_policy(settings.policy)
     teacher = build_network(
         TEACHERS,

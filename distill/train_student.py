@@ -74,7 +74,13 @@ def train_student(settings: TrainStudentSettings) -> None:
 
 
 def _loss(settings: TrainStudentSettings):
+    from distill.errors import InputError
     from distill.training.losses import DistillationLoss
+
+    teacher_settings = (settings.temperature, settings.loss)
+    if settings.logits is None and teacher_settings != (TrainStudentSettings.temperature, TrainStudentSettings.loss):
+        DistillationLoss(name=settings.loss, temperature=settings.temperature)  # names what is wrong in itself
+        raise InputError("--temperature and --loss need a teacher's logits: give --logits, or leave them out")
 
     if settings.lambda_ is None:
         lambda_ = 0.0 if settings.logits is None else DistillationLoss.lambda_

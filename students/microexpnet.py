@@ -40,9 +40,9 @@ def MicroExpNet(
 ):
     """MicroExpNet of 2019, 65,000 parameters at its default shape.
 
-    Pixels in are 0..255, `[B, H, W, C]`; by default they reach the first convolution unscaled, as published. Raw logits
-    `[B, classes]` come out, since a distillation needs them: pass `classifier_activation="softmax"` for
-    probabilities.
+    Pixels in are 0..255, `[B, H, W, C]`; by default they reach the first convolution unscaled, as published.
+    Raw logits `[B, classes]` come out, since a distillation needs them: pass
+    `classifier_activation="softmax"` for probabilities.
 
     Args:
         include_top: False ends at the last feature map, 6x6x32 at the default shape.

@@ -154,6 +154,9 @@ def test_a_random_split_is_the_same_at_training_and_evaluation(work, tmp_path, c
         (("--batch-size", 0), "batch-size must be at least 1, received 0"),
         (("--schedule", "step"), 'unknown schedule "step": choose one of cosine, constant'),
         (("--logits", "nowhere.h5"), "nowhere.h5"),
+        (("--temperature", 4), "--temperature and --loss need a teacher's logits"),
+        (("--views", 0), "views must be at least 1 (the untouched image), received 0"),
+        (("--seed", -1), "seed must not be negative, received -1"),
     ],
 )
 def test_wrong_flags_of_train_student(work, tmp_path, capsys, flags, message):
@@ -173,10 +176,44 @@ def test_logits_of_another_data_set_are_refused(work, tmp_path, capsys):
     logits = ("--logits", work / "logits.h5", "--out", tmp_path / "run")
     assert run("train_student", "--data", work / "others.csv", *logits) == 2
     message = failure(capsys)
-    assert "42" not in message or "images" in message
     assert "stored" in message
     assert "expected" in message
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--views", 3), "3 views are asked for"),
+        (("--view.rotation", 40), "rotation: stored 10.0, asked for 40.0"),
+        (("--view.erase", 0.3), "erase: stored 0.0, asked for 0.3"),
+    ],
+)
+def test_an_augmentation_that_the_teacher_never_scored_is_refused(work, tmp_path, capsys, flags, message):
+    assert student(work, tmp_path / "run", "--logits", work / "logits.h5", *flags) == 2
+    assert message in failure(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_that_diverges_says_so(work, tmp_path, capsys):
+    assert student(work, tmp_path / "run", "--lr", 1e30, "--epochs", 3, "--schedule", "constant") == 2
+    assert "try a smaller learning rate" in failure(capsys)
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_probabilities_are_not_taken_for_logits(work, tmp_path):
+    from distill import InputError, cache_logits, open_dataset
+    from teachers import PlainResNetTiny
+
+    teacher = PlainResNetTiny(classifier_activation="softmax")
+    with pytest.raises(InputError, match="ends in softmax: build it with classifier_activation=None"):
+        cache_logits(teacher, open_dataset(work / "fer2013.csv"), tmp_path / "l.h5")
+
+
+def test_unlabelled_faces_cannot_choose_the_best_epoch(tmp_path, capsys):
+    (tmp_path / "faces.csv").write_text("pixels\n" + "\n".join(["1 2 3 4"] * 10) + "\n")
+    assert run("train_student", "--data", tmp_path / "faces.csv", "--out", tmp_path / "run") == 2
+    assert "has no labels: give labelled images" in failure(capsys)
 
 
 def test_logits_of_another_class_order_are_refused(work, tmp_path, capsys):
@@ -229,11 +266,11 @@ def test_output_that_holds_something_else_is_left_alone(work, tmp_path, capsys, 
     message = failure(capsys)
     assert str(out) in message
     if what == "a run of other settings":
-        assert "settings.lr: stored 0.01, now 0.001" in message
+        assert "settings.lr: stored 0.01, now 0.0001" in message
     assert sorted((path.name, path.stat().st_size) for path in tmp_path.rglob("*")) == before
 
 
-def test_evaluate_refuses_a_model_of_other_classes(work, tmp_path, capsys):
+def test_a_network_of_other_classes_is_refused(work, tmp_path, capsys):
     settings = json.loads((work / "teacher" / "settings.json").read_text())
     settings["class_names"] = settings["class_names"][::-1]
     other = tmp_path / "run"
@@ -242,6 +279,10 @@ def test_evaluate_refuses_a_model_of_other_classes(work, tmp_path, capsys):
     (other / "best.keras").write_bytes((work / "teacher" / "best.keras").read_bytes())
     assert run("evaluate", "--model", other, "--data", work / "fer2013.csv") == 2
     assert "was trained on the classes neutral, surprise" in failure(capsys)
+    logits = ("--teacher", "plain_resnet_tiny", "--weights", other, "--out", tmp_path / "l.h5")
+    assert run("teacher_logits", "--data", work / "fer2013.csv", *logits) == 2
+    assert "was trained on the classes neutral, surprise" in failure(capsys)
+    assert not (tmp_path / "l.h5").exists()
     assert run("evaluate", "--model", work / "teacher", "--data", work / "fer2013.csv", "--split", "test") == 2
     assert "has no test split: it has train, validation" in failure(capsys)
 

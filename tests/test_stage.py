@@ -83,7 +83,11 @@ def test_config_loads_what_a_run_saved_and_flags_override_it(tmp_path):
         ("[1]", "holds no settings"),
         ('{"data": "D", "temprature": 3}', 'unknown setting "temprature": did you mean "temperature"'),
         ('{"data": "D", "view": {"rotatoin": 3}}', 'unknown setting "rotatoin": did you mean "rotation"'),
-        ('{"temperature": 3}', "lacks data"),
+        ('{"data": "D", "temperature": "3"}', "setting \"temperature\" must be float, received '3'"),
+        ('{"data": "D", "temperature": true}', 'setting "temperature" must be float, received True'),
+        ('{"data": {"x": 1}}', 'setting "data" must be str'),
+        ('{"data": "D", "view": 3}', "ViewSpec must be an object of settings, received 3"),
+        ('{"data": "D", "view": {"zoom": 1}}', 'setting "zoom" must be tuple, received 1'),
     ],
 )
 def test_config_that_cannot_be_used_is_refused(tmp_path, capsys, content, message):
@@ -93,6 +97,28 @@ def test_config_that_cannot_be_used_is_refused(tmp_path, capsys, content, messag
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("spelling", [["--config", "{}"], ["--config={}"]])
+def test_what_a_config_lacks_may_be_a_flag(tmp_path, spelling):
+    file = tmp_path / "settings.json"
+    file.write_text('{"temperature": 3}')
+    seen = []
+    assert run(seen.append, "--data", "D", *(part.format(file) for part in spelling)) == 0
+    assert seen == [Settings(data="D", temperature=3)]
+
+
+def test_a_config_that_is_not_there_is_named(capsys):
+    assert run(raising(None), "--config", "nowhere.json") == 2
+    assert capsys.readouterr().err == 'error: --config "nowhere.json" is no file: give the settings.json of a run\n'
+
+
+def test_another_keras_backend_is_refused(monkeypatch, capsys):
+    import keras
+
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    assert run(raising(None), "--data", "D") == 2
+    assert capsys.readouterr().err == 'error: Keras runs on "jax": set KERAS_BACKEND=tensorflow\n'
 
 
 def test_unknown_settings_name_all_when_none_is_near():

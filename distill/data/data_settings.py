@@ -18,5 +18,8 @@ class DataSettings:
     """Which images those are. Official splits without a validation split draw it by this seed, too."""
 
     def open(self) -> Dataset:
-        """Return the data set with its splits."""
-        return with_splits(open_dataset(self.data), policy=self.splits, seed=self.split_seed)
+        """Return the data set with its splits; print what a user should know of how it was read."""
+        dataset = with_splits(open_dataset(self.data), policy=self.splits, seed=self.split_seed)
+        for note in dataset.notes:
+            print(f"note: {note}")
+        return dataset

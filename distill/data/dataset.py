@@ -119,11 +119,13 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over class names and the (id, content hash, label) rows, whatever order they stand in."""
+        """sha256 over class names and the (id, content hash, labels) rows, whatever order they stand in."""
         digest = hashlib.sha256("\n".join(self.class_names).encode())
         for row in np.argsort(self.ids, kind="stable"):
             digest.update(f"\n{self.ids[row]}\t{self.labels[row]}\t".encode())
             digest.update(self.content_hashes[row].tobytes())
+            if self.label_probs is not None:
+                digest.update(self.label_probs[row].tobytes())
         return digest.hexdigest()
 
     def subset(self, indices: np.ndarray) -> "Dataset":

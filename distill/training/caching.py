@@ -1,6 +1,5 @@
 """Ask a teacher once: its logits for every view of every image, into a logit store."""
 
-import hashlib
 from pathlib import Path
 
 import keras
@@ -11,6 +10,8 @@ from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitHeader, LogitStore, LogitWriter, open_logits
+from distill.training.folding import fold_batch_norm
+from distill.training.network_identity import check_gives_logits, numeric_policy, weights_sha256
 from distill.training.run_directory import versions
 from distill.training.scoring import Scorer
 
@@ -41,14 +42,12 @@ def cache_logits(
         progress: show a bar with images/s and time left.
 
     Raises:
-        InputError: the teacher has another number of classes, gives logits that are not finite, or `out`
-            holds something else.
+        InputError: the teacher has another number of classes, ends in a softmax, or gives logits that are
+            not finite; or `out` holds something else.
     """
-    if teacher.output_shape[-1] != dataset.num_classes:
-        raise InputError(
-            f"teacher {teacher.name} gives {teacher.output_shape[-1]} classes, "
-            f"{dataset.name} has {dataset.num_classes}: {', '.join(dataset.class_names)}"
-        )
+    check_gives_logits(teacher, dataset)
+    if batch_size < 1:
+        raise InputError(f"batch-size must be at least 1, received {batch_size}")
     view_spec = view_spec or ViewSpec()
     writer = LogitWriter(
         out,
@@ -61,7 +60,7 @@ def cache_logits(
     if writer.complete:
         print(f"{out} is already complete")
         return open_logits(writer.finish())
-    scorer = Scorer(teacher, dataset, view_spec=view_spec, batch_size=batch_size)
+    scorer = Scorer(fold_batch_norm(teacher), dataset, view_spec=view_spec, batch_size=batch_size)
     missing = writer.missing()
     done = len(dataset) - sum(rows.stop - rows.start for rows in missing)
     with tqdm(total=len(dataset), initial=done, desc=teacher.name, unit="image", disable=not progress) as bar:
@@ -84,19 +83,3 @@ def _header(teacher: keras.Model, dataset: Dataset, views: int, view_spec: ViewS
         dataset_name=dataset.name,
         versions=versions(),
     )
-
-
-def weights_sha256(model: keras.Model) -> str:
-    """Return the sha256 over shape, dtype and bytes of every weight, in the model's order."""
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        array = keras.ops.convert_to_numpy(weight)
-        digest.update(f"{array.shape} {array.dtype}\n".encode() + array.tobytes())
-    return digest.hexdigest()
-
-
-def numeric_policy(model: keras.Model) -> str:
-    """Return the precision that the layers with weights compute in; a float32 head counts for nothing."""
-    layers = [layer for layer in model.layers if layer.weights]
-    policies = {layer.dtype_policy.name for layer in layers}
-    return "+".join(sorted(policies - {"float32"})) or "float32"

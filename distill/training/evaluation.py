@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from distill.data.dataset import Dataset
-from distill.errors import InputError
 from distill.reports.metrics import EvaluationMetrics, evaluate_predictions
+from distill.training.network_identity import check_classes
 from distill.training.scoring import Scorer
 
 
@@ -15,10 +15,6 @@ def evaluate_model(model: keras.Model, dataset: Dataset, *, batch_size: int = 25
     Raises:
         InputError: the model has another number of classes than the data.
     """
-    if model.output_shape[-1] != dataset.num_classes:
-        raise InputError(
-            f"model {model.name} gives {model.output_shape[-1]} classes, "
-            f"{dataset.name} has {dataset.num_classes}: {', '.join(dataset.class_names)}"
-        )
+    check_classes(model, dataset)
     logits = Scorer(model, dataset, batch_size=batch_size).score(np.arange(len(dataset)))[:, 0]
     return evaluate_predictions(labels=dataset.labels, logits=logits, class_names=dataset.class_names)

@@ -31,6 +31,8 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name.replace('_', '-')} must be at least 1, received {getattr(self, name)}")
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative, received {self.seed}")
         if not self.lr > 0:
             raise InputError(f"lr must be above 0, received {self.lr}")
         if self.weight_decay < 0:

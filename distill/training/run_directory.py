@@ -57,20 +57,17 @@ class RunDirectory:
     @property
     def summary(self) -> dict:
         """What a finished run came to."""
-        return json.loads((self.path / SUMMARY).read_text())
+        return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
 
     def _check_is_ours(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: name a new folder for the run")
-        if not self.path.exists() or not any(self.path.iterdir()):
+        # Names that begin with a dot are what a killed process was writing.
+        if not self.path.exists() or all(child.name.startswith(".") for child in self.path.iterdir()):
             return
-        settings = self.path / SETTINGS
-        if not settings.exists():
+        stored = read_record(self.path)
+        if stored is None:
             raise InputError(f"{self.path} is not empty and holds no {SETTINGS}: name a new folder for the run")
-        try:
-            stored = json.loads(settings.read_text())
-        except ValueError as error:
-            raise InputError(f"{settings} cannot be read ({error}): name a new folder for the run") from error
         changed = _differences(stored, self.record)
         if changed:
             raise InputError(
@@ -83,7 +80,11 @@ class RunDirectory:
 
         In a new run nothing changes, `settings.json` is written, and 0 is returned.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        if read_record(self.path) is None:
+            write_json(self.path / SETTINGS, {**self.record, "versions": versions()})
+        for name in (SETTINGS, METRICS, CURVES, SUMMARY, LAST, BEST):
+            for unfinished in self.path.glob(f".{Path(name).stem}-*"):  # what a killed process was writing
+                unfinished.unlink()
         self._best_student = keras.models.clone_model(student)  # to be saved without the optimizer's slots
         student.compile(optimizer=optimizer)  # so that both are saved in one file
         optimizer.build(student.trainable_variables)
@@ -91,7 +92,6 @@ class RunDirectory:
         last = self.path / LAST
         if not last.exists():
             self.rows = []
-            write_json(self.path / SETTINGS, {**self.record, "versions": versions()})
             return 0
         saved = keras.saving.load_model(last, safe_mode=True)
         student.set_weights(saved.get_weights())
@@ -142,7 +142,7 @@ class RunDirectory:
 
     def best_network(self) -> keras.Model:
         """Load the network of the best epoch so far."""
-        return keras.saving.load_model(self.path / BEST, safe_mode=True)
+        return load_network(self.path)
 
     def _read_metrics(self) -> list[dict[str, float]]:
         if not (self.path / METRICS).exists():
@@ -153,9 +153,14 @@ class RunDirectory:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    packages = ("tensorflow", "keras", "numpy", "h5py", "pillow")
+    packages = ("keras", "numpy", "h5py", "pillow")
     installed = {package: metadata.version(package) for package in packages}
-    return {"distill": __version__, "python": platform.python_version(), **installed}
+    return {
+        "distill": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,  # of whichever distribution: tensorflow, tensorflow-cpu
+        **installed,
+    }
 
 
 def _write_csv(path: Path, rows: list[dict[str, float]]) -> None:
@@ -177,7 +182,36 @@ def _differences(stored: Mapping, expected: Mapping, prefix: str = "") -> list[s
     return changed
 
 
-def trained_class_names(path: Path) -> tuple[str, ...] | None:
-    """Return the class names of the run in `path`, in the order of its network's logits; None if there is no run."""
-    settings = path / SETTINGS
-    return tuple(json.loads(settings.read_text())["class_names"]) if settings.exists() else None
+def read_record(path: Path) -> dict | None:
+    """Return the `settings.json` of the run in the folder `path`, or None where there is none.
+
+    Raises:
+        InputError: the file is damaged, or is not that of a run.
+    """
+    file = path / SETTINGS
+    if not file.exists():
+        return None
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} cannot be read ({error}): name another folder for the run") from error
+    if not isinstance(record, dict) or not {"settings", "class_names", "data"} <= record.keys():
+        raise InputError(f"{file} is not that of a training run: name another folder for the run")
+    return record
+
+
+def load_network(path: str | Path) -> keras.Model:
+    """Load a `.keras` file, or the best network of a training run's directory, as it was saved.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds code that safe mode refuses to run.
+    """
+    path = Path(path)
+    file = path / BEST if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{file} does not exist: give a .keras file or the directory of a training run")
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # Keras, h5py, zipfile and json each fail in their own way
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{file} is no Keras model that can be loaded: {reason}") from error

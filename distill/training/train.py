@@ -9,8 +9,9 @@ from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitStore
-from distill.training.batches import ViewBatches
+from distill.training.batches import ViewBatches, label_probabilities
 from distill.training.losses import DistillationLoss
+from distill.training.network_identity import architecture_sha256, check_gives_logits, numeric_policy
 from distill.training.recipe import Recipe
 from distill.training.run_directory import RunDirectory
 from distill.training.trainer import fit
@@ -30,7 +31,8 @@ def train(
     """Train `network` on the train split of `dataset`; keep the epoch that is best on its validation split.
 
     Args:
-        network: takes pixels 0..255 at its own `input_shape`, returns logits.
+        network: takes pixels 0..255 at its own `input_shape`, returns raw logits. Its weights are where
+            training begins; they are not part of what decides whether a run in `out` is the same.
         dataset: with a "train" and a "validation" split (see `with_splits`).
         out: the run directory. A finished run of the same settings is returned at once; an interrupted one
             goes on.
@@ -38,18 +40,21 @@ def train(
         loss: by default MicroExpNet's with `logits`, and cross entropy without.
         views: without `logits`, how many views of each image the epochs go through; None draws a new one
             in every epoch.
-        recipe: epochs, learning rate, batch size, seed.
+        recipe: epochs, learning rate, batch size, seed. The seed does not reach weights that are drawn
+            already: call `keras.utils.set_random_seed` before building the network.
 
     Returns:
         The network of the best epoch.
 
     Raises:
-        InputError: the logits are of another data set or class order, `out` holds something else, the
-            network has another number of classes, or a loss with lambda above 0 has no logits to use.
+        InputError: the logits are of another data set or class order, or were cached with other views than
+            those asked for; `out` holds something else; the network has another number of classes or ends
+            in a softmax; a loss with lambda above 0 has no logits to use; no label to learn or choose by.
     """
     recipe = recipe or Recipe()
     loss = loss or DistillationLoss(lambda_=0.0 if logits is None else DistillationLoss.lambda_)
-    _check(network, dataset, logits, loss)
+    _check(network, dataset, loss=loss, logits=logits, views=views, view_spec=recipe.view)
+    dataset.content_hashes  # noqa: B018 - read every image once, not once per split
     training, validation = dataset.split("train"), dataset.split("validation")
     batches = ViewBatches(
         training,
@@ -60,7 +65,8 @@ def train(
         batch_size=recipe.batch_size,
         seed=recipe.seed,
     )
-    run = RunDirectory(out, _record(network, dataset, batches, logits, loss, recipe))
+    record = _record(network, training, validation, batches=batches, logits=logits, loss=loss, recipe=recipe)
+    run = RunDirectory(out, record)
     if run.complete:
         print(f"{run.path} is already complete")
         return run.best_network()
@@ -78,13 +84,45 @@ def train(
     )
 
 
-def _check(network: keras.Model, dataset: Dataset, logits: LogitStore | None, loss: DistillationLoss) -> None:
-    if network.output_shape[-1] != dataset.num_classes:
-        raise InputError(
-            f"{network.name} gives {network.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}"
-        )
+def _check(
+    network: keras.Model,
+    dataset: Dataset,
+    *,
+    loss: DistillationLoss,
+    logits: LogitStore | None,
+    views: int | None,
+    view_spec: ViewSpec,
+) -> None:
+    check_gives_logits(network, dataset)
     if logits is None and loss.lambda_ > 0:
         raise InputError(f"lambda {loss.lambda_:g} needs a teacher's logits: give --logits, or --lambda 0")
+    if views is not None and views < 1:
+        raise InputError(f"views must be at least 1 (the untouched image), received {views}")
+    if logits is not None:
+        _check_views(logits, views, view_spec)
+    labelled = label_probabilities(dataset).any(axis=1)
+    for split in ("validation", "train"):
+        if not labelled[dataset.splits == split].any() and (split == "validation" or loss.lambda_ < 1):
+            raise InputError(f"the {split} split of {dataset.name} has no labels: give labelled images")
+
+
+def _check_views(logits: LogitStore, views: int | None, view_spec: ViewSpec) -> None:
+    """Refuse an augmentation that the teacher never scored."""
+    header = logits.header
+    if views not in (None, header.views):
+        raise InputError(
+            f"{views} views are asked for, {logits.path} holds {header.views}: leave --views out, or cache again"
+        )
+    stored = ViewSpec.from_dict(header.view_spec).to_dict()
+    changed = [
+        f"{name}: stored {stored[name]}, asked for {value}"
+        for name, value in view_spec.to_dict().items()
+        if value != stored[name]
+    ]
+    if changed and view_spec != ViewSpec():
+        raise InputError(
+            f"{logits.path} was cached with other views ({'; '.join(changed)}): leave --view out, or cache again"
+        )
 
 
 def _optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -105,7 +143,9 @@ def _optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers.Opti
 
 def _record(
     network: keras.Model,
-    dataset: Dataset,
+    training: Dataset,
+    validation: Dataset,
+    *,
     batches: ViewBatches,
     logits: LogitStore | None,
     loss: DistillationLoss,
@@ -116,17 +156,21 @@ def _record(
     if logits is not None:
         header = logits.header
         teacher = {"name": header.teacher_name, "sha256": header.teacher_sha256, "policy": header.numeric_policy}
-    counts = {split: int((dataset.splits == split).sum()) for split in ("train", "validation")}
     return {
         "settings": asdict(recipe),
         "network": {
             "name": network.name,
             "input_shape": network.input_shape[1:],
             "parameters": network.count_params(),
-            "policy": keras.config.dtype_policy().name,
+            "architecture_sha256": architecture_sha256(network),
+            "policy": numeric_policy(network),
         },
-        "class_names": dataset.class_names,
-        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, **counts},
+        "class_names": training.class_names,
+        "data": {"name": training.name}
+        | {
+            name: {"images": len(split), "fingerprint": split.fingerprint}
+            for name, split in (("train", training), ("validation", validation))
+        },
         "loss": {**asdict(loss), "formula": loss.formula},
         "views": {"spec": batches.view_spec.to_dict(), "number": batches.views},
         "teacher": teacher,

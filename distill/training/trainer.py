@@ -1,5 +1,6 @@
 """The trainer: one `tf.GradientTape` step, and the loop of epochs around it."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from distill.data.dataset import Dataset
+from distill.errors import InputError
 from distill.training.batches import Batch, ViewBatches, label_probabilities
 from distill.training.losses import DistillationLoss, cross_entropy
 from distill.training.run_directory import RunDirectory
@@ -89,6 +91,10 @@ def fit(
             started = time.perf_counter()
             trained = _train_epoch(step, batches, epoch, bar)
             seconds = time.perf_counter() - started
+            if not math.isfinite(trained["loss"]):
+                raise InputError(
+                    f"the loss of epoch {epoch + 1} is {trained['loss']}: try a smaller learning rate (--lr)"
+                )
             row = {
                 "epoch": epoch + 1,
                 **{f"train_{name}": value for name, value in trained.items()},

@@ -1,0 +1,64 @@
+"""What tells one network from another, and whether it fits the data."""
+
+import hashlib
+import json
+
+import keras
+
+from distill.data.dataset import Dataset
+from distill.errors import InputError
+
+
+def check_classes(network: keras.Model, dataset: Dataset) -> None:
+    """Check that `network` has one output per class of `dataset`.
+
+    Raises:
+        InputError: it has another number of classes.
+    """
+    classes = network.output_shape[-1]
+    if classes != dataset.num_classes:
+        names = ", ".join(dataset.class_names)
+        raise InputError(
+            f"{network.name} gives {classes} classes, {dataset.name} has {dataset.num_classes} ({names}): "
+            f"build it with classes={dataset.num_classes}"
+        )
+
+
+def check_gives_logits(network: keras.Model, dataset: Dataset) -> None:
+    """Check that `network` gives one raw logit per class of `dataset`.
+
+    Raises:
+        InputError: it has another number of classes, or ends in an activation such as softmax, whose
+            probabilities a temperature would flatten out.
+    """
+    check_classes(network, dataset)
+    activation = getattr(network.layers[-1], "activation", None)
+    if activation not in (None, keras.activations.linear):
+        name = getattr(activation, "__name__", activation)
+        raise InputError(f"{network.name} ends in {name}: build it with classifier_activation=None")
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """Return the sha256 over shape, dtype and bytes of every weight, in the model's order."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        array = keras.ops.convert_to_numpy(weight)
+        digest.update(f"{array.shape} {array.dtype}\n".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def numeric_policy(model: keras.Model) -> str:
+    """Return the precision that the layers with weights compute in; a float32 head counts for nothing."""
+    layers = [layer for layer in model.layers if layer.weights]
+    policies = {layer.dtype_policy.name for layer in layers}
+    return "+".join(sorted(policies - {"float32"})) or "float32"
+
+
+def architecture_sha256(model: keras.Model) -> str:
+    """Return the sha256 over the kinds and settings of the layers, whatever they are called."""
+    layers = [
+        (type(layer).__name__, {key: value for key, value in layer.get_config().items() if key != "name"})
+        for layer in model.layers
+    ]
+    text = json.dumps(layers, sort_keys=True, default=lambda value: type(value).__name__)
+    return hashlib.sha256(text.encode()).hexdigest()
