@@ -37,15 +37,15 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     for layer in model.layers:
         if layer.name in convolutions:
             folded.get_layer(layer.name).set_weights(_folded_weights(layer, convolutions[layer.name]))
-        elif layer not in norms:
+        elif layer.weights and layer not in norms:
             folded.get_layer(layer.name).set_weights(layer.get_weights())
     return folded
 
 
 def _foldable_norms(model: keras.Model) -> list[layers.BatchNormalization]:
     readers: dict[str, int] = {}
-    for layer in model.layers:
-        for node in layer._inbound_nodes:
+    for operation in model.operations:  # layers, and sums written with +
+        for node in operation._inbound_nodes:
             for tensor in node.input_tensors:
                 source = tensor._keras_history.operation.name
                 readers[source] = readers.get(source, 0) + 1

@@ -15,6 +15,9 @@ from distill.training.run_directory import RunDirectory
 from distill.training.trainer import fit, train_step
 
 
+RECORD = {"settings": {"lr": 0.01}, "class_names": ["dark", "bright"], "data": {}}
+
+
 def linear_student(weights, bias=(0.0, 0.0), regularizer=None):
     inputs = keras.Input((2,))
     dense = keras.layers.Dense(2, kernel_regularizer=regularizer)
@@ -137,14 +140,14 @@ def fit_small(dataset, path, *, epochs=4, student=None, **changes):
         loss=DistillationLoss(lambda_=0.0),
         optimizer=keras.optimizers.Adam(0.01),
         epochs=epochs,
-        run=RunDirectory(path, {"test": 1}),
+        run=RunDirectory(path, RECORD),
         progress=False,
     )
 
 
 def test_training_learns_and_keeps_the_best_epoch(dataset, tmp_path):
     best = fit_small(dataset, tmp_path / "run", epochs=12)
-    run = RunDirectory(tmp_path / "run", {"test": 1})
+    run = RunDirectory(tmp_path / "run", RECORD)
     accuracies = [row["validation_accuracy"] for row in run.rows]
     assert len(accuracies) == 12
     assert max(accuracies) == run.summary["validation_accuracy"] >= 0.9
@@ -223,8 +226,8 @@ def test_run_directory_refuses_a_run_of_other_settings(dataset, tmp_path):
     fit_small(dataset, tmp_path / "run", epochs=1)
     from distill.errors import InputError
 
-    with pytest.raises(InputError, match="test: stored 1, now 2"):
-        RunDirectory(tmp_path / "run", {"test": 2})
+    with pytest.raises(InputError, match="settings.lr: stored 0.01, now 0.02"):
+        RunDirectory(tmp_path / "run", {**RECORD, "settings": {"lr": 0.02}})
 
 
 def test_class_probabilities_of_the_data_are_used(dataset):
