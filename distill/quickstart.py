@@ -18,11 +18,11 @@ class QuickstartSettings:
 
     out: str = "quickstart"
     """Directory for the runs, the logits, the table and the picture."""
-    faces: int = 2600
+    faces: int = 3000
     """How many faces to draw, for training, validation and test together."""
     teacher_epochs: int = 12
     """Passes of the teacher over the training images."""
-    student_epochs: int = 12
+    student_epochs: int = 15
     """Passes of each student over the training images."""
     views: int = 4
     """Views of each image, which the teacher scores and both kinds of student learn from."""
@@ -62,7 +62,7 @@ def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
     print("\n2. its logits, once for all students")
     logits = cache_logits(teacher, dataset, out / "logits.h5", views=settings.views)
     print(f"\n3. {settings.seeds} students from labels alone, {settings.seeds} from labels and logits")
-    student = partial(MicroExpNet, pixel_scale=1 / 16, keep_prob=0.8)
+    student = partial(MicroExpNet, input_shape=(48, 48), pixel_scale=1 / 16, keep_prob=0.8)
     distilled = DistillationLoss(name="hinton", temperature=settings.temperature, lambda_=settings.lambda_)
     networks = {"teacher": [teacher], "labels alone": [], "distilled": []}
     for seed in range(settings.seeds):

@@ -75,7 +75,7 @@ def test_split_takes_the_named_ones(dataset):
     assert len(dataset.split("train", "test")) == COUNT
     with pytest.raises(InputError, match="made has no validation split: it has train, test"):
         dataset.split("validation")
-    with pytest.raises(InputError, match="made has no train split: it has no splits"):
+    with pytest.raises(InputError, match="made has no train split: distill.with_splits gives it one"):
         replace(dataset, splits=np.full(COUNT, "")).split("train")
 
 
