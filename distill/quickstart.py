@@ -1,11 +1,15 @@
 """All stages in one, on faces that are drawn here: `python -m distill.quickstart`."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Annotated
 
+from tyro.conf import arg
+
+from distill.errors import InputError
 from distill.stage import run_stage
 
 
@@ -28,10 +32,14 @@ class QuickstartSettings:
     """Views of each image, which the teacher scores and both kinds of student learn from."""
     temperature: float = 4.0
     """T, which softens both the teacher and the student."""
-    lambda_: float = 0.9
+    lambda_: Annotated[float, arg(name="lambda")] = 0.9
     """Weight of the teacher in the distilled students' loss; the labels weigh the rest."""
     seeds: int = 3
     """Students of each kind. They differ in their initial weights and the order of images."""
+
+    def __post_init__(self):
+        if self.seeds < 1:
+            raise InputError(f"seeds must be at least 1, received {self.seeds}")
 
 
 @dataclass(frozen=True)
@@ -55,20 +63,23 @@ def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
     from teachers import PlainResNetTiny
 
     out = Path(settings.out)
+    teacher_recipe = Recipe(epochs=settings.teacher_epochs, lr=3e-3)
+    student_recipe = Recipe(epochs=settings.student_epochs, lr=1e-3, batch_size=32)
+    # At the size of the faces, which nothing is gained from enlarging.
+    student = partial(MicroExpNet, input_shape=(48, 48), pixel_scale=1 / 16, keep_prob=0.8)
+    distilled = DistillationLoss(name="hinton", temperature=settings.temperature, lambda_=settings.lambda_)
+
     dataset = synthetic_faces(settings.faces)
     print(f"{len(dataset):,} synthetic faces of {dataset.num_classes} expressions\n\n1. a teacher, from labels")
-    recipe = Recipe(epochs=settings.teacher_epochs, lr=3e-3)
-    teacher = _train(PlainResNetTiny, dataset, out / "teacher", recipe)
+    teacher = _train(PlainResNetTiny, dataset, out / "teacher", teacher_recipe)
     print("\n2. its logits, once for all students")
     logits = cache_logits(teacher, dataset, out / "logits.h5", views=settings.views)
     print(f"\n3. {settings.seeds} students from labels alone, {settings.seeds} from labels and logits")
-    student = partial(MicroExpNet, input_shape=(48, 48), pixel_scale=1 / 16, keep_prob=0.8)
-    distilled = DistillationLoss(name="hinton", temperature=settings.temperature, lambda_=settings.lambda_)
     networks = {"teacher": [teacher], "labels alone": [], "distilled": []}
     for seed in range(settings.seeds):
-        recipe = Recipe(epochs=settings.student_epochs, lr=1e-3, batch_size=32, seed=seed)
-        labels_alone = _train(student, dataset, out / f"labels-alone-{seed}", recipe, views=settings.views)
-        networks["labels alone"].append(labels_alone)
+        recipe = replace(student_recipe, seed=seed)
+        alone = _train(student, dataset, out / f"labels-alone-{seed}", recipe, views=settings.views)
+        networks["labels alone"].append(alone)
         taught = _train(student, dataset, out / f"distilled-{seed}", recipe, logits=logits, loss=distilled)
         networks["distilled"].append(taught)
     results = {kind: _measure(trained, dataset.split("test")) for kind, trained in networks.items()}

@@ -14,7 +14,6 @@ from distill.training.losses import DistillationLoss
 from distill.training.run_directory import RunDirectory
 from distill.training.trainer import fit, train_step
 
-
 RECORD = {"settings": {"lr": 0.01}, "class_names": ["dark", "bright"], "data": {}}
 
 

@@ -1,0 +1,44 @@
+"""The quickstart from end to end, small; .ci/run runs it as the README shows it."""
+
+import json
+
+import pytest
+
+from distill.quickstart import QuickstartSettings, quickstart
+from distill.stage import run_stage
+
+SMALL = ("--faces", "140", "--teacher-epochs", "1", "--student-epochs", "1", "--seeds", "2", "--views", "2")
+
+
+def run(*args) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run_stage(quickstart, QuickstartSettings, args)
+    return ended.value.code
+
+
+def test_it_leaves_a_table_a_picture_and_every_run(tmp_path, capsys):
+    assert run(*SMALL, "--out", str(tmp_path)) == 0
+    table = capsys.readouterr().out.splitlines()[-6:-2]
+    assert [line.split("  ")[0] for line in table] == ["", "teacher", "labels alone", "distilled"]
+    results = json.loads((tmp_path / "quickstart.json").read_text())["results"]
+    assert [len(results[kind]["accuracies"]) for kind in ("teacher", "labels alone", "distilled")] == [1, 2, 2]
+    assert results["distilled"]["weight_bytes"] == 4 * results["distilled"]["parameters"]
+    assert (tmp_path / "quickstart.png").stat().st_size > 10_000
+    runs = {"teacher", "labels-alone-0", "labels-alone-1", "distilled-0", "distilled-1"}
+    assert {path.parent.name for path in tmp_path.glob("*/summary.json")} == runs
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--seeds", "0"), "seeds must be at least 1, received 0"),
+        (("--lambda", "2"), "lambda must lie in 0..1, received 2.0"),
+        (("--temperature", "0"), "temperature must be above 0, received 0.0"),
+        (("--student-epochs", "0"), "epochs must be at least 1, received 0"),
+        (("--faces", "3"), "synthetic faces: count must be"),
+    ],
+)
+def test_wrong_settings_are_told_before_anything_is_done(tmp_path, capsys, flags, message):
+    assert run(*SMALL, *flags, "--out", str(tmp_path / "out")) == 2
+    assert f"error: {message}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
