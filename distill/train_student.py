@@ -19,8 +19,6 @@ class TrainStudentSettings(DataSettings, Recipe):
 
     out: str
     """Directory of the run."""
-    lr: float = 1e-4
-    """Peak learning rate. MicroExpNet's unscaled pixels do not bear much more."""
     logits: str | None = None
     """A store that distill.teacher_logits wrote; without one the student learns from labels alone."""
     student: str = "microexpnet"
@@ -33,8 +31,8 @@ class TrainStudentSettings(DataSettings, Recipe):
     """Weight of the soft part, 0..1; the labels weigh 1 - lambda. By default 0.5 with logits, else 0."""
     keep_prob: float = 0.5
     """Share of the dense layer that dropout keeps in training."""
-    pixel_scale: float = 1.0
-    """What the student multiplies pixels by. 1 is MicroExpNet's; 1/16 = 0.0625 learns sooner from scratch."""
+    pixel_scale: float = 1 / 16
+    """What the student multiplies pixels by. MicroExpNet's own is 1, and wants --lr 0.0001 or less."""
     views: int | None = None
     """Without logits: how many views of each image the epochs go through; by default always new ones."""
     image_size: int | None = None

@@ -253,7 +253,7 @@ def test_output_that_holds_something_else_is_left_alone(work, tmp_path, capsys, 
     message = failure(capsys)
     assert str(out) in message
     if what == "a run of other settings":
-        assert "settings.lr: stored 0.01, now 0.0001" in message
+        assert "settings.lr: stored 0.01, now 0.001" in message
     assert sorted((path.name, path.stat().st_size) for path in tmp_path.rglob("*")) == before
 
 
