@@ -37,14 +37,16 @@ def read(path: Path) -> Dataset:
     images = _images(_load(images_path), images_path)
     rows = _label_rows(_load(labels_path), labels_path, count=len(images))
     labels, probs, classes = (_from_numbers if rows.ndim == 1 else _from_rows)(rows, labels_path)
+    class_names = numbered_classes(classes)
     return Dataset(
         name=str(images_path),
         ids=np.array([f"row/{row:05d}" for row in range(len(images))]),
         labels=labels,
-        class_names=numbered_classes(classes),
+        class_names=class_names,
         images=ArrayImages(images),
         splits=np.full(len(images), "", "U10"),
         label_probs=probs,
+        notes=(f"the labels are taken to mean {', '.join(class_names)}, in this order",),
     )
 
 
