@@ -119,9 +119,7 @@ class RunDirectory:
                 if name != "epoch":
                     tf.summary.scalar(name, value)
         self._events.flush()
-        from distill.reports.plots import (
-            learning_curves,
-        )  # matplotlib is slow to import, and not needed before
+        from distill.reports.plots import learning_curves  # slow to import, and not needed before
 
         learning_curves(self.rows, self.path / CURVES)
 
