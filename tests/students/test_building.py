@@ -1,6 +1,7 @@
 """What every listed network keeps to: each test runs over both registries, so that listing is testing."""
 
 import inspect
+from functools import partial
 
 import keras
 import numpy as np
@@ -13,15 +14,18 @@ from students.building import finished, image_input, pooled
 from teachers import TEACHERS
 
 NETWORKS = {**TEACHERS, **STUDENTS}
+# Where the published size would make a slow test: 68.7 M parameters, maps of 55x55x272.
+SHAPES = {"resnet": (8, 8, 3), "dexpression": (47, 47, 3)}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
-    """(builder, its model at the default shape, two images)."""
+    """(builder, its model, two images), at the default shape or a smaller one."""
     keras.utils.set_random_seed(0)
-    model = NETWORKS[request.param]()
+    builder = partial(NETWORKS[request.param], input_shape=SHAPES.get(request.param))
+    model = builder()
     images = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype("float32")
-    return NETWORKS[request.param], model, images
+    return builder, model, images
 
 
 def message_of(error_info):

@@ -7,11 +7,14 @@ import pytest
 from teachers import TEACHERS
 from teachers.dexpression import DeXpression
 from teachers.facenet import FaceNet
+from teachers.fer_cnn import FERCNN
 from teachers.plain_resnet import PlainResNet, PlainResNetTiny
 
+COLLECTION = {"vgg", "resnet", "densenet", "inception", "xception"}  # in test_cnn_collection.py
 PARAMETERS = {  # name: (all, not trainable)
     "facenet": (21_865_895, 56_064),
     "dexpression": (6_169_943, 128),
+    "fer_cnn": (4_478_727, 3_968),
     # By hand: a norm of w channels has 4w, 2w of them not trainable. Twice a unit's two norms and a
     # projection's one make 20w. Stem 9*32 + 4*32; stage 1 (9*32 + 27*40 + 32)*40 + 20*40; stage 2,
     # of one width, 37*40*40 + 20*40; a stage that doubles the width to w, 32*w*w + 20*w; logits 321*7.
@@ -26,20 +29,24 @@ PARAMETERS = {  # name: (all, not trainable)
 
 @pytest.fixture(scope="module")
 def models():
-    return {name: builder() for name, builder in TEACHERS.items()}
+    return {name: TEACHERS[name]() for name in PARAMETERS}
 
 
 def count(weights):
     return sum(int(np.prod(weight.shape)) for weight in weights)
 
 
-@pytest.mark.parametrize("name", TEACHERS)
+def test_every_teacher_is_tested():
+    assert set(TEACHERS) == set(PARAMETERS) | COLLECTION
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_published_parameter_count(models, name):
     model = models[name]
     assert (model.count_params(), count(model.non_trainable_weights)) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", TEACHERS)
+@pytest.mark.parametrize("name", sorted(set(PARAMETERS) - {"fer_cnn"}))
 def test_scaling_is_the_first_layer(models, name):
     first = models[name].layers[1]
     assert (first.__class__.__name__, first.scale) == ("Rescaling", 1 / 255)
@@ -55,6 +62,8 @@ def test_scaling_is_the_first_layer(models, name):
         ("dexpression", "maxpool_1", (55, 55, 64)),
         ("dexpression", "maxpool_2b", (55, 55, 272)),
         ("dexpression", "flatten", (822_800,)),
+        ("fer_cnn", "stage2_dropout", (12, 12, 128)),
+        ("fer_cnn", "flatten", (4_608,)),
         ("plain_resnet", "stage2_unit2_relu", (24, 24, 40)),
         ("plain_resnet", "stage3_unit1_relu", (12, 12, 80)),
         ("plain_resnet", "stage5_unit2_relu", (3, 3, 320)),
@@ -135,6 +144,24 @@ class TestDeXpression:
     def test_wrong_options(self, options, expected):
         with pytest.raises(ValueError, match=expected):
             DeXpression(**options)
+
+
+class TestFERCNN:
+    def test_pixels_are_unscaled_and_every_layer_of_weights_is_normalised(self, models):
+        kinds = [type(layer).__name__ for layer in models["fer_cnn"].layers]
+        stage = ["Conv2D", "BatchNormalization", "ReLU", "MaxPooling2D", "Dropout"]
+        dense = ["Dense", "BatchNormalization", "ReLU", "Dropout"]
+        assert kinds == ["InputLayer", *stage * 4, "Flatten", *dense * 2, "Dense"]
+        assert {layer.rate for layer in models["fer_cnn"].layers if type(layer).__name__ == "Dropout"} == {0.25}
+
+    def test_kernels(self, models):
+        kernels = [models["fer_cnn"].get_layer(f"stage{i}_conv").kernel.shape for i in range(1, 5)]
+        assert kernels == [(3, 3, 1, 64), (5, 5, 64, 128), (3, 3, 128, 512), (3, 3, 512, 512)]
+
+    def test_smallest_input(self):
+        assert FERCNN(include_top=False, input_shape=(16, 16, 1)).output_shape == (None, 1, 1, 512)
+        with pytest.raises(ValueError, match="fer_cnn needs images of at least 16x16"):
+            FERCNN(input_shape=(15, 48, 1))
 
 
 class TestPlainResNet:

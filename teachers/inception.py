@@ -1,0 +1,101 @@
+"""Inception: the first three modules of GoogLeNet, of the CNN teaching collection."""
+
+from keras import layers
+
+from students.building import classifier, finished, image_input, pooled
+
+# Filters, in the columns of the paper's table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
+MODULES_3 = {"module3a": (64, 96, 128, 16, 32, 32), "module3b": (128, 128, 192, 32, 96, 96)}
+MODULES_4 = {"module4a": (192, 96, 208, 16, 48, 64)}
+
+
+def Inception(
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=100,
+    classifier_activation=None,
+    name="inception",
+):
+    """GoogLeNet up to module 4a, 1,373,284 parameters at its default shape and classes.
+
+    The convolution and dense layer of GoogLeNet's first side classifier end it, with an average pool of 2x2 that
+    strides by 3 without padding, and so leaves pixels out. Every other layer pads, and every other pool takes
+    maxima. Module 3b projects its pool to 96 channels, not to GoogLeNet's 64. Convolutions have a bias and a ReLU,
+    and no normalisation: the published count says so.
+
+    Pixels in are 0..255, `[B, H, W, C]`; the model scales them. Raw logits `[B, classes]` come out, since a
+    distillation needs them: pass `classifier_activation="softmax"` for probabilities.
+
+    Args:
+        include_top: False ends at the last feature map, 1x1x128 at the default shape.
+        weights: None, or a `.weights.h5` or `.keras` file to load.
+        input_tensor: a Keras tensor of pixels to build on; its shape is the input shape.
+        input_shape: `(H, W, C)` or `(H, W)`, by default (32, 32, 3); at least 17x17. Without the top, H and W
+            may be None.
+        pooling: with `include_top=False`, None, "avg" or "max".
+        classes: number of logits.
+        classifier_activation: activation of the last layer; None gives raw logits.
+        name: name of the model.
+
+    Raises:
+        ValueError: an `input_shape` that is no image shape, too small, or of unknown size where the map is
+            flattened; an unknown `pooling`; or a `weights` file that does not fit.
+
+    Reference: Szegedy et al., "Going Deeper with Convolutions", 2014, https://arxiv.org/abs/1409.4842.
+    """
+    inputs = image_input(
+        input_tensor,
+        input_shape,
+        default=(32, 32, 3),
+        smallest=17,  # halved four times, rounded up, a 2x2 pool must fit
+        name=name,
+        any_size=not include_top,  # the dense layer reads a flattened map
+    )
+    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(inputs))
+    if include_top:
+        x = layers.Flatten(name="flatten")(x)
+        x = layers.Dense(1024, activation="relu", name="dense")(x)
+        x = layers.Dropout(0.7, name="dropout")(x)
+        x = classifier(x, classes, classifier_activation)
+    else:
+        x = pooled(x, pooling)
+    return finished(inputs, x, weights=weights, name=name)
+
+
+def _features(x):
+    """The feature map: at 32x32 the four halvings and the last pool end at 16, 8, 4, 2 and 1 pixels a side."""
+    x = _conv(x, 64, 7, "conv1", strides=2)
+    x = _pool(x, 2, "pool1")
+    x = _conv(x, 64, 1, "conv2_reduce")
+    x = _conv(x, 192, 3, "conv2")
+    x = _pool(x, 2, "pool2")
+    for name, widths in MODULES_3.items():
+        x = _module(x, widths, name)
+    x = _pool(x, 2, "pool3")
+    for name, widths in MODULES_4.items():
+        x = _module(x, widths, name)
+    x = layers.AveragePooling2D(2, strides=3, name="last_pool")(x)
+    return _conv(x, 128, 1, "last_conv")
+
+
+def _module(x, widths, name):
+    """Four branches of `x`, joined; `widths` is a row of the tables."""
+    conv1, reduce3, conv3, reduce5, conv5, projection = widths
+    branches = [
+        _conv(x, conv1, 1, f"{name}_1x1"),
+        _conv(_conv(x, reduce3, 1, f"{name}_3x3_reduce"), conv3, 3, f"{name}_3x3"),
+        _conv(_conv(x, reduce5, 1, f"{name}_5x5_reduce"), conv5, 5, f"{name}_5x5"),
+        _conv(_pool(x, 1, f"{name}_pool"), projection, 1, f"{name}_projection"),
+    ]
+    return layers.Concatenate(name=f"{name}_concat")(branches)
+
+
+def _conv(x, filters, kernel, name, *, strides=1):
+    return layers.Conv2D(filters, kernel, strides, "same", activation="relu", name=name)(x)
+
+
+def _pool(x, strides, name):
+    return layers.MaxPooling2D(3, strides, "same", name=name)(x)
