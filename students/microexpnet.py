@@ -1,10 +1,10 @@
-"""MicroExpNet in its two published sizes, and the one mechanism behind all the candidates of its paper.
+"""MicroExpNet in its two published sizes, and the sixteen candidates that they were chosen from.
 
 Source: Çuğu, Şener, Akbaş, "MicroExpNet: An Extremely Small and Fast Model For Expression Recognition From
 Face Images", 2017 and IPTA 2019, https://arxiv.org/abs/1711.07011.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keras import initializers, layers
 
@@ -21,8 +21,21 @@ class Variant:
     units: int
 
 
-MICROEXPNET_2017 = Variant(conv1_stride=4, pool1=False, pool2=False, units=256 // 16)
-MICROEXPNET_2019 = Variant(conv1_stride=2, pool1=True, pool2=True, units=768 // 16)
+# Where the four families of candidates lose resolution, and how wide they are before they are squeezed.
+FAMILIES = {
+    "v": Variant(conv1_stride=4, pool1=False, pool2=False, units=256),
+    "p1": Variant(conv1_stride=2, pool1=True, pool2=False, units=256),
+    "p2": Variant(conv1_stride=4, pool1=False, pool2=True, units=768),
+    "p12": Variant(conv1_stride=2, pool1=True, pool2=True, units=768),
+}
+SQUEEZES = {"m": 1, "s": 4, "xs": 8, "xxs": 16}
+
+VARIANTS = {
+    f"{family}_{size}": replace(variant, units=variant.units // squeeze)
+    for family, variant in FAMILIES.items()
+    for size, squeeze in SQUEEZES.items()
+}
+MICROEXPNET_2017, MICROEXPNET_2019 = VARIANTS["v_xxs"], VARIANTS["p12_xxs"]
 
 
 def MicroExpNet(
@@ -145,6 +158,42 @@ def build(
     else:
         x = pooled(x, pooling)
     return finished(inputs, x, weights=weights, name=name)
+
+
+def _candidate(row):
+    def builder(
+        include_top=True,
+        weights=None,
+        input_tensor=None,
+        input_shape=None,
+        pooling=None,
+        classes=8,
+        classifier_activation=None,
+        name=f"microexpnet_{row}",
+        *,
+        keep_prob=0.5,
+        pixel_scale=1.0,
+    ):
+        return build(
+            VARIANTS[row],
+            include_top,
+            weights,
+            input_tensor,
+            input_shape,
+            pooling,
+            classes,
+            classifier_activation,
+            name,
+            keep_prob=keep_prob,
+            pixel_scale=pixel_scale,
+        )
+
+    builder.__doc__ = f"Candidate {row}; arguments, values and errors are those of `MicroExpNet`."
+    return builder
+
+
+CANDIDATES = {f"microexpnet_{row}": _candidate(row) for row in VARIANTS}
+"""The builders of all sixteen candidates, `microexpnet_v_m` to `microexpnet_p12_xxs`: family, then size."""
 
 
 def _features(x, variant):

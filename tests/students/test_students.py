@@ -10,7 +10,17 @@ import tensorflow as tf
 from students import STUDENTS
 from students.microexpnet import MicroExpNet, MicroExpNet2017, Variant, build
 
-PARAMETERS = {"microexpnet": 65_000, "microexpnet_2017": 71_368}
+FAMILIES = {  # M, S, XS, XXS
+    "v": (1_002_808, 257_656, 133_464, 71_368),
+    "p1": (1_002_808, 257_656, 133_464, 71_368),
+    "p2": (900_920, 232_184, 120_728, 65_000),
+    "p12": (900_920, 232_184, 120_728, 65_000),
+}
+PARAMETERS = {"microexpnet": 65_000, "microexpnet_2017": 71_368} | {
+    f"microexpnet_{family}_{size}": count
+    for family, counts in FAMILIES.items()
+    for size, count in zip(("m", "s", "xs", "xxs"), counts, strict=True)
+}
 PUBLISHED = Path(__file__).parents[2].parent / "shared" / "microexpnet"
 
 
@@ -22,6 +32,27 @@ def test_published_parameter_count(name):
 @pytest.mark.parametrize(("builder", "side"), [(MicroExpNet, 6), (MicroExpNet2017, 11)])
 def test_feature_map(builder, side):
     assert builder(include_top=False).output_shape == (None, side, side, 32)
+
+
+@pytest.mark.parametrize(("family", "flat"), [("v", 3872), ("p1", 3872), ("p2", 1152), ("p12", 1152)])
+@pytest.mark.parametrize("size", ["m", "xxs"])
+def test_candidates_flatten_what_their_family_leaves(family, flat, size):
+    model = STUDENTS[f"microexpnet_{family}_{size}"]()
+    assert model.get_layer("flatten").output.shape == (None, flat)
+    strides = [layer.strides[0] for layer in model.layers if "conv" in layer.name]
+    assert strides == [2 if "p1" in family else 4, 2]
+    pools = [layer.name for layer in model.layers if "pool" in layer.name]
+    assert pools == [f"pool{number}" for number in (1, 2) if str(number) in family]
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_saved_student_predicts_the_same(name, tmp_path):
+    student = STUDENTS[name](classes=7, name=name)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 84, 84, 1)).astype("float32")
+    student.save(tmp_path / "student.keras")
+    loaded = keras.saving.load_model(tmp_path / "student.keras", safe_mode=True)
+    assert loaded.name == name
+    np.testing.assert_array_equal(loaded.predict_on_batch(images), student.predict_on_batch(images))
 
 
 def test_any_size_works():
