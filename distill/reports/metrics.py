@@ -147,7 +147,7 @@ def per_class_table(metrics: EvaluationMetrics) -> str:
             metrics.class_names, metrics.precision, metrics.recall, metrics.f1, metrics.support, strict=True
         )
     ]
-    return _aligned([("class", "precision", "recall", "F1", "images"), *rows])
+    return aligned_text([("class", "precision", "recall", "F1", "images"), *rows])
 
 
 def confusion_text(metrics: EvaluationMetrics) -> str:
@@ -156,18 +156,16 @@ def confusion_text(metrics: EvaluationMetrics) -> str:
         (name, *(f"{count:,}" for count in counts))
         for name, counts in zip(metrics.class_names, metrics.confusion, strict=True)
     ]
-    return _aligned([("true \\ predicted", *metrics.class_names), *rows])
+    return aligned_text([("true \\ predicted", *metrics.class_names), *rows])
+
+
+def aligned_text(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Join cells into lines of aligned columns: the first `left` to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    columns = [("<" if column < left else ">") + str(width) for column, width in enumerate(widths)]
+    return "\n".join("  ".join(map(format, row, columns)) for row in rows)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return part / whole, 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Join cells into lines: the first column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
