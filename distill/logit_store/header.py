@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import ClassVar
 
 from distill.errors import InputError
 
 LOGITS_DTYPES = ("float32", "float16")
+UNKNOWN = "unknown"
+"""Fingerprint and policy of logits that came from elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +34,15 @@ class LogitHeader:
     teacher_input_shape: tuple[int, int, int]
     """Height, width, channels."""
     numeric_policy: str
-    """The precision that the teacher computed in: "float32", "mixed_bfloat16"."""
+    """The precision that the teacher computed in: "float32", "mixed_bfloat16"; or `UNKNOWN`."""
     dataset_fingerprint: str
-    """`Dataset.fingerprint` of the samples."""
+    """`Dataset.fingerprint` of the samples, or `UNKNOWN`."""
     dataset_name: str = field(metadata={"identity": False})
     """Where the samples came from, for messages."""
     logits_dtype: str = "float32"
     """"float32" or "float16", in the file; in memory they are float32."""
+    teacher_training: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
+    """`Dataset.fingerprint` of the "train" and the "validation" split that the teacher learned from; or empty."""
     versions: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
     """Libraries that computed the logits, for the record."""
 
@@ -50,7 +54,7 @@ class LogitHeader:
         # What was read from a file equals what was written: JSON knows lists, not tuples.
         for name in ("class_names", "teacher_input_shape"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("view_spec", "versions"):
+        for name in ("view_spec", "teacher_training", "versions"):
             object.__setattr__(self, name, json.loads(json.dumps(dict(getattr(self, name)))))
 
     def to_dict(self) -> dict:
@@ -59,8 +63,9 @@ class LogitHeader:
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "LogitHeader":
-        """Rebuild a header from what `to_dict` returned; other names in `values` are ignored."""
-        return cls(**{f.name: values[f.name] for f in fields(cls)})
+        """Rebuild a header from what `to_dict` returned, now or in an earlier version; other names are ignored."""
+        required = {f.name for f in fields(cls) if f.default is f.default_factory is MISSING}
+        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in required | values.keys()})
 
 
 def identity_fields() -> tuple[str, ...]:

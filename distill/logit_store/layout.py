@@ -20,6 +20,8 @@ from distill.logit_store.header import LogitHeader
 STORE, PART = "logit store", "part of a logit store"
 COMMAND = "python -m distill.teacher_logits"
 HASH_BYTES = 16
+UNKNOWN_PIXELS = np.zeros(HASH_BYTES, np.uint8)
+"""The content hash of a sample whose image was not at hand when its logits were stored."""
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _CHECKSUM_BYTES = 16

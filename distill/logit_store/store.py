@@ -1,6 +1,7 @@
-"""`LogitStore`: stored logits in memory, joined to a data set by sample id and content hash."""
+"""`LogitStore`: stored logits in memory, joined to a data set by sample id and content hash, or by file name."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 from distill.data.dataset import Dataset
 from distill.errors import InputError
 from distill.logit_store.header import LogitHeader
-from distill.logit_store.layout import COMMAND, STORE, decode_ids, read_content
+from distill.logit_store.layout import COMMAND, STORE, UNKNOWN_PIXELS, decode_ids, read_content
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class LogitStore:
     sample_ids: np.ndarray
     """str [N]."""
     content_hashes: np.ndarray
-    """uint8 [N, 16]: `Dataset.content_hashes` of the images that the teacher saw."""
+    """uint8 [N, 16]: `Dataset.content_hashes` of the images that the teacher saw, or `UNKNOWN_PIXELS`."""
     labels: np.ndarray
     """int64 [N]."""
     logits: np.ndarray
@@ -42,15 +43,22 @@ class LogitStore:
         """How the views were drawn."""
         return self.header.view_spec
 
+    @property
+    def pixels_known(self) -> bool:
+        """Whether `join` can compare pixels; it cannot in a store of published logits, which came without images."""
+        return bool((self.content_hashes != UNKNOWN_PIXELS).any())
+
     def join(self, dataset: Dataset) -> np.ndarray:
         """Return float32 [len(dataset), views, classes]: the logits of `dataset`, in its order.
 
         Samples are found by id and their pixels compared by content hash; where they stand does not
         matter. Labels are not compared: a corrected label leaves the image and its logits as they were.
+        Where no pixels are known (`pixels_known`) none are compared, and a sample whose id the store does
+        not have is found by its file name, the last part of an id.
 
         Raises:
-            InputError: other class names or another order of them, a sample without logits, or an image
-                that is not the one the teacher saw.
+            InputError: other class names or another order of them, a sample without logits, an image
+                that is not the one the teacher saw, or a file name that two samples share.
         """
         if tuple(dataset.class_names) != self.class_names:
             raise InputError(
@@ -59,7 +67,8 @@ class LogitStore:
                 f"or write its logits with {COMMAND}"
             )
         rows = self._rows_of(dataset)
-        self._check_hashes(rows, dataset)
+        if self.pixels_known:
+            self._check_hashes(rows, dataset)
         return self.logits[rows]
 
     @cached_property
@@ -68,6 +77,8 @@ class LogitStore:
 
     def _rows_of(self, dataset: Dataset) -> np.ndarray:
         rows = np.array([self._row_by_id.get(i, -1) for i in dataset.ids.tolist()], np.int64)
+        if not self.pixels_known and (rows < 0).any():
+            rows = self._rows_by_file_name(rows, dataset)
         absent = dataset.ids[rows < 0].tolist()
         if absent:
             first = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
@@ -77,6 +88,12 @@ class LogitStore:
                 f"or write logits with {COMMAND}"
             )
         return rows
+
+    def _rows_by_file_name(self, rows: np.ndarray, dataset: Dataset) -> np.ndarray:
+        """Return `rows`, where those that are -1 are looked up by file name."""
+        stored = _by_file_name(self.sample_ids, self.path)
+        wanted = _by_file_name(dataset.ids, dataset.name)
+        return np.array([row if row >= 0 else stored.get(name, -1) for name, row in zip(wanted, rows, strict=True)])
 
     def _check_hashes(self, rows: np.ndarray, dataset: Dataset) -> None:
         stored, expected = self.content_hashes[rows], dataset.content_hashes
@@ -114,6 +131,20 @@ def open_logits(path: str | os.PathLike) -> LogitStore:
         labels=columns["label"],
         logits=columns["logits"].astype(np.float32, copy=False),
     )
+
+
+def _by_file_name(ids: np.ndarray, where: str | os.PathLike) -> dict[str, int]:
+    """Return the position of each file name, in the order of `ids`; the paths may be those of any system."""
+    positions = {}
+    for position, sample_id in enumerate(ids.tolist()):
+        name = re.split(r"[/\\]", sample_id)[-1]
+        if name in positions:
+            raise InputError(
+                f"{where} has two samples of the file name {name} ({ids[positions[name]]}, {sample_id}): "
+                "logits of unknown pixels are joined by file name, which must be unique on both sides"
+            )
+        positions[name] = position
+    return positions
 
 
 def _listed(names: tuple[str, ...]) -> str:

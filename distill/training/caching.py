@@ -1,5 +1,6 @@
 """Ask a teacher once: its logits for every view of every image, into a logit store."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -23,6 +24,7 @@ def cache_logits(
     *,
     views: int = 4,
     view_spec: ViewSpec | None = None,
+    teacher_run: Mapping | None = None,
     batch_size: int = 256,
     rows_per_part: int = 512,
     progress: bool = True,
@@ -37,6 +39,8 @@ def cache_logits(
         out: path of the `.h5` file.
         views: views 0 (the untouched image) to `views` - 1 are scored.
         view_spec: how views are drawn.
+        teacher_run: the record (settings.json) of the run that trained the teacher, so that the store can tell
+            which faces it learned from.
         batch_size: rendered views in one call of the teacher.
         rows_per_part: images that are written together; an interruption costs at most these.
         progress: show a bar with images/s and time left.
@@ -51,7 +55,7 @@ def cache_logits(
     view_spec = view_spec or ViewSpec()
     writer = LogitWriter(
         out,
-        _header(teacher, dataset, views, view_spec),
+        _header(teacher, dataset, views, view_spec, teacher_run),
         sample_ids=dataset.ids,
         content_hashes=dataset.content_hashes,
         labels=dataset.labels,
@@ -70,7 +74,10 @@ def cache_logits(
     return open_logits(writer.finish())
 
 
-def _header(teacher: keras.Model, dataset: Dataset, views: int, view_spec: ViewSpec) -> LogitHeader:
+def _header(
+    teacher: keras.Model, dataset: Dataset, views: int, view_spec: ViewSpec, teacher_run: Mapping | None
+) -> LogitHeader:
+    training = {} if teacher_run is None else teacher_run["data"]
     return LogitHeader(
         class_names=dataset.class_names,
         views=views,
@@ -81,5 +88,6 @@ def _header(teacher: keras.Model, dataset: Dataset, views: int, view_spec: ViewS
         numeric_policy=numeric_policy(teacher),
         dataset_fingerprint=dataset.fingerprint,
         dataset_name=dataset.name,
+        teacher_training={split: training[split]["fingerprint"] for split in ("train", "validation") if training},
         versions=versions(),
     )

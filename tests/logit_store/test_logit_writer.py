@@ -61,8 +61,18 @@ def test_store_and_parts_of_other_settings_are_refused(tmp_path, stored, writer_
 
 
 def test_what_does_not_decide_the_logits_is_no_difference(header):
-    assert differences(header, replace(header, versions={"numpy": "0"}, dataset_name="elsewhere")) == []
-    assert {*header.to_dict()} - {*identity_fields()} == {"versions", "dataset_name"}
+    others = {"versions": {"numpy": "0"}, "dataset_name": "elsewhere", "teacher_training": {"train": "0"}}
+    assert differences(header, replace(header, **others)) == []
+    assert {*header.to_dict()} - {*identity_fields()} == set(others)
+
+
+def test_a_header_from_before_a_field_was_added_is_read(header):
+    values = header.to_dict()
+    del values["teacher_training"], values["versions"]
+    assert differences(type(header).from_dict(values), header) == []
+    del values["views"]
+    with pytest.raises(KeyError, match="views"):
+        type(header).from_dict(values)
 
 
 def test_parts_of_another_size_are_refused(path, writer_for, written):
