@@ -30,7 +30,7 @@ from distill.data.expressions import CLASS_ORDERS
 from distill.data.views import ViewSpec
 from distill.training.batches import ViewBatches
 from distill.training.losses import DistillationLoss
-from distill.training.trainer import compiled_step
+from distill.training.trainer import compiled_step, rendered_epoch
 from students import MicroExpNet
 from teachers import FaceNet
 
@@ -68,7 +68,7 @@ class Cached:
         self.epoch = 0
 
     def __call__(self) -> int:
-        for batch in self.batches.epoch(self.epoch):
+        for batch in rendered_epoch(self.batches, self.epoch):
             self.step(batch)
         self.epoch += 1
         return len(self.batches.dataset)

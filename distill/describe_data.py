@@ -83,7 +83,7 @@ def _split_name(split: str) -> str:
 
 
 def main() -> None:
-    run_stage(describe_data, DescribeDataSettings, needs_tensorflow=False)
+    run_stage(describe_data, DescribeDataSettings, backend=None)
 
 
 if __name__ == "__main__":

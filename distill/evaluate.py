@@ -29,7 +29,7 @@ class EvaluateSettings:
 def evaluate(settings: EvaluateSettings) -> None:
     """Print the evaluation that `settings` describe, and save it."""
     from distill.files import write_json
-    from distill.networks import check_class_names, load_network
+    from distill.networks import check_class_names, load_network, recorded_views
     from distill.reports.metrics import confusion_text, per_class_table
     from distill.reports.plots import confusion_picture
     from distill.training.evaluation import evaluate_model
@@ -39,7 +39,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     part = _data_settings(settings).open().split(settings.split)
     check_class_names(settings.model, part)
     model = load_network(settings.model)
-    metrics = evaluate_model(model, part)
+    metrics = evaluate_model(model, part, view_spec=recorded_views(settings.model))
     print(f"{model.name}, {model.count_params():,} parameters")
     print(f"on {len(part):,} {settings.split} images of {part.name}")
     print(f"accuracy {metrics.accuracy:.4f}   macro-F1 {metrics.macro_f1:.4f}\n")

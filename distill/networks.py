@@ -1,13 +1,16 @@
 """Find a network by name or by file: the tables of `teachers` and `students`, and saved Keras models."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import keras
 
 from distill.data.dataset import Dataset
+from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.training.network_identity import weights_sha256
 from distill.training.run_directory import BEST, LAST, load_network, read_record
 
 POLICIES = ("float32", "mixed_bfloat16")
@@ -66,6 +69,26 @@ def build_network(
     return network
 
 
+def begin_with(network: keras.Model, weights: str | Path) -> dict:
+    """Give `network` the weights of a trained one; a last layer of another number of classes stays as it is.
+
+    Returns:
+        What a run's record says of it: the sha256 over the weights taken.
+
+    Raises:
+        InputError: the weights are of another network.
+    """
+    saved = load_network(weights)
+    mine, theirs = network.layers[:-1], saved.layers[:-1]
+    if network.output_shape == saved.output_shape:
+        mine, theirs = network.layers, saved.layers
+    if (difference := _first_difference(mine, theirs)) or saved.name != network.name:
+        raise InputError(f'{weights} is "{saved.name}", not "{network.name}"{difference}: name that network')
+    for own, other in zip(mine, theirs, strict=True):
+        own.set_weights(other.get_weights())
+    return {"weights_sha256": weights_sha256(saved)}
+
+
 def check_class_names(weights: str | Path, dataset: Dataset) -> None:
     """Check that a network was trained on the classes of `dataset`, in their order.
 
@@ -90,6 +113,12 @@ def recorded_run(weights: str | Path) -> dict | None:
     return read_record(path.parent) if path.name in (BEST, LAST) else None
 
 
+def recorded_views(weights: str | Path) -> ViewSpec:
+    """Return how views were drawn in the run that `weights` come from, or the default where they come from none."""
+    record = recorded_run(weights)
+    return ViewSpec() if record is None else ViewSpec.from_dict(record["views"]["spec"])
+
+
 def _check_same(saved: keras.Model, name: str, *, classes: int, image_size: int | None) -> None:
     size, outputs = saved.input_shape[1], saved.output_shape[-1]
     if saved.name != name:
@@ -101,6 +130,16 @@ def _check_same(saved: keras.Model, name: str, *, classes: int, image_size: int 
             f"the weights of {name} are for images of {size}x{size}, not {image_size}x{image_size}: "
             "leave --image-size out"
         )
+
+
+def _first_difference(mine: Sequence[keras.Layer], theirs: Sequence[keras.Layer]) -> str:
+    """Name the first layer in which two networks differ, or return ""."""
+    for own, other in zip_longest(mine, theirs):
+        shapes = [layer and (layer.name, [tuple(weight.shape) for weight in layer.weights]) for layer in (own, other)]
+        if shapes[0] != shapes[1]:
+            said = [f"{each[0]} {each[1] or 'without weights'}" if each else "no layer" for each in shapes]
+            return f" (first difference: {said[1]} where {said[0]} is expected)"
+    return ""
 
 
 def _suggestion(name: str, table: Table) -> str:

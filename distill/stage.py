@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,16 +29,23 @@ def run_stage(
     settings_class: type[Settings],
     args: Sequence[str] | None = None,
     *,
-    needs_tensorflow: bool = True,
+    backend: str | None = "tensorflow",
+    presets: Mapping[str, Any] | None = None,
 ) -> None:
     """Parse the command line into `settings_class`, call `stage` with it, and exit.
 
     `--config FILE` takes its defaults from a JSON file of settings, such as the `settings.json` of a run.
-    The stage's module may import TensorFlow only inside functions, so that `--help` answers at once.
+    The stage's module may import Keras only inside functions, so that `--help` answers at once.
+
+    Args:
+        backend: the backend of Keras that the stage needs; "any" takes the one that is set, None needs no Keras.
+        presets: name -> dataclass whose fields are taken for what is not given, by `--recipe NAME`.
     """
     args = list(sys.argv[1:] if args is None else args)
     try:
         default = _take_config(args, settings_class)
+        if presets is not None:
+            default = _take_preset(args, settings_class, presets, default)
         settings = tyro.cli(
             settings_class,
             args=args,
@@ -46,8 +53,8 @@ def run_stage(
             prog=f"python -m distill.{stage.__name__}",
             description=f"{settings_class.__doc__}\n\n{_CONFIG_HELP}",
         )
-        if needs_tensorflow:
-            _import_tensorflow_quietly()
+        if backend is not None:
+            _import_keras_quietly(backend)
         stage(settings)
     except InputError as error:
         _exit(WRONG_INPUT, f"error: {error}")
@@ -58,8 +65,8 @@ def run_stage(
     sys.exit(DONE)
 
 
-def _import_tensorflow_quietly() -> None:
-    """Import TensorFlow without its greetings about processors and missing GPUs.
+def _import_keras_quietly(needed: str) -> None:
+    """Import Keras and its backend without TensorFlow's greetings about processors and missing GPUs.
 
     They are written before its log level is read, straight to the file descriptor, and would stand before
     every one-line error. What goes wrong in TensorFlow later is raised as an exception all the same.
@@ -71,14 +78,18 @@ def _import_tensorflow_quietly() -> None:
         os.dup2(nowhere.fileno(), 2)
     try:
         import keras
-        import tensorflow as tf
 
-        tf.config.list_physical_devices()
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+    except ImportError as error:
+        raise InputError(f"Keras cannot start ({error}): install its backend, or set KERAS_BACKEND") from error
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-    if keras.config.backend() != "tensorflow":
-        raise InputError(f'Keras runs on "{keras.config.backend()}": set KERAS_BACKEND=tensorflow')
+    if needed not in ("any", keras.config.backend()):
+        raise InputError(f'Keras runs on "{keras.config.backend()}": set KERAS_BACKEND={needed}')
 
 
 def _exit(code: int, message: str) -> None:
@@ -86,12 +97,34 @@ def _exit(code: int, message: str) -> None:
     sys.exit(code)
 
 
-def _take_config(args: list[str], settings_class: type[Settings]) -> Settings | None:
-    """Remove `--config FILE` or `--config=FILE` from `args`; return the settings in FILE, or None without it."""
-    position = next((i for i, arg in enumerate(args) if arg.split("=")[0] == "--config"), None)
+def _take_flag(args: list[str], flag: str) -> str | None:
+    """Remove `flag VALUE` or `flag=VALUE` from `args`; return the value, or None without it."""
+    position = next((i for i, arg in enumerate(args) if arg.split("=")[0] == flag), None)
     if position is None:
         return None
-    name = args.pop(position).partition("=")[2] or (args.pop(position) if position < len(args) else "")
+    return args.pop(position).partition("=")[2] or (args.pop(position) if position < len(args) else "")
+
+
+def _take_preset(
+    args: list[str], settings_class: type[Settings], presets: Mapping[str, Any], default: Settings | None
+) -> Settings | None:
+    """Remove `--recipe NAME` from `args`; return the settings of that name, or `default` without it."""
+    name = _take_flag(args, "--recipe")
+    if name is None:
+        return default
+    if default is not None:
+        raise InputError("--config holds a whole recipe: leave --recipe out")
+    if name not in presets:
+        raise InputError(f'unknown recipe "{name}": choose one of {", ".join(presets)}')
+    values = {field.name: getattr(presets[name], field.name) for field in dataclasses.fields(presets[name])}
+    return _with_missing(settings_class, {**values, "recipe": name})
+
+
+def _take_config(args: list[str], settings_class: type[Settings]) -> Settings | None:
+    """Remove `--config FILE` from `args`; return the settings in FILE, or None without it."""
+    name = _take_flag(args, "--config")
+    if name is None:
+        return None
     path = Path(name)
     if not path.is_file():
         raise InputError(f'--config "{name}" is no file: give the settings.json of a run')
@@ -120,18 +153,24 @@ def settings_from_dict(settings_class: type[Settings], values: Any) -> Settings:
             hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
             raise InputError(f'unknown setting "{key}": {hint}')
     types = typing.get_type_hints(settings_class)
-    built = {key: _checked(key, value, types[key]) for key, value in values.items()}
-    for key, field in known.items():
-        if field.default is field.default_factory is dataclasses.MISSING:
-            built.setdefault(key, tyro.MISSING)
-    return settings_class(**built)
+    return _with_missing(settings_class, {key: _checked(key, value, types[key]) for key, value in values.items()})
+
+
+def _with_missing(settings_class: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Build settings of which what is required and absent is left to the flags."""
+    required = {
+        field.name: tyro.MISSING
+        for field in dataclasses.fields(settings_class)
+        if field.default is field.default_factory is dataclasses.MISSING
+    }
+    return settings_class(**{**required, **values})
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
     """Return a JSON value as the type that a field declares."""
     if dataclasses.is_dataclass(kind):
         return settings_from_dict(kind, value)
-    value = tuple(value) if isinstance(value, list) else value
+    value = _tuples(value)
     allowed = [typing.get_origin(each) or each for each in typing.get_args(kind) or (kind,)]
     if typing.get_origin(kind) is tuple:
         allowed = [tuple]
@@ -141,3 +180,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
             f'setting "{name}" must be {" or ".join(each.__name__ for each in allowed)}, received {value!r}'
         )
     return value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

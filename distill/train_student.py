@@ -1,17 +1,18 @@
 """Train a student: `python -m distill.train_student --data D --logits L.h5 --student microexpnet --out RUN`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
 
-from distill.data.data_settings import DataSettings
+from distill.data.data_settings import FoldSettings
 from distill.stage import run_stage
 from distill.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainStudentSettings(DataSettings, Recipe):
+class TrainStudentSettings(FoldSettings, Recipe):
     """Train a student, from cached logits or from labels alone.
 
     The same command again goes on with a run that was interrupted.
@@ -20,7 +21,7 @@ class TrainStudentSettings(DataSettings, Recipe):
     out: str
     """Directory of the run."""
     logits: str | None = None
-    """A store that distill.teacher_logits wrote; without one the student learns from labels alone."""
+    """A store that distill.teacher_logits wrote, or with --folds its folder of them; none: labels alone."""
     student: str = "microexpnet"
     """Name of the network."""
     loss: str = "microexpnet"
@@ -42,33 +43,62 @@ class TrainStudentSettings(DataSettings, Recipe):
 
 
 def train_student(settings: TrainStudentSettings) -> None:
-    """Train the student that `settings` describe, into `settings.out`."""
+    """Train the student that `settings` describe, into `settings.out`; with folds, one for each."""
     loss = _loss(settings)
     import keras
 
-    from distill.errors import InputError
-    from distill.logit_store import open_logits
     from distill.networks import build_network
+    from distill.training.cross_validation import cross_validate, folds_text
     from distill.training.train import train
     from students import STUDENTS
 
-    logits = None if settings.logits is None else open_logits(settings.logits)
-    dataset = settings.open()
+    def train_one(dataset, out: str | Path, fold: int | None = None) -> keras.Model:
+        logits = None if settings.logits is None else _logits(settings.logits, dataset, fold)
+        keras.utils.set_random_seed(settings.seed)
+        student = build_network(
+            STUDENTS,
+            settings.student,
+            classes=dataset.num_classes,
+            image_size=settings.image_size,
+            keep_prob=settings.keep_prob,
+            pixel_scale=settings.pixel_scale,
+        )
+        return train(student, dataset, out=out, logits=logits, loss=loss, views=settings.views, recipe=settings)
+
+    dataset = settings.open_folds() if settings.folds else settings.open()
+    _check_classes(settings, dataset)
+    if settings.folds:
+        print(folds_text(cross_validate(train_one, dataset, out=settings.out)))
+    else:
+        train_one(dataset, settings.out)
+
+
+def _logits(path: str, dataset, fold: int | None):
+    """Open the logits to learn from; those of a fold's own teacher where `path` is a folder of folds."""
+    from distill.logit_store import open_logits
+    from distill.training.cross_validation import check_teacher_of_fold, fold_path
+
+    if fold is None:
+        logits = open_logits(path)
+    elif Path(path).is_dir():
+        logits = open_logits(fold_path(path, fold, ".h5"))
+        check_teacher_of_fold(logits, dataset)
+    else:
+        logits = open_logits(path)
+        print("note: one teacher for all folds: it must never have seen these faces")
+    if not logits.pixels_known:
+        print(f"note: pixels of {logits.path} are unknown: joined by file name, unchecked")
+    return logits
+
+
+def _check_classes(settings: TrainStudentSettings, dataset) -> None:
+    from distill.errors import InputError
+
     if settings.classes not in (None, dataset.num_classes):
         raise InputError(
             f"--classes {settings.classes} does not fit {dataset.name}, which has {dataset.num_classes}: "
             f"{', '.join(dataset.class_names)}"
         )
-    keras.utils.set_random_seed(settings.seed)
-    student = build_network(
-        STUDENTS,
-        settings.student,
-        classes=dataset.num_classes,
-        image_size=settings.image_size,
-        keep_prob=settings.keep_prob,
-        pixel_scale=settings.pixel_scale,
-    )
-    train(student, dataset, out=settings.out, logits=logits, loss=loss, views=settings.views, recipe=settings)
 
 
 def _loss(settings: TrainStudentSettings):

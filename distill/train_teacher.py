@@ -1,20 +1,28 @@
 """Train a teacher from labels: `python -m distill.train_teacher --data D --teacher facenet --out RUN`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from distill.data.data_settings import DataSettings
+from distill.data.data_settings import FoldSettings
 from distill.stage import run_stage
-from distill.training.recipe import Recipe
+from distill.training.recipe import RECIPES, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainTeacherSettings(DataSettings, Recipe):
-    """Train a teacher from labels. The same command again goes on with a run that was interrupted."""
+class TrainTeacherSettings(FoldSettings, Recipe):
+    """Train a teacher from labels, on any backend of Keras (KERAS_BACKEND).
+
+    The same command again goes on with a run that was interrupted.
+    """
 
     out: str
     """Directory of the run."""
+    recipe: str | None = None
+    """"facenet", "facenet_steps", "fer_cnn" (as published) or "strong" (our own): sets what is not given here."""
     teacher: str = "facenet"
     """Name of the network."""
+    weights: str | None = None
+    """A trained network of that name to begin with; where its classes differ, its last layer is drawn anew."""
     image_size: int | None = None
     """Height and width that the network takes; the published ones by default."""
     policy: str = "float32"
@@ -22,22 +30,30 @@ class TrainTeacherSettings(DataSettings, Recipe):
 
 
 def train_teacher(settings: TrainTeacherSettings) -> None:
-    """Train the teacher that `settings` describe, into `settings.out`."""
+    """Train the teacher that `settings` describe, into `settings.out`; with folds, one for each."""
     import keras
 
-    from distill.networks import build_network, set_policy
-    from distill.training.train import train
+    from distill.networks import begin_with, build_network, set_policy
+    from distill.training.cross_validation import cross_validate, folds_text
+    from distill.training.train import train_from_labels
     from teachers import TEACHERS
 
-    dataset = settings.open()
-    set_policy(settings.policy)
-    keras.utils.set_random_seed(settings.seed)
-    teacher = build_network(TEACHERS, settings.teacher, classes=dataset.num_classes, image_size=settings.image_size)
-    train(teacher, dataset, out=settings.out, recipe=settings)
+    def train(dataset, out: str | Path, fold: int | None = None) -> keras.Model:
+        set_policy(settings.policy)
+        keras.utils.set_random_seed(settings.seed)
+        size = settings.image_size
+        teacher = build_network(TEACHERS, settings.teacher, classes=dataset.num_classes, image_size=size)
+        begins_with = None if settings.weights is None else begin_with(teacher, settings.weights)
+        return train_from_labels(teacher, dataset, out=out, recipe=settings, begins_with=begins_with)
+
+    if settings.folds:
+        print(folds_text(cross_validate(train, settings.open_folds(), out=settings.out)))
+    else:
+        train(settings.open(), settings.out)
 
 
 def main() -> None:
-    run_stage(train_teacher, TrainTeacherSettings)
+    run_stage(train_teacher, TrainTeacherSettings, backend="any", presets=RECIPES)
 
 
 if __name__ == "__main__":

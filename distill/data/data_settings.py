@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from distill.data.dataset import Dataset, with_splits
+from distill.data.folds import deal_folds
 from distill.data.open_dataset import open_dataset
 
 
@@ -20,6 +21,24 @@ class DataSettings:
     def open(self) -> Dataset:
         """Return the data set with its splits; print what a user should know of how it was read."""
         dataset = with_splits(open_dataset(self.data), policy=self.splits, seed=self.split_seed)
-        for note in dataset.notes:
-            print(f"note: {note}")
+        _print_notes(dataset)
         return dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldSettings(DataSettings):
+    """Which faces, split once or into folds."""
+
+    folds: int = 0
+    """Cross-validation: train and test once per fold, whole subjects in each where the names tell; 0 for none."""
+
+    def open_folds(self) -> Dataset:
+        """Return the data set with its folds dealt; print what a user should know of them."""
+        dataset = deal_folds(open_dataset(self.data), self.folds)
+        _print_notes(dataset)
+        return dataset
+
+
+def _print_notes(dataset: Dataset) -> None:
+    for note in dataset.notes:
+        print(f"note: {note}")

@@ -204,7 +204,7 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
         raise InputError(f"a validation fraction must lie between 0 and 1, received {fraction}")
     splits = np.where(dataset.splits == "", "train", dataset.splits).astype("U10")
     if policy == "official" and "validation" in splits:
-        return _replace_splits(dataset, splits)
+        return replace_splits(dataset, splits)
     pool = np.flatnonzero(splits != "test")
     keys = dataset.ids if dataset.subjects is None else dataset.subjects
     held_out = _held_out(keys[pool], fraction=fraction, seed=seed)
@@ -214,10 +214,11 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
             f"{dataset.name} for validation: both sides need at least one"
         )
     splits[pool] = np.where(held_out, "validation", "train")
-    return _replace_splits(dataset, splits)
+    return replace_splits(dataset, splits)
 
 
-def _replace_splits(dataset: Dataset, splits: np.ndarray) -> Dataset:
+def replace_splits(dataset: Dataset, splits: np.ndarray) -> Dataset:
+    """Return `dataset` with other splits; hashes already known are kept."""
     split = replace(dataset, splits=splits)
     for cached in ("content_hashes", "fingerprint"):  # neither depends on the splits
         if cached in dataset.__dict__:

@@ -1,9 +1,9 @@
 """Views: deterministic augmentation, the same for the teacher that scores and the student that learns.
 
-View 0 of a sample is the untouched image. View v > 0 is drawn from the raw bits of a keyed hash of
-(seed, sample id, v), so it never depends on the order of the data, on the machine, or on a library's
-random distributions. Parameters are relative to the image; `distill.data.rendering` turns them into
-pixels at any size.
+View 0 of a sample is the untouched image, unless the specification is a set of crops: then view v is crop v
+of every sample. View v > 0 is drawn from the raw bits of a keyed hash of (seed, sample id, v), so it never
+depends on the order of the data, on the machine, or on a library's random distributions. Parameters are
+relative to the image; `distill.data.rendering` turns them into pixels at any size.
 """
 
 import hashlib
@@ -30,13 +30,53 @@ PARAMETERS = (
 )
 IDENTITY = np.array([1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0], np.float32)
 
-_ALGORITHM = "blake2b-1"  # changes whenever the same settings would draw other views
+# An algorithm's name changes whenever the same settings would give other views.
+_ALGORITHM = "blake2b-1"
+_CROPS_ALGORITHM = "crops-1"
 _DRAWS = 12
 
 
 @dataclass(frozen=True)
+class Crops:
+    """Square windows of equal size, cut out of the face after it is scaled to a square."""
+
+    side: int
+    """Of the scaled face, pixels."""
+    window: int
+    """Side of every crop, pixels."""
+    offsets: tuple[tuple[int, int], ...]
+    """Of each crop in turn, how far its top left corner lies to the right and down, pixels."""
+
+    def parameters(self) -> np.ndarray:
+        """Return the parameters of every crop: float32 [len(offsets), len(PARAMETERS)]."""
+        rows = np.tile(IDENTITY, (len(self.offsets), 1))
+        middle = (self.side - self.window) / 2  # the offset at which a crop needs no shift
+        rows[:, PARAMETERS.index("zoom")] = self.side / self.window
+        for axis, name in enumerate(("shift_x", "shift_y")):
+            rows[:, PARAMETERS.index(name)] = (middle - np.array(self.offsets)[:, axis]) / self.window
+        return rows
+
+
+CROPS = {
+    # Çuğu et al., "MicroExpNet", 2017, https://arxiv.org/abs/1711.07011: no crop is mirrored.
+    "microexpnet": Crops(
+        side=256,
+        window=224,
+        offsets=((0, 0), (5, 0), (32, 0), (0, 5), (0, 32), (5, 5), (32, 32), (5, 32)),
+    ),
+}
+
+
+@dataclass(frozen=True)
 class ViewSpec:
-    """How far views may depart from the image. All zero (and zoom 1..1) leaves every view untouched."""
+    """How far views may depart from the image. All zero (and zoom 1..1) leaves every view untouched.
+
+    With `crops` nothing is drawn at random: every other setting but `seed`, which then changes nothing, must
+    be left at its default.
+
+    Raises:
+        InputError: a setting out of range, unknown crops, or crops together with a setting they would ignore.
+    """
 
     flip: bool = True
     """Mirror half of the views left to right."""
@@ -54,8 +94,12 @@ class ViewSpec:
     """Largest side of the rectangle erased in half of the views, fraction of the image's side."""
     seed: int = 0
     """Which views are drawn."""
+    crops: str = ""
+    """Instead of random views, a set of crops: "microexpnet" (the eight of its paper)."""
 
     def __post_init__(self):
+        if self.crops:
+            self._check_crops()
         limits = {"rotation": 180, "shift": 1, "brightness": 1, "contrast": 10, "erase": 1}
         for name, limit in limits.items():
             if not 0 <= getattr(self, name) <= limit:
@@ -63,9 +107,37 @@ class ViewSpec:
         if not 0 < self.zoom[0] <= self.zoom[1]:
             raise InputError(f"view zoom must be a smallest and a largest factor above 0, received {self.zoom}")
 
+    def _check_crops(self) -> None:
+        if self.crops not in CROPS:
+            raise InputError(f'unknown view crops "{self.crops}": known are {", ".join(CROPS)}')
+        ignored = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in fields(self)
+            if field.name not in ("crops", "seed") and getattr(self, field.name) != field.default
+        ]
+        if ignored:
+            raise InputError(
+                f'the view crops "{self.crops}" are fixed and would ignore {", ".join(ignored)}: '
+                "leave these out, or the crops"
+            )
+
+    @property
+    def crop_count(self) -> int:
+        """Number of crops, whose views are 0 to this number - 1; 0 where views are drawn at random."""
+        return len(CROPS[self.crops].offsets) if self.crops else 0
+
+    @property
+    def evaluation_views(self) -> tuple[int, ...]:
+        """The views a network is judged on: the untouched image (view 0), or all crops."""
+        return tuple(range(self.crop_count or 1))
+
     def to_dict(self) -> dict:
         """Return a JSON-able description that says exactly which views are drawn."""
-        return {"algorithm": _ALGORITHM, **asdict(self), "zoom": list(self.zoom)}
+        if self.crops:
+            return {"algorithm": _CROPS_ALGORITHM, "crops": self.crops}
+        settings = asdict(self)
+        del settings["crops"]
+        return {"algorithm": _ALGORITHM, **settings, "zoom": list(self.zoom)}
 
     @classmethod
     def from_dict(cls, description: Mapping) -> "ViewSpec":
@@ -73,23 +145,41 @@ class ViewSpec:
 
         Raises:
             InputError: it was written by an algorithm that this version does not draw, or holds an
-                unknown setting.
+                unknown setting or unknown crops.
         """
         settings = dict(description)
         algorithm = settings.pop("algorithm", None)
-        unknown = set(settings) - {field.name for field in fields(cls)}
+        if algorithm == _CROPS_ALGORITHM and settings.keys() == {"crops"} and settings["crops"]:
+            return cls(**settings)
+        unknown = settings.keys() - {field.name for field in fields(cls) if field.name != "crops"}
         if algorithm != _ALGORITHM or unknown:
             raise InputError(
                 f'views drawn by "{algorithm}" with settings {sorted(settings)} cannot be redrawn here: '
-                f'this version draws "{_ALGORITHM}"; cache the logits again'
+                f'this version draws "{_ALGORITHM}" and "{_CROPS_ALGORITHM}"; cache the logits again'
             )
         return cls(**{**settings, "zoom": tuple(settings["zoom"])})
 
     def parameters(self, ids: Sequence[str], views: Sequence[int]) -> np.ndarray:
-        """Return the parameters of view `views[i]` of sample `ids[i]`: float32 [n, len(PARAMETERS)]."""
+        """Return the parameters of view `views[i]` of sample `ids[i]`: float32 [n, len(PARAMETERS)].
+
+        Raises:
+            InputError: with crops, a view that is none of them.
+        """
+        if self.crops:
+            return self._crop_parameters(views)
         drawn = self._from_uniform(_uniform(self.seed, ids, views))
         drawn[np.asarray(views) == 0] = IDENTITY
         return drawn
+
+    def _crop_parameters(self, views: Sequence[int]) -> np.ndarray:
+        views = np.asarray(views, int)
+        outside = views[(views < 0) | (views >= self.crop_count)]
+        if outside.size:
+            raise InputError(
+                f'view {outside[0]} is asked for, the crops "{self.crops}" are {self.crop_count}: '
+                f"ask for at most {self.crop_count} views, 0 to {self.crop_count - 1}"
+            )
+        return CROPS[self.crops].parameters()[views]
 
     def _from_uniform(self, uniform: np.ndarray) -> np.ndarray:
         symmetric = 2 * uniform - 1

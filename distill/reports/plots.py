@@ -39,6 +39,27 @@ def learning_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> No
     _save(figure, path)
 
 
+def fold_curves(folds: Sequence[Sequence[Mapping[str, float]]], path: str | Path, title: str) -> None:
+    """Draw loss and accuracy over the epochs: a thin line per fold, and their mean.
+
+    Args:
+        folds: the rows of every fold's metrics.csv, as for `learning_curves`; equally many in each.
+        path: the picture; its suffix says the format.
+    """
+    figure = _figure(9, 3.8)
+    figure.suptitle(title)
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        epochs = [row["epoch"] for row in folds[0]]
+        for part, color in (("train", _ORANGE), ("validation", _BLUE)):
+            values = np.array([[row[f"{part}_{quantity}"] for row in rows] for rows in folds])
+            axes.plot(epochs, values.T, color=color, linewidth=0.7, alpha=0.4)
+            axes.plot(epochs, values.mean(axis=0), color=color, linewidth=2, label=f"{part}, mean of folds")
+        _epoch_axes(axes, epochs, quantity)
+        if quantity == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _save(figure, path)
+
+
 def confusion_picture(metrics: EvaluationMetrics, path: str | Path, title: str) -> None:
     """Draw the confusion matrix: colour is the share of the true class, the number counts images."""
     classes = len(metrics.class_names)
@@ -93,6 +114,10 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], quantity: str) -> N
     for part, color in (("train", _ORANGE), ("validation", _BLUE)):
         values = [row[f"{part}_{quantity}"] for row in rows]
         axes.plot(epochs, values, color=color, label=part, linewidth=1.8, marker=".", markersize=4)
+    _epoch_axes(axes, epochs, quantity)
+
+
+def _epoch_axes(axes: Axes, epochs: Sequence[float], quantity: str) -> None:
     axes.set(xlabel="epoch", title=quantity, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="#E5E5E5")

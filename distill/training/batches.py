@@ -4,25 +4,39 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
+from keras import KerasTensor
 
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.rendering import render
-from distill.data.views import PARAMETERS, ViewSpec
+from distill.data.views import ViewSpec
 from distill.errors import InputError
+
+Tensor = KerasTensor | np.ndarray
 
 
 class Batch(NamedTuple):
     """What one training step sees. It holds no teacher, so a step can neither train nor swap one."""
 
-    images: tf.Tensor
+    images: Tensor
     """float32 [B, height, width, channels], 0..255, at the student's own size."""
-    label_probs: tf.Tensor
+    label_probs: Tensor
     """float32 [B, C]; a row of zeros is an unlabelled example."""
-    teacher_logits: tf.Tensor
+    teacher_logits: Tensor
     """float32 [B, C], raw, of the very view in `images`; [B, 0] when training from labels alone."""
-    sample_weights: tf.Tensor
+    sample_weights: Tensor
     """float32 [B]."""
+
+
+class Rows(NamedTuple):
+    """A batch before its views are rendered, in NumPy."""
+
+    images_uint8: np.ndarray
+    """uint8 [B, H, W, 1 or 3], as the data set serves them."""
+    parameters: np.ndarray
+    """float32 [B, len(PARAMETERS)]: which view of each image."""
+    label_probs: np.ndarray
+    teacher_logits: np.ndarray
+    sample_weights: np.ndarray
 
 
 class ViewBatches:
@@ -37,6 +51,7 @@ class ViewBatches:
         views: V, the number of views that epochs go through in turn; None draws a new view in every
             epoch, which only labels can teach.
         batch_size: examples in a batch; the last one of an epoch may be shorter.
+        label_smoothing: share of every label that is spread evenly over all classes.
         seed: order of the images, and the view that each of them begins with.
     """
 
@@ -49,6 +64,7 @@ class ViewBatches:
         teacher_logits: np.ndarray | None = None,
         views: int | None = None,
         batch_size: int = 64,
+        label_smoothing: float = 0.0,
         seed: int = 0,
     ):
         if teacher_logits is not None and teacher_logits.shape[:2] != (len(dataset), views):
@@ -64,7 +80,7 @@ class ViewBatches:
         self.views = views
         self.batch_size = batch_size
         self.seed = seed
-        self.label_probs = label_probabilities(dataset)
+        self.label_probs = _smoothed(label_probabilities(dataset), label_smoothing)
         self.sample_weights = np.ones(len(dataset), np.float32)
         self._first_view = np.random.default_rng([seed, 1]).integers(0, views or 1, len(dataset))
 
@@ -78,40 +94,35 @@ class ViewBatches:
             return np.full(len(self.dataset), epoch + 1)
         return (self._first_view + epoch) % self.views
 
-    def epoch(self, epoch: int) -> tf.data.Dataset:
-        """Return the batches of one epoch, the same at every call: a `tf.data.Dataset` of `Batch`."""
-        classes = self.dataset.num_classes
-        teacher_classes = 0 if self.teacher_logits is None else classes
-        signature = (
-            tf.TensorSpec([None, *self.dataset.image_shape], tf.uint8),
-            tf.TensorSpec([None, len(PARAMETERS)], tf.float32),
-            tf.TensorSpec([None, classes], tf.float32),
-            tf.TensorSpec([None, teacher_classes], tf.float32),
-            tf.TensorSpec([None], tf.float32),
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """Return the positions of the images in each batch of `epoch`, the same at every call."""
+        shuffled = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.dataset))
+        return [shuffled[start : start + self.batch_size] for start in range(0, len(shuffled), self.batch_size)]
+
+    def epoch(self, epoch: int) -> Iterator[Rows]:
+        """Yield the batches of `epoch`, the same at every call."""
+        for picked in self.order(epoch):
+            yield self.rows(picked, epoch)
+
+    def rows(self, picked: np.ndarray, epoch: int) -> Rows:
+        """Return the images at `picked`, in the views they have in `epoch`."""
+        views = self.views_of_epoch(epoch)[picked]
+        if self.teacher_logits is None:
+            teacher_logits = np.empty((len(picked), 0), np.float32)
+        else:
+            teacher_logits = self.teacher_logits[picked, views]
+        return Rows(
+            self.dataset.read(picked),
+            self.view_spec.parameters(self.dataset.ids[picked], views),
+            self.label_probs[picked],
+            teacher_logits,
+            self.sample_weights[picked],
         )
-        rows = tf.data.Dataset.from_generator(lambda: self._rows(epoch), output_signature=signature)
-        return rows.map(self._render).prefetch(2)
 
-    def _rows(self, epoch: int) -> Iterator[tuple[np.ndarray, ...]]:
-        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.dataset))
-        views = self.views_of_epoch(epoch)
-        for start in range(0, len(order), self.batch_size):
-            picked = order[start : start + self.batch_size]
-            if self.teacher_logits is None:
-                teacher_logits = np.empty((len(picked), 0), np.float32)
-            else:
-                teacher_logits = self.teacher_logits[picked, views[picked]]
-            yield (
-                self.dataset.read(picked),
-                self.view_spec.parameters(self.dataset.ids[picked], views[picked]),
-                self.label_probs[picked],
-                teacher_logits,
-                self.sample_weights[picked],
-            )
-
-    def _render(self, images_uint8, parameters, label_probs, teacher_logits, sample_weights) -> Batch:
-        images = render(images_uint8, parameters, image_shape=self.image_shape)
-        return Batch(images, label_probs, teacher_logits, sample_weights)
+    def render(self, rows: Rows) -> Batch:
+        """Draw the views of a batch."""
+        images = render(rows.images_uint8, rows.parameters, image_shape=self.image_shape)
+        return Batch(images, rows.label_probs, rows.teacher_logits, rows.sample_weights)
 
 
 def label_probabilities(dataset: Dataset) -> np.ndarray:
@@ -122,3 +133,9 @@ def label_probabilities(dataset: Dataset) -> np.ndarray:
     labelled = np.flatnonzero(dataset.labels != UNLABELLED)
     one_hot[labelled, dataset.labels[labelled]] = 1
     return one_hot
+
+
+def _smoothed(label_probs: np.ndarray, smoothing: float) -> np.ndarray:
+    """Spread a share of every label over all classes; unlabelled rows stay zeros."""
+    labelled = label_probs.sum(axis=1, keepdims=True)
+    return ((1 - smoothing) * label_probs + smoothing / label_probs.shape[1] * labelled).astype(np.float32)

@@ -11,16 +11,15 @@ RUN/summary.json         what came out; its presence says that the run is comple
 import csv
 import json
 import platform
-from collections.abc import Mapping
-from importlib import metadata
+from collections.abc import Callable, Mapping
+from importlib import import_module, metadata
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from distill import __version__
 from distill.errors import InputError
-from distill.files import write_json, written_beside
+from distill.files import write_csv, write_json, written_beside
 
 SETTINGS, METRICS, CURVES, SUMMARY = "settings.json", "metrics.csv", "curves.png", "summary.json"
 LAST, BEST = "last.keras", "best.keras"
@@ -45,7 +44,7 @@ class RunDirectory:
         self.path = Path(path)
         self.record = json.loads(json.dumps(record))
         self._check_is_ours()
-        self.rows = self._read_metrics()
+        self.rows = read_metrics(self.path)
         self._best_student: keras.Model | None = None
         self._events = None
 
@@ -57,7 +56,7 @@ class RunDirectory:
     @property
     def summary(self) -> dict:
         """What a finished run came to."""
-        return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+        return read_summary(self.path)
 
     def _check_is_ours(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -78,7 +77,8 @@ class RunDirectory:
     def restore(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, *, steps_per_epoch: int) -> int:
         """Put `student` and `optimizer` back to where an interrupted run stopped; return the epochs done.
 
-        In a new run nothing changes, `settings.json` is written, and 0 is returned.
+        `student` is compiled with `optimizer`, so that both are saved in one file. In a new run nothing
+        changes, `settings.json` is written, and 0 is returned.
         """
         if read_record(self.path) is None:
             write_json(self.path / SETTINGS, {**self.record, "versions": versions()})
@@ -86,9 +86,8 @@ class RunDirectory:
             for unfinished in self.path.glob(f".{Path(name).stem}-*"):  # what a killed process was writing
                 unfinished.unlink()
         self._best_student = keras.models.clone_model(student)  # to be saved without the optimizer's slots
-        student.compile(optimizer=optimizer)  # so that both are saved in one file
         optimizer.build(student.trainable_variables)
-        self._events = tf.summary.create_file_writer(str(self.path))
+        self._events = _event_writer(self.path)
         last = self.path / LAST
         if not last.exists():
             self.rows = []
@@ -98,7 +97,7 @@ class RunDirectory:
         for mine, theirs in zip(optimizer.variables, saved.optimizer.variables, strict=True):
             mine.assign(theirs)
         # The checkpoint knows best how far it came: a kill can fall between it and the table.
-        done = int(optimizer.iterations) // steps_per_epoch
+        done = int(keras.ops.convert_to_numpy(optimizer.iterations)) // steps_per_epoch
         self.rows = self.rows[:done]
         return done
 
@@ -110,15 +109,10 @@ class RunDirectory:
             self._best_student.set_weights(student.get_weights())
             with written_beside(self.path / BEST) as unfinished:
                 self._best_student.save(unfinished)
-        with written_beside(self.path / METRICS) as unfinished:
-            _write_csv(unfinished, self.rows)
+        write_csv(self.path / METRICS, self.rows)
         with written_beside(self.path / LAST) as unfinished:
             student.save(unfinished)
-        with self._events.as_default(step=int(row["epoch"])):
-            for name, value in row.items():
-                if name != "epoch":
-                    tf.summary.scalar(name, value)
-        self._events.flush()
+        self._events(row)
         from distill.reports.plots import learning_curves  # slow to import, and not needed before
 
         learning_curves(self.rows, self.path / CURVES)
@@ -135,37 +129,42 @@ class RunDirectory:
             "parameters": student.count_params(),
         }
         write_json(self.path / SUMMARY, summary)
-        self._events.close()
         return student
 
     def best_network(self) -> keras.Model:
         """Load the network of the best epoch so far."""
         return load_network(self.path)
 
-    def _read_metrics(self) -> list[dict[str, float]]:
-        if not (self.path / METRICS).exists():
-            return []
-        with open(self.path / METRICS, newline="") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
+    backend = keras.config.backend()
     packages = ("keras", "numpy", "h5py", "pillow")
     installed = {package: metadata.version(package) for package in packages}
     return {
         "distill": __version__,
         "python": platform.python_version(),
-        "tensorflow": tf.__version__,  # of whichever distribution: tensorflow, tensorflow-cpu
+        backend: import_module(backend).__version__,  # of whichever distribution: tensorflow, tensorflow-cpu
         **installed,
     }
 
 
-def _write_csv(path: Path, rows: list[dict[str, float]]) -> None:
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
-        writer.writeheader()
-        writer.writerows(rows)
+def _event_writer(path: Path) -> Callable[[Mapping[str, float]], None]:
+    """Return a function that writes a row of metrics as TensorBoard events; without TensorFlow it writes none."""
+    if keras.config.backend() != "tensorflow":
+        return lambda row: None
+    import tensorflow as tf
+
+    writer = tf.summary.create_file_writer(str(path))
+
+    def write(row: Mapping[str, float]) -> None:
+        with writer.as_default(step=int(row["epoch"])):
+            for name, value in row.items():
+                if name != "epoch":
+                    tf.summary.scalar(name, value)
+        writer.flush()
+
+    return write
 
 
 def _differences(stored: Mapping, expected: Mapping, prefix: str = "") -> list[str]:
@@ -196,6 +195,19 @@ def read_record(path: Path) -> dict | None:
     if not isinstance(record, dict) or not {"settings", "class_names", "data"} <= record.keys():
         raise InputError(f"{file} is not that of a training run: name another folder for the run")
     return record
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the rows of the `metrics.csv` of the run in the folder `path`, none where there is no such file."""
+    if not (path / METRICS).exists():
+        return []
+    with open(path / METRICS, newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def read_summary(path: Path) -> dict:
+    """Return the `summary.json` of the finished run in the folder `path`."""
+    return json.loads((path / SUMMARY).read_text(encoding="utf-8"))
 
 
 def load_network(path: str | Path) -> keras.Model:

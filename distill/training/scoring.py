@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from distill.data.dataset import Dataset
-from distill.data.rendering import render
+from distill.data.rendering import render, render_numpy
 from distill.data.views import PARAMETERS, ViewSpec
 
 
@@ -52,13 +51,25 @@ class Scorer:
             images = np.repeat(self.dataset.read(picked), len(views), axis=0)
             ids = np.repeat(self.dataset.ids[picked], len(views))
             parameters = self.view_spec.parameters(ids, np.tile(views, len(picked)))
-            logits = self._logits(images, parameters).numpy()
+            logits = self._logits(images, parameters)
             scored.append(logits.reshape(len(picked), len(views), -1))
             on_batch(len(picked))
         return np.concatenate(scored)
 
+    def score_for_evaluation(self) -> np.ndarray:
+        """Return float32 [N, C]: of every image, the mean over the views that a network is judged on."""
+        return self.score(np.arange(len(self.dataset)), self.view_spec.evaluation_views).mean(axis=1)
+
 
 def _compile(model: keras.Model, image_shape: tuple[int, int, int]) -> Callable:
+    """Return a function from uint8 images and view parameters to float32 logits, in NumPy."""
+    shape = model.input_shape[1:]
+    if keras.config.backend() != "tensorflow":
+        return lambda images, parameters: np.asarray(
+            model.predict_on_batch(render_numpy(images, parameters, image_shape=shape)), np.float32
+        )
+    import tensorflow as tf  # rendering and network in one graph
+
     @tf.function(
         input_signature=(
             tf.TensorSpec([None, *image_shape], tf.uint8),
@@ -67,7 +78,7 @@ def _compile(model: keras.Model, image_shape: tuple[int, int, int]) -> Callable:
         autograph=False,
     )
     def logits(images_uint8, parameters):
-        images = render(images_uint8, parameters, image_shape=model.input_shape[1:])
+        images = render(images_uint8, parameters, image_shape=shape)
         return tf.cast(model(images, training=False), tf.float32)
 
-    return logits
+    return lambda images, parameters: logits(images, parameters).numpy()

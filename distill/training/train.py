@@ -1,6 +1,8 @@
 """Train a network from labels, or from labels and cached logits, into a run directory."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -12,9 +14,9 @@ from distill.logit_store import LogitStore
 from distill.training.batches import ViewBatches, label_probabilities
 from distill.training.losses import DistillationLoss
 from distill.training.network_identity import architecture_sha256, check_gives_logits, numeric_policy
+from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
 from distill.training.run_directory import RunDirectory
-from distill.training.trainer import fit
 
 
 def train(
@@ -26,9 +28,12 @@ def train(
     loss: DistillationLoss | None = None,
     views: int | None = None,
     recipe: Recipe | None = None,
+    begins_with: Mapping | None = None,
     progress: bool = True,
 ) -> keras.Model:
     """Train `network` on the train split of `dataset`; keep the epoch that is best on its validation split.
+
+    This is the trainer of students: one `tf.GradientTape` step, on the TensorFlow backend.
 
     Args:
         network: takes pixels 0..255 at its own `input_shape`, returns raw logits. Its weights are where
@@ -39,9 +44,10 @@ def train(
         logits: cached logits of a teacher, which also prescribe the views. None trains from labels alone.
         loss: by default MicroExpNet's with `logits`, and cross entropy without.
         views: without `logits`, how many views of each image the epochs go through; None draws a new one
-            in every epoch.
+            in every epoch, or goes through all crops.
         recipe: epochs, learning rate, batch size, seed. The seed does not reach weights that are drawn
             already: call `keras.utils.set_random_seed` before building the network.
+        begins_with: JSON-able description of weights that the network did not draw at random, for the record.
 
     Returns:
         The network of the best epoch.
@@ -51,9 +57,71 @@ def train(
             those asked for; `out` holds something else; the network has another number of classes or ends
             in a softmax; a loss with lambda above 0 has no logits to use; no label to learn or choose by.
     """
+    from distill.training.trainer import fit  # needs TensorFlow
+
     recipe = recipe or Recipe()
     loss = loss or DistillationLoss(lambda_=0.0 if logits is None else DistillationLoss.lambda_)
     _check(network, dataset, loss=loss, logits=logits, views=views, view_spec=recipe.view)
+    return _run(
+        partial(fit, loss=loss),
+        network,
+        dataset,
+        out=out,
+        logits=logits,
+        loss=loss,
+        views=views,
+        recipe=recipe,
+        begins_with=begins_with,
+        progress=progress,
+    )
+
+
+def train_from_labels(
+    network: keras.Model,
+    dataset: Dataset,
+    *,
+    out: str | Path,
+    views: int | None = None,
+    recipe: Recipe | None = None,
+    begins_with: Mapping | None = None,
+    progress: bool = True,
+) -> keras.Model:
+    """Train `network` from labels with Keras' own `fit`: the trainer of teachers, on any backend of Keras.
+
+    Arguments, values and errors are those of `train`. Images without a label are left out.
+    """
+    from distill.training.keras_trainer import fit_labels
+
+    recipe, loss = recipe or Recipe(), DistillationLoss(lambda_=0.0)
+    _check(network, dataset, loss=loss, logits=None, views=views, view_spec=recipe.view)
+    return _run(
+        fit_labels,
+        network,
+        dataset.subset(label_probabilities(dataset).any(axis=1)),
+        out=out,
+        logits=None,
+        loss=loss,
+        views=views,
+        recipe=recipe,
+        begins_with=begins_with,
+        progress=progress,
+    )
+
+
+def _run(
+    fit: Callable[..., keras.Model],
+    network: keras.Model,
+    dataset: Dataset,
+    *,
+    out: str | Path,
+    logits: LogitStore | None,
+    loss: DistillationLoss,
+    views: int | None,
+    recipe: Recipe,
+    begins_with: Mapping | None,
+    progress: bool,
+) -> keras.Model:
+    """Open the run directory, and call `fit` unless the run is complete."""
     dataset.content_hashes  # noqa: B018 - read every image once, not once per split
     training, validation = dataset.split("train"), dataset.split("validation")
     batches = ViewBatches(
@@ -61,12 +129,13 @@ def train(
         image_shape=network.input_shape[1:],
         view_spec=recipe.view if logits is None else ViewSpec.from_dict(logits.header.view_spec),
         teacher_logits=None if logits is None else logits.join(training),
-        views=views if logits is None else logits.header.views,
+        views=(views or recipe.view.crop_count or None) if logits is None else logits.header.views,
         batch_size=recipe.batch_size,
+        label_smoothing=recipe.label_smoothing,
         seed=recipe.seed,
     )
     record = _record(network, training, validation, batches=batches, logits=logits, loss=loss, recipe=recipe)
-    run = RunDirectory(out, record)
+    run = RunDirectory(out, {**record, "begins_with": begins_with})
     if run.complete:
         print(f"{run.path} is already complete")
         return run.best_network()
@@ -76,9 +145,9 @@ def train(
         network,
         batches,
         validation,
-        loss=loss,
-        optimizer=_optimizer(recipe, steps_per_epoch=len(batches)),
+        optimizer=build_optimizer(recipe, steps_per_epoch=len(batches)),
         epochs=recipe.epochs,
+        learning_rate=partial(epoch_learning_rate, recipe, steps_per_epoch=len(batches)),
         run=run,
         progress=progress,
     )
@@ -123,22 +192,6 @@ def _check_views(logits: LogitStore, views: int | None, view_spec: ViewSpec) -> 
         raise InputError(
             f"{logits.path} was cached with other views ({'; '.join(changed)}): leave --view out, or cache again"
         )
-
-
-def _optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    lr = recipe.lr
-    if recipe.schedule == "cosine":
-        steps = steps_per_epoch * recipe.epochs
-        lr = keras.optimizers.schedules.CosineDecay(recipe.lr, steps)
-        if warmup := steps // 20:
-            lr = keras.optimizers.schedules.CosineDecay(
-                0.0, steps - warmup, warmup_target=recipe.lr, warmup_steps=warmup
-            )
-    if recipe.weight_decay == 0:
-        return keras.optimizers.Adam(lr)
-    optimizer = keras.optimizers.AdamW(lr, weight_decay=recipe.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    return optimizer
 
 
 def _record(

@@ -1,20 +1,18 @@
-"""The trainer: one `tf.GradientTape` step, and the loop of epochs around it."""
+"""The trainer: one `tf.GradientTape` step, and an epoch of them."""
 
-import math
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from distill.data.dataset import Dataset
-from distill.errors import InputError
-from distill.training.batches import Batch, ViewBatches, label_probabilities
-from distill.training.losses import DistillationLoss, cross_entropy
+from distill.data.views import PARAMETERS
+from distill.training.batches import Batch, Rows, ViewBatches
+from distill.training.epochs import run_epochs, show_means
+from distill.training.losses import DistillationLoss
 from distill.training.run_directory import RunDirectory
-from distill.training.scoring import Scorer
 
 Sums = dict[str, tf.Tensor]
 
@@ -56,6 +54,20 @@ def compiled_step(
     )
 
 
+def rendered_epoch(batches: ViewBatches, epoch: int) -> tf.data.Dataset:
+    """Return the batches of one epoch as a `tf.data.Dataset` of `Batch`, rendered ahead of the step."""
+    classes = batches.dataset.num_classes
+    signature = Rows(
+        images_uint8=tf.TensorSpec([None, *batches.dataset.image_shape], tf.uint8),
+        parameters=tf.TensorSpec([None, len(PARAMETERS)], tf.float32),
+        label_probs=tf.TensorSpec([None, classes], tf.float32),
+        teacher_logits=tf.TensorSpec([None, 0 if batches.teacher_logits is None else classes], tf.float32),
+        sample_weights=tf.TensorSpec([None], tf.float32),
+    )
+    rows = tf.data.Dataset.from_generator(lambda: batches.epoch(epoch), output_signature=signature)
+    return rows.map(batches.render).prefetch(2)
+
+
 def fit(
     student: keras.Model,
     batches: ViewBatches,
@@ -65,69 +77,22 @@ def fit(
     optimizer: keras.optimizers.Optimizer,
     epochs: int,
     run: RunDirectory,
-    progress: bool = True,
+    **how,
 ) -> keras.Model:
-    """Train `student` and leave metrics, curves and checkpoints in `run`.
-
-    An interrupted run that is given the same arguments goes on after its last finished epoch.
-
-    Args:
-        student: takes pixels 0..255 of `batches.image_shape`, returns logits.
-        validation: chooses the best epoch, by accuracy on the untouched images (view 0).
-        epochs: how many passes over the training images in all.
-        progress: show a bar with loss, accuracy, images/s and time left, over the whole run.
-
-    Returns:
-        The student of the best epoch, as saved in the run directory.
-    """
-    first_epoch = run.restore(student, optimizer, steps_per_epoch=len(batches))
-    step = compiled_step(student, optimizer, loss)
-    validate = Scorer(student, validation)
-    images = len(batches.dataset)
-    with tqdm(total=epochs * images, initial=first_epoch * images, unit="image", disable=not progress) as bar:
-        for epoch in range(first_epoch, epochs):
-            bar.set_description(f"{student.name} {epoch + 1}/{epochs}", refresh=False)
-            _reseed(student, seed=batches.seed, epoch=epoch)
-            started = time.perf_counter()
-            trained = _train_epoch(step, batches, epoch, bar)
-            seconds = time.perf_counter() - started
-            if not math.isfinite(trained["loss"]):
-                raise InputError(
-                    f"the loss of epoch {epoch + 1} is {trained['loss']}: try a smaller learning rate (--lr)"
-                )
-            row = {
-                "epoch": epoch + 1,
-                **{f"train_{name}": value for name, value in trained.items()},
-                **_validation_metrics(validate, validation),
-                "learning_rate": float(optimizer.learning_rate),
-                "seconds": seconds,
-                "images_per_second": images / seconds,
-            }
-            run.record_epoch(student, row)
-    return run.finish()
-
-
-def _reseed(network: keras.Model, *, seed: int, epoch: int) -> None:
-    """Set the generators of dropout to a state that `seed` and `epoch` alone decide.
-
-    Keras files do not hold these states; so an epoch repeated after an interruption drops the same units.
-    """
-    generators = [variable for variable in network.variables if variable.name == "seed_generator_state"]
-    for generator, state in zip(
-        generators, np.random.SeedSequence([seed, epoch]).generate_state(len(generators)), strict=True
-    ):
-        generator.assign([state, 0])
+    """Train `student` on `loss` with `train_step`; arguments, values and files left are those of `run_epochs`."""
+    student.compile(optimizer=optimizer)  # so that both are saved in one file
+    train_epoch = partial(_train_epoch, compiled_step(student, optimizer, loss), batches)
+    return run_epochs(student, train_epoch, batches, validation, optimizer=optimizer, epochs=epochs, run=run, **how)
 
 
 def _train_epoch(step: Callable[[Batch], Sums], batches: ViewBatches, epoch: int, bar: tqdm) -> dict[str, float]:
     """Run one epoch; return means over its examples."""
     totals: dict[str, float] = {}
-    for batch in batches.epoch(epoch):
+    for batch in rendered_epoch(batches, epoch):
         for name, value in step(batch).items():
             totals[name] = totals.get(name, 0.0) + float(value)
         means = _means(totals)
-        bar.set_postfix(loss=f"{means['loss']:.3f}", accuracy=f"{means['accuracy']:.3f}", refresh=False)
-        bar.update(len(batch.label_probs))
+        show_means(bar, means, images=len(batch.label_probs))
     return means
 
 
@@ -136,12 +101,3 @@ def _means(totals: Mapping[str, float]) -> dict[str, float]:
     weight = sums.pop("weight")
     sums["accuracy"] = sums.pop("correct")
     return {name: value / weight for name, value in sums.items()}
-
-
-def _validation_metrics(scorer: Scorer, validation: Dataset) -> dict[str, float]:
-    logits = scorer.score(np.arange(len(validation)))[:, 0]
-    losses = cross_entropy(student_logits=tf.constant(logits), labels=tf.constant(label_probabilities(validation)))
-    return {
-        "validation_loss": float(tf.reduce_mean(losses)),
-        "validation_accuracy": float(np.mean(logits.argmax(axis=1) == validation.labels)),
-    }

@@ -1,13 +1,15 @@
 """Views are the same for everybody, for ever; and pixels follow the parameters."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from distill.data.rendering import render_numpy
-from distill.data.views import IDENTITY, PARAMETERS, ViewSpec
+from distill.data.views import CROPS, IDENTITY, PARAMETERS, ViewSpec
 from distill.errors import InputError
 
 SHAPE = (48, 48, 1)
@@ -54,6 +56,20 @@ def test_parameters_never_change_between_versions():
     assert draws[:3] == pytest.approx([0.484330515, 0.781844071, 0.373552214], abs=1e-8)
 
 
+def test_golden_parameters():
+    spec = ViewSpec(rotation=30, zoom=(0.5, 2.0), shift=0.1, brightness=0.2, contrast=0.5, erase=0.4, seed=3)
+    golden = [
+        [-1, 0.29514644, 0.8392104, -0.0819179, 0.08037873, 0.17374009]
+        + [1.3266102, 0.10391108, 0.54408437, 0.108331405, 0.35346484],
+        [1, -0.12436944, 0.57755095, 0.054284103, -0.064459905, 0.12007546]
+        + [0.756069, 0.97264606, 0.08413958, 0.0, 0.0],
+    ]
+    np.testing.assert_allclose(spec.parameters(["train/00007", "b"], [2, 7]), golden, rtol=1e-6)
+    default = [-1, -0.10470076, 0.9368507, -0.053024385, -0.059501775, -0.03606737]
+    default += [0.8672379, 0.95475364, 0.5039073, 0.0, 0.0]
+    np.testing.assert_allclose(ViewSpec().parameters(["é"], [3]), [default], rtol=1e-6)
+
+
 def test_parameters_depend_on_seed_id_and_view_but_not_on_company():
     spec = ViewSpec()
     together = spec.parameters(["a", "b", "a"], [1, 1, 2])
@@ -93,6 +109,17 @@ def test_specification_survives_json_and_refuses_what_it_cannot_redraw():
         ViewSpec.from_dict({**spec.to_dict(), "cutmix": 1})
 
 
+def test_random_views_are_described_as_before_there_were_crops():
+    """Stores on disk hold this description, and are joined by it."""
+    description = ViewSpec(rotation=3, seed=9).to_dict()
+    assert json.dumps(description) == (
+        '{"algorithm": "blake2b-1", "flip": true, "rotation": 3, "zoom": [0.9, 1.1], "shift": 0.06, '
+        '"brightness": 0.1, "contrast": 0.2, "erase": 0.0, "seed": 9}'
+    )
+    with pytest.raises(InputError, match="cannot be redrawn here"):
+        ViewSpec.from_dict({**description, "crops": ""})
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -100,6 +127,9 @@ def test_specification_survives_json_and_refuses_what_it_cannot_redraw():
         ({"zoom": (0, 1)}, "zoom must be"),
         ({"zoom": (1.2, 1.0)}, "zoom must be"),
         ({"erase": 2}, "erase must lie in 0..1"),
+        ({"crops": "ten"}, 'unknown view crops "ten": known are microexpnet'),
+        ({"crops": "microexpnet", "flip": False}, "would ignore flip=False: leave these out"),
+        ({"crops": "microexpnet", "rotation": 5, "zoom": (1, 1)}, r"ignore rotation=5, zoom=\(1, 1\)"),
     ],
 )
 def test_impossible_specifications_are_refused(setting, message):
@@ -170,3 +200,55 @@ def test_channels_follow_the_network(images, rng):
     colour = rng.integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
     grey = render_numpy(colour, parameters(), image_shape=SHAPE)
     np.testing.assert_allclose(grey[0, ..., 0], colour[0] @ [0.2989, 0.587, 0.114], atol=0.1)
+
+
+@pytest.fixture(params=CROPS)
+def crops(request):
+    return ViewSpec(crops=request.param)
+
+
+def test_crops_survive_json_and_are_refused_when_damaged(crops):
+    description = json.loads(json.dumps(crops.to_dict()))
+    assert description == {"algorithm": "crops-1", "crops": crops.crops}
+    assert ViewSpec.from_dict(description) == crops
+    with pytest.raises(InputError, match="known are microexpnet"):
+        ViewSpec.from_dict({**description, "crops": "ten"})
+    for damage in ({"crops": ""}, {"seed": 1}, {"algorithm": "blake2b-1"}):
+        with pytest.raises(InputError, match="cannot be redrawn here"):
+            ViewSpec.from_dict({**description, **damage})
+
+
+def test_a_network_is_judged_on_the_untouched_image_or_on_all_crops(crops):
+    assert (ViewSpec().crop_count, ViewSpec().evaluation_views) == (0, (0,))
+    assert crops.evaluation_views == tuple(range(crops.crop_count))
+    assert ViewSpec(crops="microexpnet").crop_count == 8
+
+
+def test_crops_are_the_same_for_every_sample_and_none_lies_outside(crops):
+    views = crops.evaluation_views
+    drawn = crops.parameters(["a"] * len(views), views)
+    np.testing.assert_array_equal(crops.parameters(["b"] * len(views), views), drawn)
+    np.testing.assert_array_equal(crops.parameters(["a", "b"], [2, 0]), drawn[[2, 0]])
+    assert drawn.dtype == np.float32
+    for view in (-1, len(views)):
+        with pytest.raises(InputError, match=f"view {view} is asked for, .* ask for at most {len(views)} views"):
+            crops.parameters(["a", "b"], [0, view])
+
+
+def test_microexpnet_crops_are_windows_in_published_order(rng):
+    face = rng.integers(0, 256, (256, 256, 1), dtype=np.uint8)
+    published = [(0, 0), (5, 0), (32, 0), (0, 5), (0, 32), (5, 5), (32, 32), (5, 32)]
+    windows = [face[y : y + 224, x : x + 224] for x, y in published]
+    drawn = ViewSpec(crops="microexpnet").parameters(["face"] * 8, range(8))
+    rendered = render_numpy(np.repeat(face[None], 8, 0), drawn, image_shape=(224, 224, 1))
+    np.testing.assert_allclose(rendered, windows, atol=1e-2)
+
+
+def test_microexpnet_crops_of_a_small_face_are_those_of_the_face_scaled(smooth_face):
+    """As published: the face to 256x256, a window of 224x224 out of it, and that to 84x84."""
+    scaled = Image.fromarray(smooth_face[0, :, :, 0]).resize((256, 256), Image.Resampling.BILINEAR)
+    drawn = ViewSpec(crops="microexpnet").parameters(["face"] * 8, range(8))
+    rendered = render_numpy(np.repeat(smooth_face, 8, 0), drawn, image_shape=(84, 84, 1))
+    for view, (x, y) in enumerate(CROPS["microexpnet"].offsets):
+        window = scaled.resize((84, 84), Image.Resampling.BOX, box=(x, y, x + 224, y + 224))
+        assert np.abs(rendered[view, :, :, 0] - np.asarray(window)).max() < 3

@@ -1,5 +1,7 @@
 """The student is taught, for the view it sees, what the teacher said of that very view."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from distill.data.dataset import ArrayImages, Dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.training.batches import ViewBatches
+from distill.training.trainer import rendered_epoch
 
 N, V, C = 23, 3, 4
 
@@ -45,7 +48,7 @@ def batches_of(dataset, **changes):
 def test_images_labels_and_logits_belong_together_under_shuffling(dataset):
     batches = batches_of(dataset, teacher_logits=row_and_view_logits(), views=V)
     seen = []
-    for batch in batches.epoch(2):
+    for batch in rendered_epoch(batches, 2):
         for image, label_probs, logits in zip(
             batch.images.numpy(), batch.label_probs.numpy(), batch.teacher_logits.numpy(), strict=True
         ):
@@ -76,7 +79,7 @@ def test_an_epoch_is_the_same_at_every_call_and_differs_from_the_next(dataset):
     batches = batches_of(dataset)
 
     def labels(epoch):
-        return np.concatenate([batch.images.numpy() for batch in batches.epoch(epoch)])
+        return np.concatenate([batch.images.numpy() for batch in rendered_epoch(batches, epoch)])
 
     np.testing.assert_array_equal(labels(0), labels(0))
     assert not np.array_equal(labels(0), labels(1))
@@ -84,8 +87,21 @@ def test_an_epoch_is_the_same_at_every_call_and_differs_from_the_next(dataset):
 
 def test_last_batch_holds_the_rest(dataset):
     batches = batches_of(dataset)
-    assert [len(batch.images) for batch in batches.epoch(0)] == [4, 4, 4, 4, 4, 3]
+    assert [len(batch.images) for batch in rendered_epoch(batches, 0)] == [4, 4, 4, 4, 4, 3]
     assert len(batches) == 6
+
+
+def test_smoothed_labels_are_those_of_keras_and_unlabelled_rows_stay_unlabelled(dataset):
+    import keras
+
+    labels = dataset.labels.copy()
+    labels[3] = -1
+    probs = batches_of(replace(dataset, labels=labels), label_smoothing=0.2).label_probs
+    assert probs[3].tolist() == [0] * C
+    one_hot, logits = np.eye(C)[dataset.labels[4:6]], np.array([[1.0, 2, 3, 4], [0, -1, 5, 2]])
+    smoothing = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+    plain = keras.losses.CategoricalCrossentropy(from_logits=True)
+    assert float(plain(probs[4:6], logits)) == pytest.approx(float(smoothing(one_hot, logits)), rel=1e-5)
 
 
 def test_logits_of_other_rows_or_views_are_refused(dataset):
@@ -94,8 +110,6 @@ def test_logits_of_other_rows_or_views_are_refused(dataset):
 
 
 def test_soft_and_missing_labels_become_probabilities(dataset, rng):
-    from dataclasses import replace
-
     from distill.training.batches import label_probabilities
 
     soft = rng.dirichlet(np.ones(C), N).astype(np.float32)

@@ -10,9 +10,10 @@ import tensorflow as tf
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.views import ViewSpec
 from distill.training.batches import Batch, ViewBatches
+from distill.training.keras_trainer import fit_labels
 from distill.training.losses import DistillationLoss
 from distill.training.run_directory import RunDirectory
-from distill.training.trainer import fit, train_step
+from distill.training.trainer import fit, rendered_epoch, train_step
 
 RECORD = {"settings": {"lr": 0.01}, "class_names": ["dark", "bright"], "data": {}}
 
@@ -127,18 +128,21 @@ def dropout_student():
     )
 
 
-def fit_small(dataset, path, *, epochs=4, student=None, **changes):
+def fit_small(dataset, path, *, epochs=4, student=None, engine=fit, **changes):
     batches = ViewBatches(
         dataset.split("train"), image_shape=(6, 6, 1), view_spec=ViewSpec(), batch_size=8, **changes
     )
     student = student or dropout_student()
-    return fit(
+    loss = {"loss": DistillationLoss(lambda_=0.0)} if engine is fit else {}
+    return engine(
         student,
         batches,
         dataset.split("validation"),
-        loss=DistillationLoss(lambda_=0.0),
+        **loss,
         optimizer=keras.optimizers.Adam(0.01),
         epochs=epochs,
+        # Depends on what the run recorded, which a resumed run must know, too.
+        learning_rate=lambda epoch, losses: 0.01 / (1 + sum(losses)),
         run=RunDirectory(path, RECORD),
         progress=False,
     )
@@ -160,16 +164,20 @@ class Killed(BaseException):
     """Stands for a process that ends without a word."""
 
 
+@pytest.mark.parametrize("engine", [fit, fit_labels])
 @pytest.mark.parametrize("moment", ["in the middle of an epoch", "between checkpoint and table"])
-def test_a_killed_run_goes_on_to_the_same_weights(dataset, tmp_path, monkeypatch, moment):
-    fit_small(dataset, tmp_path / "whole")
+def test_a_killed_run_goes_on_to_the_same_weights(dataset, tmp_path, monkeypatch, moment, engine):
+    fit_small(dataset, tmp_path / "whole", engine=engine)
     if moment == "in the middle of an epoch":
-        epoch = ViewBatches.epoch
+        images_seen = []
 
-        def dying_epoch(self, number):
-            return epoch(self, number) if number < 2 else _raise_after(epoch(self, number), 2)
+        def dying_bar(bar, means, *, images):
+            images_seen.append(images)
+            if sum(images_seen) > 100:  # in the third epoch of 40 images
+                raise Killed
 
-        monkeypatch.setattr(ViewBatches, "epoch", dying_epoch)
+        for module in ("trainer", "keras_trainer"):
+            monkeypatch.setattr(f"distill.training.{module}.show_means", dying_bar)
     else:
         save = keras.Model.save
 
@@ -182,21 +190,35 @@ def test_a_killed_run_goes_on_to_the_same_weights(dataset, tmp_path, monkeypatch
 
         monkeypatch.setattr(keras.Model, "save", dying_save)
     with pytest.raises(Killed):
-        fit_small(dataset, tmp_path / "killed")
+        fit_small(dataset, tmp_path / "killed", engine=engine)
     monkeypatch.undo()
     keras.utils.set_random_seed(99)  # nothing of the first process is left in the second
-    fit_small(dataset, tmp_path / "killed")
+    fit_small(dataset, tmp_path / "killed", engine=engine)
     whole, killed = (keras.saving.load_model(tmp_path / run / "last.keras") for run in ("whole", "killed"))
     for a, b in zip(whole.get_weights(), killed.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not [path for path in (tmp_path / "killed").iterdir() if path.name.startswith(".")]
 
 
-def _raise_after(batches, count):
-    for number, batch in enumerate(batches):
-        if number == count:
-            raise Killed
-        yield batch
+def test_both_trainers_take_the_same_steps_from_labels(dataset, tmp_path):
+    tape, keras_own = (
+        fit_small(dataset, tmp_path / engine.__name__, engine=engine, epochs=3, student=plain_student())
+        for engine in (fit, fit_labels)
+    )
+    for a, b in zip(tape.get_weights(), keras_own.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    rows = [RunDirectory(tmp_path / name, RECORD).rows for name in ("fit", "fit_labels")]
+    for row, other in zip(*rows, strict=True):
+        for name in ("train_loss", "train_accuracy", "validation_loss", "learning_rate"):
+            assert row[name] == pytest.approx(other[name], rel=1e-4), name
+
+
+def plain_student():
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    return keras.Sequential(
+        [keras.Input((6, 6, 1)), layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(2)], name="plain"
+    )
 
 
 def test_the_same_seed_gives_the_same_student_and_another_does_not(dataset, tmp_path):
@@ -234,5 +256,5 @@ def test_class_probabilities_of_the_data_are_used(dataset):
     batches = ViewBatches(
         replace(dataset, label_probs=soft), image_shape=(6, 6, 1), view_spec=ViewSpec(), batch_size=50
     )
-    (batch,) = list(batches.epoch(0))
+    (batch,) = list(rendered_epoch(batches, 0))
     np.testing.assert_array_equal(batch.label_probs, soft)

@@ -1,0 +1,75 @@
+"""Cross-validation folds: who is tested in which, and what each fold learns from."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from distill.data.dataset import Dataset, replace_splits
+from distill.data.layouts.ckplus_names import subject_folds
+from distill.errors import InputError
+
+
+def deal_folds(dataset: Dataset, folds: int) -> Dataset:
+    """Return the images outside the test split, with `folds` set to 0..folds-1.
+
+    The data's own folds are kept where it has that many. Else whole subjects are dealt out, where the names
+    tell them, and single images where they do not (which a note says).
+
+    Raises:
+        InputError: fewer than three folds (test, validation, and something to learn from), more folds than
+            subjects or images, or a subject in two of the data's own folds.
+    """
+    if folds < 3:
+        raise InputError(f"folds must be 3 or more (one to test on, one to choose by, the rest), received {folds}")
+    dataset = dataset.subset(dataset.splits != "test")
+    notes = dataset.notes
+    own = () if dataset.folds is None else np.unique(dataset.folds)
+    if len(own) == folds:
+        numbers = np.searchsorted(own, dataset.folds)
+    elif dataset.subjects is not None:
+        numbers = subject_folds(dataset.subjects, folds)
+    elif dataset.folds is not None:
+        raise InputError(
+            f"{dataset.name} has {len(own)} folds ({', '.join(map(str, own))}), received {folds}: "
+            f"give --folds {len(own)}, or fill the missing ones"
+        )
+    else:
+        numbers = _image_folds(dataset.ids, folds)
+        notes += ("subjects are not known, so one face may be in two folds",)
+    _check(dataset, numbers, folds)
+    return replace(dataset, folds=numbers, notes=notes)
+
+
+def fold_splits(dataset: Dataset, fold: int) -> Dataset:
+    """Return `dataset`, dealt into folds, with splits: `fold` is the test, the next one the validation split."""
+    validation = (fold + 1) % (dataset.folds.max() + 1)
+    splits = np.where(dataset.folds == fold, "test", np.where(dataset.folds == validation, "validation", "train"))
+    return replace_splits(dataset, splits.astype("U10"))
+
+
+def _image_folds(ids: np.ndarray, folds: int) -> np.ndarray:
+    """Deal images out in the order of their ids' hashes, which does not depend on the order of the data."""
+    ranks = np.array([hashlib.blake2b(str(i).encode(), digest_size=8).digest() for i in ids])
+    numbers = np.empty(len(ids), np.int64)
+    numbers[np.argsort(ranks, kind="stable")] = np.arange(len(ids)) % folds
+    return numbers
+
+
+def _check(dataset: Dataset, numbers: np.ndarray, folds: int) -> None:
+    empty = np.flatnonzero(np.bincount(numbers, minlength=folds) == 0)
+    if len(empty):
+        things = "images" if dataset.subjects is None else "subjects"
+        count = len(dataset) if dataset.subjects is None else len(np.unique(dataset.subjects))
+        raise InputError(
+            f"fold {empty[0]} of {folds} is empty: {dataset.name} has {count} {things}, give --folds {count} or fewer"
+        )
+    if dataset.subjects is None:
+        return
+    for subject in np.unique(dataset.subjects):
+        shared = np.unique(numbers[dataset.subjects == subject])
+        if len(shared) > 1:
+            raise InputError(
+                f"subject {subject} of {dataset.name} is in the folds {', '.join(map(str, shared))}: "
+                "move all images of a subject into one fold"
+            )

@@ -1,0 +1,72 @@
+"""Training from labels with Keras' own `fit`, one epoch at a time: on any backend of Keras."""
+
+from functools import partial
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from distill.data.dataset import Dataset
+from distill.training.batches import ViewBatches
+from distill.training.epochs import run_epochs, show_means
+from distill.training.run_directory import RunDirectory
+
+
+def fit_labels(
+    network: keras.Model,
+    batches: ViewBatches,
+    validation: Dataset,
+    *,
+    optimizer: keras.optimizers.Optimizer,
+    epochs: int,
+    run: RunDirectory,
+    **how,
+) -> keras.Model:
+    """Train `network` on the cross entropy; arguments, values and files left are those of `run_epochs`."""
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    )
+    train_epoch = partial(_train_epoch, network, batches)
+    return run_epochs(network, train_epoch, batches, validation, optimizer=optimizer, epochs=epochs, run=run, **how)
+
+
+def _train_epoch(network: keras.Model, batches: ViewBatches, epoch: int, bar: tqdm) -> dict[str, float]:
+    history = network.fit(
+        _RenderedEpoch(batches, epoch),
+        initial_epoch=epoch,
+        epochs=epoch + 1,
+        shuffle=False,  # the batches are in a random order already
+        callbacks=[_Progress(bar, batches)],
+        verbose=0,
+    )
+    return {name: float(values[-1]) for name, values in history.history.items()}
+
+
+class _RenderedEpoch(keras.utils.PyDataset):
+    """The batches of one epoch; Keras asks for them in a thread of its own, beside the training."""
+
+    def __init__(self, batches: ViewBatches, epoch: int):
+        super().__init__()
+        self._batches, self._epoch, self._order = batches, epoch, batches.order(epoch)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        batch = self._batches.render(self._batches.rows(self._order[index], self._epoch))
+        return keras.ops.convert_to_numpy(batch.images), batch.label_probs
+
+
+class _Progress(keras.callbacks.Callback):
+    """Moves the bar of the whole run."""
+
+    def __init__(self, bar: tqdm, batches: ViewBatches):
+        super().__init__()
+        self._bar, self._batches = bar, batches
+
+    def on_train_batch_end(self, batch, logs=None):
+        first = batch * self._batches.batch_size
+        images = min(self._batches.batch_size, len(self._batches.dataset) - first)
+        show_means(self._bar, logs, images=images)
