@@ -126,7 +126,10 @@ def test_unknown_settings_name_all_when_none_is_near():
         settings_from_dict(Settings, {"data": "D", "xyz": 1})
 
 
-COMMANDS = ("train_teacher", "teacher_logits", "train_student", "evaluate", "describe_data", "quickstart")
+COMMANDS = (
+    *("train_teacher", "teacher_logits", "train_student", "evaluate", "describe_data", "quickstart"),
+    *("list_networks", "import_checkpoint", "import_logits"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

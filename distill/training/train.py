@@ -184,9 +184,9 @@ def _check_views(logits: LogitStore, views: int | None, view_spec: ViewSpec) -> 
         )
     stored = ViewSpec.from_dict(header.view_spec).to_dict()
     changed = [
-        f"{name}: stored {stored[name]}, asked for {value}"
+        f"{name}: stored {stored.get(name)}, asked for {value}"
         for name, value in view_spec.to_dict().items()
-        if value != stored[name]
+        if value != stored.get(name)
     ]
     if changed and view_spec != ViewSpec():
         raise InputError(

@@ -1,0 +1,191 @@
+"""Cross-validation through the commands: a teacher, its logits and students, fold by fold, and what is refused."""
+
+import importlib
+import json
+import shutil
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from distill.data.open_dataset import open_dataset
+from tests.test_commands import write_faces
+
+EXPRESSIONS = ("angry", "happy", "sad")
+SUBJECTS = 9
+
+
+def run(command, *args) -> int:
+    module = importlib.import_module(f"distill.{command}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [command, *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+    return ended.value.code
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Class folders with CK+ file names: nine subjects, each once in each of three expressions."""
+    from PIL import Image
+
+    folder, rng = tmp_path_factory.mktemp("faces"), np.random.default_rng(0)
+    for number, name in enumerate(EXPRESSIONS):
+        (folder / name).mkdir()
+        for subject in range(SUBJECTS):
+            pixels = rng.integers(0, 100, (16, 16)) + 70 * number
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"S{subject:03}_00{number}_00000009.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(faces, tmp_path_factory):
+    """A folder with a teacher of three folds, and its logits of MicroExpNet's crops."""
+    folder = tmp_path_factory.mktemp("work")
+    teacher = ("--data", faces, "--teacher", "plain_resnet_tiny")
+    training = ("--recipe", "fer_cnn", "--epochs", 2, "--batch-size", 4)
+    assert run("train_teacher", *teacher, *training, "--folds", 3, "--out", folder / "teacher") == 0
+    crops = ("--view.crops", "microexpnet", "--out", folder / "logits")
+    assert run("teacher_logits", *teacher, "--weights", folder / "teacher", *crops) == 0
+    return folder
+
+
+def student(faces, out, *more) -> int:
+    return run("train_student", "--data", faces, "--epochs", 2, "--folds", 3, "--out", out, *more)
+
+
+def failure(capsys) -> str:
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_every_fold_is_reported_and_every_image_is_tested_once(work):
+    report = json.loads((work / "teacher" / "folds.json").read_text())
+    assert [row["fold"] for row in report["folds"]] == [0, 1, 2]
+    assert [(row["images"], row["subjects"]) for row in report["folds"]] == [(9, 3)] * 3
+    accuracies = [row["accuracy"] for row in report["folds"]]
+    assert report["mean"] == pytest.approx(np.mean(accuracies))
+    assert report["deviation"] == pytest.approx(np.std(accuracies, ddof=1))
+    confusion = np.array(report["pooled"]["confusion"]["counts"])
+    assert confusion.sum(axis=1).tolist() == [SUBJECTS] * 3
+    assert np.trace(confusion) / confusion.sum() == pytest.approx(np.mean(accuracies))  # folds of one size
+    rows = (work / "teacher" / "folds.csv").read_text().splitlines()
+    assert len(rows) == 4
+    assert rows[0] == "fold,images,subjects,best_epoch,validation_accuracy,accuracy,macro_f1"
+    for picture in ("confusion.png", "curves.png"):
+        assert (work / "teacher" / picture).stat().st_size > 5_000
+
+
+def test_no_fold_learns_from_a_subject_that_it_is_tested_on(work, faces):
+    dataset = open_dataset(faces)
+    for fold in range(3):
+        record = json.loads((work / "teacher" / f"fold-{fold}" / "settings.json").read_text())
+        assert record["data"]["train"]["images"] == record["data"]["validation"]["images"] == 9
+        tested = dataset.subset(dataset.folds % 3 == fold)  # ten folds of nine subjects: one subject each
+        assert len(set(tested.subjects)) == 3
+        assert record["data"]["train"]["fingerprint"] != tested.fingerprint
+
+
+def test_students_learn_each_fold_from_its_own_teacher(work, faces, tmp_path, capsys):
+    assert student(faces, tmp_path / "run", "--logits", work / "logits") == 0
+    assert "± " in capsys.readouterr().out
+    report = json.loads((tmp_path / "run" / "folds.json").read_text())
+    assert all("crop_accuracy" in row for row in report["folds"])
+    for fold in range(3):
+        with h5py.File(work / "logits" / f"fold-{fold}.h5") as file:
+            header = json.loads(file.attrs["header"])
+        record = json.loads((tmp_path / "run" / f"fold-{fold}" / "settings.json").read_text())
+        assert record["teacher"]["sha256"] == header["teacher_sha256"]
+        assert record["views"] == {"number": 8, "spec": {"algorithm": "crops-1", "crops": "microexpnet"}}
+        teacher = json.loads((work / "teacher" / f"fold-{fold}" / "settings.json").read_text())
+        assert header["teacher_training"]["train"] == teacher["data"]["train"]["fingerprint"]
+        assert record["data"]["train"]["fingerprint"] == teacher["data"]["train"]["fingerprint"]
+    assert student(faces, tmp_path / "run", "--logits", work / "logits") == 0
+    assert capsys.readouterr().out.count("already complete") == 3
+
+
+def test_a_teacher_that_saw_the_test_faces_is_refused(work, faces, tmp_path, capsys):
+    shutil.copytree(work / "logits", tmp_path / "logits")
+    (tmp_path / "logits" / "fold-1.h5").replace(tmp_path / "logits" / "fold-0.h5")
+    assert student(faces, tmp_path / "run", "--logits", tmp_path / "logits") == 2
+    assert "fold-0.h5 did not learn from this fold: train fingerprint stored" in failure(capsys)
+
+
+def test_one_teacher_for_all_folds_is_taken_with_a_note(work, faces, tmp_path, capsys):
+    assert student(faces, tmp_path / "run", "--logits", work / "logits" / "fold-0.h5", "--epochs", 1) == 0
+    assert "note: one teacher for all folds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [(2, "folds must be 3 or more"), (10, "fold 9 of 10 is empty"), (-1, "folds must be 3 or more")],
+)
+def test_impossible_folds(faces, tmp_path, capsys, folds, message):
+    assert student(faces, tmp_path / "run", "--folds", folds) == 2
+    assert message in failure(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_folds_are_not_written_into_a_run_without_folds(faces, tmp_path, capsys):
+    assert run("train_student", "--data", faces, "--epochs", 1, "--out", tmp_path / "run") == 0
+    assert student(faces, tmp_path / "run") == 2
+    assert "a run without folds: name a new folder" in failure(capsys)
+
+
+def test_unfinished_folds_are_not_cached(work, faces, tmp_path, capsys):
+    shutil.copytree(work / "teacher", tmp_path / "teacher")
+    (tmp_path / "teacher" / "folds.json").unlink()
+    teacher = ("--data", faces, "--teacher", "plain_resnet_tiny", "--weights", tmp_path / "teacher")
+    assert run("teacher_logits", *teacher, "--out", tmp_path / "logits") == 2
+    assert "has folds that are not finished" in failure(capsys)
+
+
+class TestRecipes:
+    def test_flags_beside_a_recipe_win_and_both_are_recorded(self, work):
+        settings = json.loads((work / "teacher" / "fold-0" / "settings.json").read_text())["settings"]
+        assert (settings["recipe"], settings["epochs"], settings["lr"]) == ("fer_cnn", 2, 5e-4)
+        assert settings["plateau"]["patience"] == 2
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (("--recipe", "fer"), 'unknown recipe "fer": choose one of facenet, facenet_steps, fer_cnn, strong'),
+            (("--recipe",), 'unknown recipe ""'),
+            (("--recipe", "fer_cnn", "--schedule", "cosine"), "a cosine schedule ends at 0"),
+        ],
+    )
+    def test_mistakes(self, faces, tmp_path, capsys, flags, message):
+        assert run("train_teacher", "--data", faces, "--out", tmp_path / "run", *flags) == 2
+        assert message in failure(capsys)
+
+    def test_a_run_can_be_repeated_from_its_settings(self, work, faces, tmp_path):
+        config = ("--config", work / "teacher" / "fold-0" / "settings.json", "--folds", 0)
+        assert run("train_teacher", *config, "--epochs", 1, "--out", tmp_path / "run") == 0
+        settings = json.loads((tmp_path / "run" / "settings.json").read_text())["settings"]
+        assert (settings["recipe"], settings["lr"], settings["batch_size"]) == ("fer_cnn", 5e-4, 4)
+
+
+class TestBeginningWithWeights:
+    def test_all_but_the_last_layer_is_taken_where_the_classes_differ(self, work, tmp_path):
+        import keras
+
+        write_faces(tmp_path / "fer2013.csv")  # seven classes; the teacher knows three
+        weights = ("--weights", work / "teacher" / "fold-0")
+        data = ("--data", tmp_path / "fer2013.csv", "--teacher", "plain_resnet_tiny", "--epochs", 1)
+        assert run("train_teacher", *data, *weights, "--lr", 1e-12, "--out", tmp_path / "run") == 0
+        before = keras.saving.load_model(work / "teacher" / "fold-0" / "best.keras", compile=False)
+        after = keras.saving.load_model(tmp_path / "run" / "best.keras", compile=False)
+        np.testing.assert_allclose(
+            after.get_layer("stem_conv").kernel, before.get_layer("stem_conv").kernel, atol=1e-6
+        )
+        assert after.output_shape == (None, 7)
+        record = json.loads((tmp_path / "run" / "settings.json").read_text())
+        assert len(record["begins_with"]["weights_sha256"]) == 64
+
+    def test_of_another_network_names_both_and_the_first_difference(self, work, faces, tmp_path, capsys):
+        weights = ("--weights", work / "teacher" / "fold-0", "--out", tmp_path / "run")
+        assert run("train_teacher", "--data", faces, "--teacher", "fer_cnn", *weights) == 2
+        message = failure(capsys)
+        assert 'is "plain_resnet_tiny", not "fer_cnn" (first difference: scale_pixels' in message
+        assert "stage1_conv [(3, 3, 1, 64), (64,)] is expected" in message
