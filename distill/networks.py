@@ -58,7 +58,7 @@ def build_network(
     saved = None
     if weights is not None and not str(weights).endswith(".weights.h5"):
         saved, weights = load_network(weights), None
-        _check_same(saved, name, classes=classes, image_size=image_size)
+        _check_same(saved, table, name, classes=classes, image_size=image_size)
         input_shape = saved.input_shape[1:]
     try:
         network = table[name](input_shape=input_shape, classes=classes, weights=weights, name=name, **options)
@@ -69,20 +69,27 @@ def build_network(
     return network
 
 
-def begin_with(network: keras.Model, weights: str | Path) -> dict:
-    """Give `network` the weights of a trained one; a last layer of another number of classes stays as it is.
+def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[str]) -> dict:
+    """Give `network` the weights of a trained one; where that learned other classes, not those of the last layer.
+
+    Args:
+        class_names: what `network` is to learn. A file that no run's record lies beside is compared by the
+            number of classes alone.
 
     Returns:
-        What a run's record says of it: the sha256 over the weights taken.
+        What a run's record says of it: the sha256 over the weights of the trained network.
 
     Raises:
         InputError: the weights are of another network.
     """
-    saved = load_network(weights)
-    mine, theirs = network.layers[:-1], saved.layers[:-1]
-    if network.output_shape == saved.output_shape:
-        mine, theirs = network.layers, saved.layers
-    if (difference := _first_difference(mine, theirs)) or saved.name != network.name:
+    saved, record = load_network(weights), recorded_run(weights)
+    same_classes = network.output_shape == saved.output_shape
+    if record is not None:
+        same_classes = tuple(record["class_names"]) == tuple(class_names)
+    last = None if same_classes else -1
+    mine, theirs = network.layers[:last], saved.layers[:last]
+    difference = _first_difference(mine, theirs)
+    if difference or saved.name != network.name:
         raise InputError(f'{weights} is "{saved.name}", not "{network.name}"{difference}: name that network')
     for own, other in zip(mine, theirs, strict=True):
         own.set_weights(other.get_weights())
@@ -119,10 +126,11 @@ def recorded_views(weights: str | Path) -> ViewSpec:
     return ViewSpec() if record is None else ViewSpec.from_dict(record["views"]["spec"])
 
 
-def _check_same(saved: keras.Model, name: str, *, classes: int, image_size: int | None) -> None:
+def _check_same(saved: keras.Model, table: Table, name: str, *, classes: int, image_size: int | None) -> None:
     size, outputs = saved.input_shape[1], saved.output_shape[-1]
     if saved.name != name:
-        raise InputError(f'the weights are those of "{saved.name}", not of "{name}": name that network')
+        difference = _first_difference(table[name](classes=classes).layers, saved.layers)
+        raise InputError(f'the weights are those of "{saved.name}", not of "{name}"{difference}: name that network')
     if outputs != classes:
         raise InputError(f"the weights of {name} are for {outputs} classes, the data has {classes}: train new ones")
     if image_size not in (None, size):

@@ -22,7 +22,7 @@ class TrainTeacherSettings(FoldSettings, Recipe):
     teacher: str = "facenet"
     """Name of the network."""
     weights: str | None = None
-    """A trained network of that name to begin with; where its classes differ, its last layer is drawn anew."""
+    """A trained network of that name to begin with; where it learned other classes, its last layer is new."""
     image_size: int | None = None
     """Height and width that the network takes; the published ones by default."""
     policy: str = "float32"
@@ -43,7 +43,9 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
         keras.utils.set_random_seed(settings.seed)
         size = settings.image_size
         teacher = build_network(TEACHERS, settings.teacher, classes=dataset.num_classes, image_size=size)
-        begins_with = None if settings.weights is None else begin_with(teacher, settings.weights)
+        begins_with = None
+        if settings.weights is not None:
+            begins_with = begin_with(teacher, settings.weights, dataset.class_names)
         return train_from_labels(teacher, dataset, out=out, recipe=settings, begins_with=begins_with)
 
     if settings.folds:

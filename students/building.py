@@ -6,6 +6,7 @@ teachers import it from here.
 """
 
 import os
+import re
 import warnings
 import zipfile
 
@@ -83,5 +84,13 @@ def _load_weights(model, path):
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, UserWarning) as error:
         raise ValueError(
             f"This file does not fit {model.name}: it is damaged, or of another network, input shape or "
-            f"number of classes. Received: weights={path!r}"
+            f"number of classes{_first_difference(error)}. Received: weights={path!r}"
         ) from error
+
+
+def _first_difference(error):
+    """The first layer that did not load, and its shapes, as Keras says them; "" where it names none."""
+    layer = re.search(r"<\w+ name=([^,>]+)", str(error))
+    shapes = re.search(r"variable.shape=(\([^)]*\)), Received: value.shape=(\([^)]*\))", str(error))
+    found = f" (expected {shapes[1]}, the file has {shapes[2]})" if shapes else ""
+    return f"; the first layer that differs is {layer[1]}{found}" if layer else ""

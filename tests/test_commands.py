@@ -197,6 +197,21 @@ def test_probabilities_are_not_taken_for_logits(work, tmp_path):
         cache_logits(teacher, open_dataset(work / "fer2013.csv"), tmp_path / "l.h5")
 
 
+def test_pixels_that_are_neither_grey_nor_rgb_are_refused(work, tmp_path):
+    from distill import InputError, cache_logits, open_dataset
+    from teachers import PlainResNetTiny
+
+    teacher = PlainResNetTiny(input_shape=(48, 48, 2))
+    with pytest.raises(InputError, match=r"takes \[48, 48, 2\], expected images \[height, width, 1 or 3\]"):
+        cache_logits(teacher, open_dataset(work / "fer2013.csv"), tmp_path / "l.h5")
+
+
+def test_a_size_that_is_too_small_says_which_works(work, tmp_path, capsys):
+    flags = ("--data", work / "fer2013.csv", "--teacher", "facenet", "--image-size", 34, "--out", tmp_path / "run")
+    assert run("train_teacher", *flags) == 2
+    assert "facenet needs images of at least 35x35" in failure(capsys)
+
+
 def test_unlabelled_faces_cannot_choose_the_best_epoch(tmp_path, capsys):
     (tmp_path / "faces.csv").write_text("pixels\n" + "\n".join(["1 2 3 4"] * 10) + "\n")
     assert run("train_student", "--data", tmp_path / "faces.csv", "--out", tmp_path / "run") == 2
@@ -221,7 +236,8 @@ def test_logits_of_another_class_order_are_refused(work, tmp_path, capsys):
 def test_weights_of_another_network_are_refused(work, tmp_path, capsys):
     flags = ("--data", work / "fer2013.csv", "--weights", work / "teacher", "--out", tmp_path / "l.h5")
     assert run("teacher_logits", *flags, "--teacher", "facenet") == 2
-    assert 'those of "plain_resnet_tiny", not of "facenet"' in failure(capsys)
+    message = failure(capsys)
+    assert 'those of "plain_resnet_tiny", not of "facenet" (first difference: stem_conv [(3, 3, 1, 16)]' in message
     assert run("teacher_logits", *flags, "--teacher", "plain_resnet_tiny", "--image-size", 32) == 2
     assert "for images of 48x48, not 32x32" in failure(capsys)
     assert list(tmp_path.iterdir()) == []

@@ -183,6 +183,21 @@ class TestBeginningWithWeights:
         record = json.loads((tmp_path / "run" / "settings.json").read_text())
         assert len(record["begins_with"]["weights_sha256"]) == 64
 
+    def test_a_last_layer_of_as_many_other_classes_is_not_taken(self, work):
+        import keras
+
+        from distill.networks import begin_with
+        from teachers import PlainResNetTiny
+
+        teacher, weights = PlainResNetTiny(classes=3), work / "teacher" / "fold-0"
+        drawn = teacher.get_layer("logits").get_weights()[0]
+        begin_with(teacher, weights, ("sad", "happy", "angry"))
+        np.testing.assert_array_equal(teacher.get_layer("logits").get_weights()[0], drawn)
+        begin_with(teacher, weights, EXPRESSIONS)
+        trained = keras.saving.load_model(weights / "best.keras", compile=False)
+        for mine, theirs in zip(teacher.get_weights(), trained.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
     def test_of_another_network_names_both_and_the_first_difference(self, work, faces, tmp_path, capsys):
         weights = ("--weights", work / "teacher" / "fold-0", "--out", tmp_path / "run")
         assert run("train_teacher", "--data", faces, "--teacher", "fer_cnn", *weights) == 2

@@ -25,13 +25,18 @@ def check_classes(network: keras.Model, dataset: Dataset) -> None:
 
 
 def check_gives_logits(network: keras.Model, dataset: Dataset) -> None:
-    """Check that `network` gives one raw logit per class of `dataset`.
+    """Check that `network` takes images, and gives one raw logit per class of `dataset`.
 
     Raises:
-        InputError: it has another number of classes, or ends in an activation such as softmax, whose
-            probabilities a temperature would flatten out.
+        InputError: it has another number of classes, takes neither grey nor RGB pixels, or ends in an
+            activation such as softmax, whose probabilities a temperature would flatten out.
     """
     check_classes(network, dataset)
+    if len(network.input_shape) != 4 or network.input_shape[-1] not in (1, 3):
+        raise InputError(
+            f"{network.name} takes {list(network.input_shape[1:])}, expected images [height, width, 1 or 3]: "
+            "build it for grey or RGB pixels"
+        )
     activation = getattr(network.layers[-1], "activation", None)
     if activation not in (None, keras.activations.linear):
         name = getattr(activation, "__name__", activation)

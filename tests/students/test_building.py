@@ -151,6 +151,22 @@ def test_damaged_weights_file(name, tmp_path):
     assert name in message_of(error)
 
 
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (
+            "microexpnet_2017",
+            r"the first layer that differs is dense \(expected \(3872, 16\), the file has \(1152, 48\)\)",
+        ),
+        ("plain_resnet_tiny", "the first layer that differs is stem_conv"),
+    ],
+)
+def test_weights_of_another_network_name_the_first_layer_that_differs(other, difference, tmp_path):
+    STUDENTS["microexpnet"]().save_weights(tmp_path / "student.weights.h5")
+    with pytest.raises(ValueError, match=f"does not fit {other}: .*{difference}"):
+        NETWORKS[other](weights=tmp_path / "student.weights.h5")
+
+
 def test_missing_weights_file():
     with pytest.raises(ValueError, match="Received: weights='nowhere.keras'") as error:
         STUDENTS["microexpnet"](weights="nowhere.keras")
