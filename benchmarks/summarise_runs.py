@@ -3,7 +3,7 @@
     python benchmarks/summarise_runs.py RUN [RUN ...]
 
 Runs are grouped by their settings without the seed. The accuracy is that of the best epoch on the validation
-split, which also chose the epoch.
+split, which also chose the epoch; of a run with folds it is the mean over its folds' test images.
 """
 
 import json
@@ -12,24 +12,39 @@ from pathlib import Path
 from statistics import mean, stdev
 
 
-def kind(record: dict) -> str:
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def kind(record: dict, split: str) -> str:
     """What a run is, without its seed."""
     network = record["network"]
-    return f"{network['name']} ({network['parameters']:,} parameters) learned {record['loss']['formula']}"
+    learned = f"{network['name']} ({network['parameters']:,} parameters) learned {record['loss']['formula']}"
+    return f"{learned}\n  {split}"
+
+
+def result(folder: Path) -> tuple[str, float, float]:
+    """Kind, accuracy in percent, and seconds of training."""
+    if not (folder / "folds.json").exists():
+        summary = read(folder / "summary.json")
+        return kind(read(folder / "settings.json"), "validation"), summary["validation_accuracy"], summary["seconds"]
+    report = read(folder / "folds.json")
+    runs = [folder / f"fold-{row['fold']}" for row in report["folds"]]
+    seconds = sum(read(run / "summary.json")["seconds"] for run in runs)
+    return kind(read(runs[0] / "settings.json"), f"test, mean of {len(runs)} folds"), report["mean"], seconds
 
 
 def main() -> None:
-    groups: dict[str, list[dict]] = {}
+    groups: dict[str, list[tuple[float, float]]] = {}
     for folder in map(Path, sys.argv[1:]):
-        record = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        groups.setdefault(kind(record), []).append(summary)
+        name, accuracy, seconds = result(folder)
+        groups.setdefault(name, []).append((100 * accuracy, seconds))
     for name, runs in groups.items():
-        accuracies = [100 * run["validation_accuracy"] for run in runs]
+        accuracies = [accuracy for accuracy, _ in runs]
         spread = f" ± {stdev(accuracies):.2f}" if len(runs) > 1 else ""
         each = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
-        seconds = mean(run["seconds"] for run in runs)
-        print(f"{name}\n  validation {mean(accuracies):.2f}{spread} % ({each}), {seconds:,.0f} s a run")
+        seconds = mean(seconds for _, seconds in runs)
+        print(f"{name} {mean(accuracies):.2f}{spread} % ({each}), {seconds:,.0f} s a run")
 
 
 if __name__ == "__main__":
