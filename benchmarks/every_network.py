@@ -53,10 +53,8 @@ def train_teacher(name: str, faces: Dataset, out: Path) -> keras.Model:
 
 
 def train_student(name: str, faces: Dataset, out: Path) -> keras.Model:
-    recipe = Recipe(epochs=EPOCHS, batch_size=16)
-    return train(
-        STUDENTS[name](classes=faces.num_classes, name=name, pixel_scale=1 / 16), faces, out=out, recipe=recipe
-    )
+    student = STUDENTS[name](classes=faces.num_classes, name=name, pixel_scale=1 / 16, keep_prob=1.0)
+    return train(student, faces, out=out, recipe=Recipe(epochs=STUDENT_EPOCHS, batch_size=16), views=1)
 
 
 def check(kind: str, name: str, faces: Dataset, out: Path) -> str:
