@@ -20,6 +20,7 @@ for seed in "${@:-0}"; do
     --out "$out/labels-$seed" &
   python -m distill.train_student "${student[@]}" --seed "$seed" --logits "$out/logits" \
     --temperature 4 --lambda 0.9 --loss hinton --out "$out/distilled-$seed" &
-  wait -n && wait -n
+  wait -n
+  wait -n
 done
 python "$(dirname "$0")/summarise_runs.py" "$out"/teacher "$out"/labels-* "$out"/distilled-*

@@ -6,6 +6,7 @@ Runs are grouped by their settings without the seed. The accuracy is that of the
 split, which also chose the epoch; of a run with folds it is the mean over its folds' test images.
 """
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -19,8 +20,10 @@ def read(path: Path) -> dict:
 def kind(record: dict, split: str) -> str:
     """What a run is, without its seed."""
     network = record["network"]
+    settings = {name: value for name, value in record["settings"].items() if name not in ("seed", "out")}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
     learned = f"{network['name']} ({network['parameters']:,} parameters) learned {record['loss']['formula']}"
-    return f"{learned}\n  {split}"
+    return f"{learned}, settings {digest}\n  {split}"
 
 
 def result(folder: Path) -> tuple[str, float, float]:

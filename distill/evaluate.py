@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.data.data_settings import DataSettings
+from distill.data.dataset import Dataset, with_splits
+from distill.data.open_dataset import open_dataset
 from distill.errors import InputError
 from distill.stage import run_stage
 
@@ -21,7 +23,7 @@ class EvaluateSettings:
     split: str = "validation"
     """"train", "validation" or "test"."""
     splits: str | None = None
-    """"official" or "random", as in training; by default those of the run, else "official"."""
+    """"official" or "random", as in training; by default those of the run (or its fold), else "official"."""
     split_seed: int | None = None
     """Of the random split, as in training; by default that of the run, else 0."""
 
@@ -36,7 +38,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     from distill.training.run_directory import versions
 
     out = _output(settings)
-    part = _data_settings(settings).open().split(settings.split)
+    part = _open(settings).split(settings.split)
     check_class_names(settings.model, part)
     model = load_network(settings.model)
     metrics = evaluate_model(model, part, view_spec=recorded_views(settings.model))
@@ -57,14 +59,22 @@ def evaluate(settings: EvaluateSettings) -> None:
     print(f"\nsaved in {out}")
 
 
-def _data_settings(settings: EvaluateSettings) -> DataSettings:
-    """The splits that the network was trained with: others would test it on what it learned from."""
-    from distill.networks import recorded_run
+def _open(settings: EvaluateSettings) -> Dataset:
+    """Open the data with the splits of the network's training: others would test it on what it learned from."""
+    from distill.networks import recorded_run, recorded_splits
 
-    trained = (recorded_run(settings.model) or {}).get("settings", {})
-    asked = {"splits": settings.splits, "split_seed": settings.split_seed}
-    known = {name: trained.get(name) if value is None else value for name, value in asked.items()}
-    return DataSettings(data=settings.data, **{name: value for name, value in known.items() if value is not None})
+    dataset = open_dataset(settings.data)
+    for note in dataset.notes:
+        print(f"note: {note}")
+    of_fold = recorded_splits(settings.model, dataset)
+    if of_fold is None:
+        trained = (recorded_run(settings.model) or {}).get("settings", {})
+        policy = settings.splits or trained.get("splits", DataSettings.splits)
+        seed = trained.get("split_seed", 0) if settings.split_seed is None else settings.split_seed
+        return with_splits(dataset, policy=policy, seed=seed)
+    if (settings.splits, settings.split_seed) != (None, None):
+        raise InputError(f"{settings.model} was trained in a fold, which makes its own splits: leave --splits out")
+    return of_fold
 
 
 def _output(settings: EvaluateSettings) -> Path:

@@ -19,6 +19,7 @@ from distill.stage import run_stage
 
 MAX_ID_LENGTH = 4096  # the ids of a store are all as wide as its longest one
 
+_MAX_ID_CHARACTERS = 250_000_000
 _EXPECTED = "expected a dictionary of path -> list of floats, one raw logit for each class"
 
 
@@ -123,6 +124,8 @@ def _checked(value: Any, path: str | os.PathLike, class_names: tuple[str, ...]) 
         raise InputError(f"{path} holds an empty dictionary: {_EXPECTED}")
     for sample_id, row in value.items():
         _check_entry(sample_id, row, path, class_names)
+    if len(value) * max(map(len, value)) > _MAX_ID_CHARACTERS:  # an array of texts is as wide as the longest
+        raise InputError(f"{path} holds {len(value):,} keys, some of them very long: give shorter paths")
     ids = np.array(list(value))
     with np.errstate(over="ignore"):
         logits = np.array(list(value.values()), np.float64).astype(np.float32)
@@ -137,7 +140,7 @@ def _checked(value: Any, path: str | os.PathLike, class_names: tuple[str, ...]) 
 
 def _check_entry(sample_id: Any, row: Any, path: str | os.PathLike, class_names: tuple[str, ...]) -> None:
     if not isinstance(sample_id, str) or not 0 < len(sample_id) <= MAX_ID_LENGTH or not _is_storable(sample_id):
-        shown = repr(sample_id) if len(repr(sample_id)) <= 80 else f"{repr(sample_id)[:80]}..."
+        shown = repr(sample_id[:80]) if isinstance(sample_id, str) else f"of type {type(sample_id).__name__}"
         raise InputError(
             f"{path} holds the key {shown}: expected paths, texts of up to {MAX_ID_LENGTH} characters without NUL"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from distill.data.dataset import Dataset
+from distill.data.folds import deal_folds, fold_splits
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.training.network_identity import weights_sha256
@@ -93,7 +94,7 @@ def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[
         raise InputError(f'{weights} is "{saved.name}", not "{network.name}"{difference}: name that network')
     for own, other in zip(mine, theirs, strict=True):
         own.set_weights(other.get_weights())
-    return {"weights_sha256": weights_sha256(saved)}
+    return {"begins_with_sha256": weights_sha256(saved)}
 
 
 def check_class_names(weights: str | Path, dataset: Dataset) -> None:
@@ -118,6 +119,23 @@ def recorded_run(weights: str | Path) -> dict | None:
     if path.is_dir():
         return read_record(path)
     return read_record(path.parent) if path.name in (BEST, LAST) else None
+
+
+def recorded_splits(weights: str | Path, dataset: Dataset) -> Dataset | None:
+    """Return `dataset` with the splits of the fold that `weights` were trained in.
+
+    None if they come from no fold, or from a fold of other data.
+    """
+    record = recorded_run(weights) or {}
+    fold = record.get("provenance", {}).get("fold")
+    if fold is None:
+        return None
+    try:
+        parts = fold_splits(deal_folds(dataset, fold["of"]), fold["number"])
+    except InputError:  # other data, which cannot be dealt like that
+        return None
+    same = parts.split("train").fingerprint == record["data"]["train"]["fingerprint"]
+    return parts if same else None
 
 
 def recorded_views(weights: str | Path) -> ViewSpec:

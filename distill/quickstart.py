@@ -59,6 +59,7 @@ def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
     from distill.training.caching import cache_logits
     from distill.training.losses import DistillationLoss
     from distill.training.recipe import Recipe
+    from distill.training.train import train, train_from_labels
     from students import MicroExpNet
     from teachers import PlainResNetTiny
 
@@ -71,16 +72,16 @@ def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
 
     dataset = synthetic_faces(settings.faces)
     print(f"{len(dataset):,} synthetic faces of {dataset.num_classes} expressions\n\n1. a teacher, from labels")
-    teacher = _train(PlainResNetTiny, dataset, out / "teacher", teacher_recipe)
+    teacher = _train(train_from_labels, PlainResNetTiny, dataset, out / "teacher", teacher_recipe)
     print("\n2. its logits, once for all students")
     logits = cache_logits(teacher, dataset, out / "logits.h5", views=settings.views)
     print(f"\n3. {settings.seeds} students from labels alone, {settings.seeds} from labels and logits")
     networks = {"teacher": [teacher], "labels alone": [], "distilled": []}
     for seed in range(settings.seeds):
         recipe = replace(student_recipe, seed=seed)
-        alone = _train(student, dataset, out / f"labels-alone-{seed}", recipe, views=settings.views)
+        alone = _train(train, student, dataset, out / f"labels-alone-{seed}", recipe, views=settings.views)
         networks["labels alone"].append(alone)
-        taught = _train(student, dataset, out / f"distilled-{seed}", recipe, logits=logits, loss=distilled)
+        taught = _train(train, student, dataset, out / f"distilled-{seed}", recipe, logits=logits, loss=distilled)
         networks["distilled"].append(taught)
     results = {kind: _measure(trained, dataset.split("test")) for kind, trained in networks.items()}
     print(f"\n{_table(results)}")
@@ -89,10 +90,8 @@ def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
     return results
 
 
-def _train(builder, dataset, out: Path, recipe, **how):
+def _train(train, builder, dataset, out: Path, recipe, **how):
     import keras
-
-    from distill.training.train import train
 
     keras.utils.set_random_seed(recipe.seed)
     return train(builder(classes=dataset.num_classes), dataset, out=out, recipe=recipe, **how)

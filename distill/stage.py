@@ -20,6 +20,7 @@ from distill.errors import InputError
 Settings = TypeVar("Settings")
 
 DONE, WRONG_INPUT, INTERRUPTED = 0, 2, 130
+_TRAINING_BACKENDS = ("tensorflow", "jax", "torch")
 
 _CONFIG_HELP = "--config FILE takes what is not given here from the settings.json of a run."
 
@@ -38,7 +39,7 @@ def run_stage(
     The stage's module may import Keras only inside functions, so that `--help` answers at once.
 
     Args:
-        backend: the backend of Keras that the stage needs; "any" takes the one that is set, None needs no Keras.
+        backend: the backend of Keras that the stage needs; "any" takes one that can train, None needs no Keras.
         presets: name -> dataclass whose fields are taken for what is not given, by `--recipe NAME`.
     """
     args = list(sys.argv[1:] if args is None else args)
@@ -83,13 +84,14 @@ def _import_keras_quietly(needed: str) -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
-    except ImportError as error:
-        raise InputError(f"Keras cannot start ({error}): install its backend, or set KERAS_BACKEND") from error
+    except (ImportError, ValueError) as error:  # not installed, or no such backend
+        raise InputError(f"Keras cannot start ({error}): set KERAS_BACKEND to an installed backend") from error
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-    if needed not in ("any", keras.config.backend()):
-        raise InputError(f'Keras runs on "{keras.config.backend()}": set KERAS_BACKEND={needed}')
+    possible = _TRAINING_BACKENDS if needed == "any" else (needed,)
+    if keras.config.backend() not in possible:
+        raise InputError(f'Keras runs on "{keras.config.backend()}": set KERAS_BACKEND={" or ".join(possible)}')
 
 
 def _exit(code: int, message: str) -> None:
@@ -163,7 +165,10 @@ def _with_missing(settings_class: type[Settings], values: Mapping[str, Any]) -> 
         for field in dataclasses.fields(settings_class)
         if field.default is field.default_factory is dataclasses.MISSING
     }
-    return settings_class(**{**required, **values})
+    try:
+        return settings_class(**{**required, **values})
+    except (TypeError, ValueError, IndexError) as error:  # a list of the wrong length or kind
+        raise InputError(f"{settings_class.__name__} cannot hold these settings: {error}") from error
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:

@@ -66,7 +66,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str, out: str) 
         teacher,
         dataset,
         out,
-        views=settings.views or settings.view.crop_count or _VIEWS,
+        views=(settings.view.crop_count or _VIEWS) if settings.views is None else settings.views,
         view_spec=settings.view,
         teacher_run=recorded_run(weights),
         batch_size=settings.batch_size,

@@ -52,8 +52,8 @@ def train_student(settings: TrainStudentSettings) -> None:
     from distill.training.train import train
     from students import STUDENTS
 
-    def train_one(dataset, out: str | Path, fold: int | None = None) -> keras.Model:
-        logits = None if settings.logits is None else _logits(settings.logits, dataset, fold)
+    def train_one(dataset, out: str | Path, fold: dict | None = None) -> keras.Model:
+        logits = stores[0 if fold is None else fold["number"]] if stores else None
         keras.utils.set_random_seed(settings.seed)
         student = build_network(
             STUDENTS,
@@ -63,32 +63,35 @@ def train_student(settings: TrainStudentSettings) -> None:
             keep_prob=settings.keep_prob,
             pixel_scale=settings.pixel_scale,
         )
-        return train(student, dataset, out=out, logits=logits, loss=loss, views=settings.views, recipe=settings)
+        return train(
+            student,
+            dataset,
+            out=out,
+            logits=logits,
+            loss=loss,
+            views=settings.views,
+            recipe=settings,
+            provenance={"fold": fold},
+        )
 
     dataset = settings.open_folds() if settings.folds else settings.open()
     _check_classes(settings, dataset)
+    stores = [] if settings.logits is None else _open_logits(settings, dataset)
     if settings.folds:
         print(folds_text(cross_validate(train_one, dataset, out=settings.out)))
     else:
         train_one(dataset, settings.out)
 
 
-def _logits(path: str, dataset, fold: int | None):
-    """Open the logits to learn from; those of a fold's own teacher where `path` is a folder of folds."""
+def _open_logits(settings: TrainStudentSettings, dataset) -> list:
+    """Open the logits to learn from, of every fold where there are folds."""
     from distill.logit_store import open_logits
-    from distill.training.cross_validation import check_teacher_of_fold, fold_path
+    from distill.training.cross_validation import open_fold_logits
 
-    if fold is None:
-        logits = open_logits(path)
-    elif Path(path).is_dir():
-        logits = open_logits(fold_path(path, fold, ".h5"))
-        check_teacher_of_fold(logits, dataset)
-    else:
-        logits = open_logits(path)
-        print("note: one teacher for all folds: it must never have seen these faces")
-    if not logits.pixels_known:
-        print(f"note: pixels of {logits.path} are unknown: joined by file name, unchecked")
-    return logits
+    stores = open_fold_logits(settings.logits, dataset) if settings.folds else [open_logits(settings.logits)]
+    if not all(store.pixels_known for store in stores):
+        print(f"note: pixels of {settings.logits} are unknown: joined by file name, unchecked")
+    return stores
 
 
 def _check_classes(settings: TrainStudentSettings, dataset) -> None:

@@ -38,17 +38,19 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
     from distill.training.train import train_from_labels
     from teachers import TEACHERS
 
-    def train(dataset, out: str | Path, fold: int | None = None) -> keras.Model:
+    def train(dataset, out: str | Path, fold: dict | None = None) -> keras.Model:
         set_policy(settings.policy)
         keras.utils.set_random_seed(settings.seed)
         size = settings.image_size
         teacher = build_network(TEACHERS, settings.teacher, classes=dataset.num_classes, image_size=size)
-        begins_with = None
+        provenance = {"fold": fold}
         if settings.weights is not None:
-            begins_with = begin_with(teacher, settings.weights, dataset.class_names)
-        return train_from_labels(teacher, dataset, out=out, recipe=settings, begins_with=begins_with)
+            provenance |= begin_with(teacher, settings.weights, dataset.class_names)
+        return train_from_labels(teacher, dataset, out=out, recipe=settings, provenance=provenance)
 
     if settings.folds:
+        if settings.weights is not None:
+            print("note: every fold begins with the same weights: they must never have learned from these faces")
         print(folds_text(cross_validate(train, settings.open_folds(), out=settings.out)))
     else:
         train(settings.open(), settings.out)

@@ -112,9 +112,49 @@ def test_a_teacher_that_saw_the_test_faces_is_refused(work, faces, tmp_path, cap
     assert "fold-0.h5 did not learn from this fold: train fingerprint stored" in failure(capsys)
 
 
-def test_one_teacher_for_all_folds_is_taken_with_a_note(work, faces, tmp_path, capsys):
-    assert student(faces, tmp_path / "run", "--logits", work / "logits" / "fold-0.h5", "--epochs", 1) == 0
+def test_one_teacher_for_all_folds_is_taken_with_a_note_unless_it_is_that_of_a_fold(work, faces, tmp_path, capsys):
+    assert student(faces, tmp_path / "run", "--logits", work / "logits" / "fold-1.h5") == 2
+    assert "fold-1.h5 learned from fold 1, so it saw the test faces of others" in failure(capsys)
+    foreign = tmp_path / "foreign.keras"  # no run's record lies beside it
+    shutil.copy(work / "teacher" / "fold-0" / "best.keras", foreign)
+    teacher = ("--data", faces, "--teacher", "plain_resnet_tiny", "--weights", foreign)
+    assert run("teacher_logits", *teacher, "--views", 2, "--out", tmp_path / "foreign.h5") == 0
+    assert student(faces, tmp_path / "run", "--logits", tmp_path / "foreign.h5", "--epochs", 1) == 0
     assert "note: one teacher for all folds" in capsys.readouterr().out
+
+
+def test_a_network_of_a_fold_is_evaluated_on_the_faces_it_never_saw(work, faces, tmp_path):
+    report = json.loads((work / "teacher" / "folds.json").read_text())
+    for row in report["folds"]:
+        model = ("--model", work / "teacher" / f"fold-{row['fold']}", "--data", faces, "--split", "test")
+        assert run("evaluate", *model, "--out", tmp_path / str(row["fold"])) == 0
+        evaluation = json.loads((tmp_path / str(row["fold"]) / "evaluation.json").read_text())
+        assert (evaluation["count"], evaluation["accuracy"]) == (row["images"], pytest.approx(row["accuracy"]))
+
+
+def test_a_network_of_a_fold_is_evaluated_on_other_data_with_its_own_splits(work, faces, tmp_path):
+    shutil.copytree(faces, tmp_path / "faces")
+    next((tmp_path / "faces" / "sad").iterdir()).unlink()
+    model = ("--model", work / "teacher" / "fold-0", "--data", tmp_path / "faces", "--splits", "random")
+    assert run("evaluate", *model, "--out", tmp_path / "evaluation") == 0
+
+
+def test_more_views_than_crops_are_refused_before_anything_is_written(faces, tmp_path, capsys):
+    views = ("--view.crops", "microexpnet", "--views", 9, "--folds", 0)
+    assert student(faces, tmp_path / "run", *views) == 2
+    assert 'the crops "microexpnet" are 8 views, received --views 9' in failure(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_views_are_refused(work, faces, tmp_path, capsys):
+    teacher = ("--data", faces, "--teacher", "plain_resnet_tiny", "--weights", work / "teacher" / "fold-0")
+    assert run("teacher_logits", *teacher, "--views", 0, "--out", tmp_path / "logits.h5") == 2
+    assert "views must be 1 (the untouched image) or more, received 0" in failure(capsys)
+
+
+def test_splits_beside_folds_are_refused(faces, tmp_path, capsys):
+    assert student(faces, tmp_path / "run", "--splits", "random") == 2
+    assert "--folds makes the splits itself" in failure(capsys)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +170,7 @@ def test_impossible_folds(faces, tmp_path, capsys, folds, message):
 def test_folds_are_not_written_into_a_run_without_folds(faces, tmp_path, capsys):
     assert run("train_student", "--data", faces, "--epochs", 1, "--out", tmp_path / "run") == 0
     assert student(faces, tmp_path / "run") == 2
-    assert "a run without folds: name a new folder" in failure(capsys)
+    assert "which is not of a run with folds: name a new folder" in failure(capsys)
 
 
 def test_unfinished_folds_are_not_cached(work, faces, tmp_path, capsys):
@@ -181,7 +221,7 @@ class TestBeginningWithWeights:
         )
         assert after.output_shape == (None, 7)
         record = json.loads((tmp_path / "run" / "settings.json").read_text())
-        assert len(record["begins_with"]["weights_sha256"]) == 64
+        assert len(record["provenance"]["begins_with_sha256"]) == 64
 
     def test_a_last_layer_of_as_many_other_classes_is_not_taken(self, work):
         import keras

@@ -1,6 +1,7 @@
 """The frame of every command: flags, --config, one-line errors, exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -124,6 +125,23 @@ def test_another_keras_backend_is_refused(monkeypatch, capsys):
 def test_unknown_settings_name_all_when_none_is_near():
     with pytest.raises(InputError, match='"xyz": known are data, temperature, view'):
         settings_from_dict(Settings, {"data": "D", "xyz": 1})
+
+
+def test_lists_of_the_wrong_form_are_refused():
+    from distill.training.recipe import Recipe
+
+    with pytest.raises(InputError, match="Recipe cannot hold these settings"):
+        settings_from_dict(Recipe, {"schedule": "steps", "lr_steps": [5, 0.3]})
+
+
+@pytest.mark.parametrize(("backend", "message"), [("numpyy", "Keras cannot start"), ("numpy", "or jax or torch")])
+def test_a_backend_that_cannot_train_is_refused(backend, message):
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    command = [sys.executable, "-m", "distill.train_teacher", "--data", "synthetic", "--out", "never"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
 
 
 COMMANDS = (

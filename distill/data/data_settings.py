@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from distill.data.dataset import Dataset, with_splits
 from distill.data.folds import deal_folds
 from distill.data.open_dataset import open_dataset
+from distill.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,13 @@ class FoldSettings(DataSettings):
     """Cross-validation: train and test once per fold, whole subjects in each where the names tell; 0 for none."""
 
     def open_folds(self) -> Dataset:
-        """Return the data set with its folds dealt; print what a user should know of them."""
+        """Return the data set with its folds dealt; print what a user should know of them.
+
+        Raises:
+            InputError: splits are asked for as well, which the folds would overrule.
+        """
+        if (self.splits, self.split_seed) != (DataSettings.splits, DataSettings.split_seed):
+            raise InputError("--folds makes the splits itself: leave --splits and --split-seed out")
         dataset = deal_folds(open_dataset(self.data), self.folds)
         _print_notes(dataset)
         return dataset

@@ -61,8 +61,9 @@ def _check(dataset: Dataset, numbers: np.ndarray, folds: int) -> None:
     if len(empty):
         things = "images" if dataset.subjects is None else "subjects"
         count = len(dataset) if dataset.subjects is None else len(np.unique(dataset.subjects))
+        hint = f"give --folds {count} or fewer" if count >= 3 else "too few for folds"
         raise InputError(
-            f"fold {empty[0]} of {folds} is empty: {dataset.name} has {count} {things}, give --folds {count} or fewer"
+            f"fold {empty[0]} of {folds} is empty: {dataset.name} has {count} {things} outside the test split, {hint}"
         )
     if dataset.subjects is None:
         return

@@ -8,6 +8,7 @@ OUT/curves.png       the learning curves of all folds
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,14 +20,15 @@ from distill.data.folds import fold_splits
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.files import write_csv, write_json
-from distill.logit_store import LogitStore
+from distill.logit_store import LogitStore, open_logits
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
-from distill.training.run_directory import read_metrics, read_record, read_summary, versions
+from distill.training.run_directory import SUMMARY, read_metrics, read_record, read_summary, versions
 from distill.training.scoring import Scorer
 
 REPORT = "folds.json"
-TrainFold = Callable[[Dataset, Path, int], keras.Model]
-"""Trains on the "train" and "validation" splits of a data set, into a run directory; the fold's number is last."""
+_OURS = r"fold-\d+|folds\.(json|csv)|(confusion|curves)\.png"
+TrainFold = Callable[[Dataset, Path, dict[str, int]], keras.Model]
+"""Trains on the "train" and "validation" splits of a data set, into a run directory, for a record's "fold"."""
 
 
 def fold_path(folder: str | Path, fold: int, suffix: str = "") -> Path:
@@ -42,26 +44,50 @@ def folds_in(folder: str | Path) -> range:
     """
     if not fold_path(folder, 0).is_dir():
         return range(0)
-    if not (Path(folder) / REPORT).is_file():
+    report = Path(folder) / REPORT
+    folds = range(len(json.loads(report.read_text(encoding="utf-8"))["folds"]) if report.is_file() else 0)
+    if not folds or not all((fold_path(folder, fold) / SUMMARY).is_file() for fold in folds):
         raise InputError(f"{folder} has folds that are not finished: give the command that trains them again")
-    return range(len(json.loads((Path(folder) / REPORT).read_text(encoding="utf-8"))["folds"]))
+    return folds
 
 
-def check_teacher_of_fold(logits: LogitStore, parts: Dataset) -> None:
-    """Check that a fold's teacher never saw its test faces: it must have learned from this fold's training faces.
+def open_fold_logits(path: str | Path, dataset: Dataset) -> list[LogitStore]:
+    """Open the logits that each fold of `dataset` learns from, and check that no teacher saw its test faces.
 
-    A teacher whose training the store does not know passes.
+    Args:
+        path: a folder with a store of each fold's own teacher, or one store of a teacher for all folds. Where a
+            store knows what its teacher learned from, that must be the fold's own training faces, or no fold of
+            this data at all.
 
     Raises:
-        InputError: it learned from other faces.
+        InputError: a store is missing or damaged, or its teacher saw test faces.
     """
-    stored = logits.header.teacher_training
+    folds = range(int(dataset.folds.max()) + 1)
+    if not Path(path).is_dir():
+        store = open_logits(path)
+        print("note: one teacher for all folds: it must never have seen these faces")
+        for fold in folds:
+            if store.header.teacher_training.get("train") == fold_splits(dataset, fold).split("train").fingerprint:
+                raise InputError(
+                    f"the teacher of {path} learned from fold {fold}, so it saw the test faces of others: "
+                    "give the folder with the logits of every fold's own teacher"
+                )
+        return [store] * len(folds)
+    stores = [open_logits(fold_path(path, fold, ".h5")) for fold in folds]
+    for fold, store in enumerate(stores):
+        _check_teacher_of_fold(store, fold_splits(dataset, fold))
+    return stores
+
+
+def _check_teacher_of_fold(store: LogitStore, parts: Dataset) -> None:
+    learned_from = store.header.teacher_training
     for split in ("train", "validation"):
         expected = parts.split(split).fingerprint
-        if stored and stored[split] != expected:
+        if learned_from and learned_from[split] != expected:
             raise InputError(
-                f"the teacher of {logits.path} did not learn from this fold: {split} fingerprint stored "
-                f"{stored[split]}, expected {expected}: cache the logits of a teacher trained with the same --folds"
+                f"the teacher of {store.path} did not learn from this fold: {split} fingerprint stored "
+                f"{learned_from[split]}, expected {expected}: cache the logits of a teacher trained with the same "
+                "--folds"
             )
 
 
@@ -80,13 +106,14 @@ def cross_validate(train_fold: TrainFold, dataset: Dataset, *, out: str | Path) 
         InputError: `out` holds something else.
     """
     out = Path(out)
-    if out.is_file() or read_record(out) is not None:
-        raise InputError(f"{out} is a file, or a run without folds: name a new folder for the folds")
+    _check_is_ours(out)
+    dataset.content_hashes  # noqa: B018 - read every image once, not once per fold
     rows, logits = [], np.empty((len(dataset), dataset.num_classes), np.float32)
-    for fold in range(dataset.folds.max() + 1):
+    folds = int(dataset.folds.max()) + 1
+    for fold in range(folds):
         parts = fold_splits(dataset, fold)
-        print(f"\nfold {fold} of 0..{dataset.folds.max()}")
-        network = train_fold(parts, fold_path(out, fold), fold)
+        print(f"\nfold {fold} of 0..{folds - 1}")
+        network = train_fold(parts, fold_path(out, fold), {"number": fold, "of": folds})
         row, logits[dataset.folds == fold] = _test(network, parts.split("test"), fold_path(out, fold))
         rows.append({"fold": fold, **row})
     pooled = evaluate_predictions(labels=dataset.labels, logits=logits, class_names=dataset.class_names)
@@ -100,6 +127,16 @@ def cross_validate(train_fold: TrainFold, dataset: Dataset, *, out: str | Path) 
     }
     _save(report, pooled, out)
     return report
+
+
+def _check_is_ours(out: Path) -> None:
+    if out.is_file():
+        raise InputError(f"{out} is a file: name a new folder for the folds")
+    others = [child.name for child in out.glob("[!.]*") if not re.fullmatch(_OURS, child.name)]
+    if others:
+        raise InputError(
+            f"{out} holds {others[0]}, which is not of a run with folds: name a new folder for the folds"
+        )
 
 
 def folds_text(report: dict) -> str:

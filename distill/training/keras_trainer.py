@@ -45,7 +45,7 @@ def _train_epoch(network: keras.Model, batches: ViewBatches, epoch: int, bar: tq
 
 
 class _RenderedEpoch(keras.utils.PyDataset):
-    """The batches of one epoch; Keras asks for them in a thread of its own, beside the training."""
+    """The batches of one epoch; under TensorFlow they are drawn beside the training, elsewhere between steps."""
 
     def __init__(self, batches: ViewBatches, epoch: int):
         super().__init__()

@@ -1,6 +1,7 @@
 """`Recipe`: how a network is trained, whatever it is taught by. `RECIPES` holds the published ones and our own."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 
 from distill.data.views import ViewSpec
 from distill.errors import InputError
@@ -27,8 +28,12 @@ class Plateau:
         if self.patience < 1:
             raise InputError(f"plateau patience must be at least 1, received {self.patience}")
         for name in ("min_delta", "floor"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"plateau {name} must not be negative, received {getattr(self, name)}")
+        if self.factor == 1 and any(getattr(self, each.name) != each.default for each in fields(self)):
+            raise InputError(
+                "a plateau factor of 1 never lowers the learning rate: give --plateau.factor, such as 0.5"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +67,11 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name.replace('_', '-')} must be at least 1, received {getattr(self, name)}")
-        for name in ("seed", "weight_decay", "lr_decay"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name.replace('_', '-')} must not be negative, received {getattr(self, name)}")
-        if not self.lr > 0:
+        for name, limit in (("seed", 2**32), ("weight_decay", math.inf), ("lr_decay", math.inf)):
+            value = getattr(self, name)
+            if not 0 <= value < limit:
+                raise InputError(f"{name.replace('_', '-')} must be 0 or more, and below {limit}, received {value}")
+        if not 0 < self.lr < math.inf:
             raise InputError(f"lr must be above 0, received {self.lr}")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label-smoothing must lie in 0..1, below 1, received {self.label_smoothing}")

@@ -2,7 +2,7 @@
 
 RUN/settings.json        settings, data fingerprint, loss formula, versions: written before training
 RUN/metrics.csv          a row an epoch; the same figures as TensorBoard events beside it
-RUN/curves.png           learning curves, redrawn after every epoch
+RUN/curves.png           learning curves, redrawn every few epochs and at the end
 RUN/last.keras           student and optimizer after the last finished epoch
 RUN/best.keras           the student alone, of the epoch with the best validation accuracy
 RUN/summary.json         what came out; its presence says that the run is complete
@@ -11,6 +11,7 @@ RUN/summary.json         what came out; its presence says that the run is comple
 import csv
 import json
 import platform
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module, metadata
 from pathlib import Path
@@ -26,6 +27,7 @@ LAST, BEST = "last.keras", "best.keras"
 
 # Parts of a record that say where things lay or what computed them: a run may go on though they change.
 _INCIDENTAL = {"versions", "settings.data", "settings.out", "settings.logits", "data.name"}
+_INCIDENTAL |= {"settings.weights", "settings.recipe"}  # what they stand for is recorded, too
 
 
 class RunDirectory:
@@ -46,7 +48,8 @@ class RunDirectory:
         self._check_is_ours()
         self.rows = read_metrics(self.path)
         self._best_student: keras.Model | None = None
-        self._events = None
+        self._events: Callable[[Mapping[str, float]], None] | None = None
+        self._next_picture = 0.0
 
     @property
     def complete(self) -> bool:
@@ -113,12 +116,20 @@ class RunDirectory:
         with written_beside(self.path / LAST) as unfinished:
             student.save(unfinished)
         self._events(row)
+        if time.monotonic() >= self._next_picture:
+            started = time.monotonic()
+            self._draw_curves()
+            # A picture takes as long as an epoch of a small student: no more than a tenth of the run goes there.
+            self._next_picture = time.monotonic() + 9 * (time.monotonic() - started)
+
+    def _draw_curves(self) -> None:
         from distill.reports.plots import learning_curves  # slow to import, and not needed before
 
         learning_curves(self.rows, self.path / CURVES)
 
     def finish(self) -> keras.Model:
         """Write the summary, which completes the run, and return the best student."""
+        self._draw_curves()
         best = max(self.rows, key=lambda row: row["validation_accuracy"])
         student = self.best_network()
         summary = {

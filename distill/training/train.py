@@ -28,12 +28,13 @@ def train(
     loss: DistillationLoss | None = None,
     views: int | None = None,
     recipe: Recipe | None = None,
-    begins_with: Mapping | None = None,
+    provenance: Mapping | None = None,
     progress: bool = True,
 ) -> keras.Model:
     """Train `network` on the train split of `dataset`; keep the epoch that is best on its validation split.
 
-    This is the trainer of students: one `tf.GradientTape` step, on the TensorFlow backend.
+    Images without a label teach through their logits alone, and choose nothing. This is the trainer of
+    students: one `tf.GradientTape` step, on the TensorFlow backend.
 
     Args:
         network: takes pixels 0..255 at its own `input_shape`, returns raw logits. Its weights are where
@@ -47,7 +48,7 @@ def train(
             in every epoch, or goes through all crops.
         recipe: epochs, learning rate, batch size, seed. The seed does not reach weights that are drawn
             already: call `keras.utils.set_random_seed` before building the network.
-        begins_with: JSON-able description of weights that the network did not draw at random, for the record.
+        provenance: JSON-able facts for the run's record, such as the weights that the network begins with.
 
     Returns:
         The network of the best epoch.
@@ -71,7 +72,7 @@ def train(
         loss=loss,
         views=views,
         recipe=recipe,
-        begins_with=begins_with,
+        provenance=provenance,
         progress=progress,
     )
 
@@ -83,12 +84,12 @@ def train_from_labels(
     out: str | Path,
     views: int | None = None,
     recipe: Recipe | None = None,
-    begins_with: Mapping | None = None,
+    provenance: Mapping | None = None,
     progress: bool = True,
 ) -> keras.Model:
     """Train `network` from labels with Keras' own `fit`: the trainer of teachers, on any backend of Keras.
 
-    Arguments, values and errors are those of `train`. Images without a label are left out.
+    Arguments, values and errors are those of `train`.
     """
     from distill.training.keras_trainer import fit_labels
 
@@ -97,13 +98,13 @@ def train_from_labels(
     return _run(
         fit_labels,
         network,
-        dataset.subset(label_probabilities(dataset).any(axis=1)),
+        dataset,
         out=out,
         logits=None,
         loss=loss,
         views=views,
         recipe=recipe,
-        begins_with=begins_with,
+        provenance=provenance,
         progress=progress,
     )
 
@@ -118,24 +119,26 @@ def _run(
     loss: DistillationLoss,
     views: int | None,
     recipe: Recipe,
-    begins_with: Mapping | None,
+    provenance: Mapping | None,
     progress: bool,
 ) -> keras.Model:
     """Open the run directory, and call `fit` unless the run is complete."""
     dataset.content_hashes  # noqa: B018 - read every image once, not once per split
     training, validation = dataset.split("train"), dataset.split("validation")
+    taught = training if loss.lambda_ > 0 else _labelled(training)
     batches = ViewBatches(
-        training,
+        taught,
         image_shape=network.input_shape[1:],
         view_spec=recipe.view if logits is None else ViewSpec.from_dict(logits.header.view_spec),
-        teacher_logits=None if logits is None else logits.join(training),
+        teacher_logits=None if logits is None else logits.join(taught),
         views=(views or recipe.view.crop_count or None) if logits is None else logits.header.views,
         batch_size=recipe.batch_size,
         label_smoothing=recipe.label_smoothing,
         seed=recipe.seed,
     )
     record = _record(network, training, validation, batches=batches, logits=logits, loss=loss, recipe=recipe)
-    run = RunDirectory(out, {**record, "begins_with": begins_with})
+    known = {name: value for name, value in (provenance or {}).items() if value is not None}
+    run = RunDirectory(out, {**record, **({"provenance": known} if known else {})})
     if run.complete:
         print(f"{run.path} is already complete")
         return run.best_network()
@@ -144,13 +147,17 @@ def _run(
     return fit(
         network,
         batches,
-        validation,
+        _labelled(validation),
         optimizer=build_optimizer(recipe, steps_per_epoch=len(batches)),
         epochs=recipe.epochs,
         learning_rate=partial(epoch_learning_rate, recipe, steps_per_epoch=len(batches)),
         run=run,
         progress=progress,
     )
+
+
+def _labelled(dataset: Dataset) -> Dataset:
+    return dataset.subset(label_probabilities(dataset).any(axis=1))
 
 
 def _check(
@@ -167,6 +174,8 @@ def _check(
         raise InputError(f"lambda {loss.lambda_:g} needs a teacher's logits: give --logits, or --lambda 0")
     if views is not None and views < 1:
         raise InputError(f"views must be at least 1 (the untouched image), received {views}")
+    if logits is None and view_spec.crops and (views or 0) > view_spec.crop_count:
+        raise InputError(f'the crops "{view_spec.crops}" are {view_spec.crop_count} views, received --views {views}')
     if logits is not None:
         _check_views(logits, views, view_spec)
     labelled = label_probabilities(dataset).any(axis=1)

@@ -91,7 +91,10 @@ def test_decay_is_that_of_keras_inverse_time_schedule():
         ({"plateau": Plateau(factor=0.5)}, "a cosine schedule ends at 0"),
         ({"lr_decay": 0.1}, "a cosine schedule ends at 0"),
         ({"label_smoothing": 1.0}, "label-smoothing must lie in 0..1"),
-        ({"lr_decay": -1.0}, "lr-decay must not be negative"),
+        ({"lr_decay": -1.0}, "lr-decay must be 0 or more"),
+        ({"lr": float("inf")}, "lr must be above 0"),
+        ({"weight_decay": float("nan")}, "weight-decay must be 0 or more"),
+        ({"seed": 2**32}, "seed must be 0 or more, and below 4294967296"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):
@@ -103,6 +106,11 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
 def test_plateaus_that_make_no_sense_are_refused(settings):
     with pytest.raises(InputError, match=f"plateau {next(iter(settings))} must"):
         Plateau(**settings)
+
+
+def test_a_plateau_that_would_do_nothing_is_refused():
+    with pytest.raises(InputError, match="never lowers the learning rate"):
+        Plateau(patience=2)
 
 
 def test_recipes_differ_from_each_other_and_draw_views():
