@@ -25,7 +25,7 @@ from students import STUDENTS
 from teachers import TEACHERS
 
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 60, 10
-TEACHER_EPOCHS, STUDENT_EPOCHS = 8, 20  # of 27 steps
+TEACHER_EPOCHS, STUDENT_EPOCHS = 5, 10  # of 27 steps
 # Smaller than published, where that would take minutes a step; networks without a row take their own.
 SIZES = {"dexpression": (96, 96, 3), "densenet": (32, 32, 1), "resnet": (32, 32, 1), "xception": (32, 32, 1)}
 SIZES |= dict.fromkeys(("vgg", "inception"), (48, 48, 1))

@@ -143,7 +143,7 @@ def test_a_random_split_is_the_same_at_training_and_evaluation(work, tmp_path, c
         (("--logits", "nowhere.h5"), "nowhere.h5"),
         (("--temperature", 4), "--temperature and --loss need a teacher's logits"),
         (("--views", 0), "views must be at least 1 (the untouched image), received 0"),
-        (("--seed", -1), "seed must not be negative, received -1"),
+        (("--seed", -1), "seed must be 0 or more, and below 4294967296, received -1"),
     ],
 )
 def test_wrong_flags_of_train_student(work, tmp_path, capsys, flags, message):

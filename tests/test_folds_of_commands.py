@@ -107,7 +107,7 @@ def test_students_learn_each_fold_from_its_own_teacher(work, faces, tmp_path, ca
 
 def test_a_teacher_that_saw_the_test_faces_is_refused(work, faces, tmp_path, capsys):
     shutil.copytree(work / "logits", tmp_path / "logits")
-    (tmp_path / "logits" / "fold-1.h5").replace(tmp_path / "logits" / "fold-0.h5")
+    shutil.copy(work / "logits" / "fold-1.h5", tmp_path / "logits" / "fold-0.h5")
     assert student(faces, tmp_path / "run", "--logits", tmp_path / "logits") == 2
     assert "fold-0.h5 did not learn from this fold: train fingerprint stored" in failure(capsys)
 
