@@ -13,7 +13,7 @@ teacher=(--data "$data" --teacher fer_cnn --policy mixed_bfloat16)
 student=(--data "$data" --folds 10 --student microexpnet --keep-prob 0.8 --epochs 30)
 
 python -m distill.train_teacher "${teacher[@]}" --weights "$pretrained" --folds 10 \
-  --epochs 4 --lr 3e-4 --out "$out/teacher"
+  --batch-size 16 --epochs 4 --lr 5e-4 --out "$out/teacher"
 python -m distill.teacher_logits "${teacher[@]}" --weights "$out/teacher" --view.crops microexpnet --out "$out/logits"
 for seed in "${@:-0}"; do
   python -m distill.train_student "${student[@]}" --seed "$seed" --view.crops microexpnet \

@@ -77,11 +77,13 @@ def _load_weights(model, path):
     if not os.path.isfile(path):
         raise ValueError(f"No file with weights of {model.name} is here. Received: weights={path!r}")
     try:
-        with warnings.catch_warnings():
-            # Keras 3.15 only warns where a file leaves layers at their random start.
-            warnings.filterwarnings("error", message="Skipping nested container", category=UserWarning)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             model.load_weights(path)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, UserWarning) as error:
+        # Keras 3.15 only warns where a file leaves layers at their random start.
+        if skipped := [str(each.message) for each in caught if "Skipping nested container" in str(each.message)]:
+            raise ValueError(skipped[0])
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"This file does not fit {model.name}: it is damaged, or of another network, input shape or "
             f"number of classes{_first_difference(error)}. Received: weights={path!r}"

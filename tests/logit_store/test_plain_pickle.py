@@ -189,7 +189,7 @@ class TestFiles:
         path = tmp_path / "sparse.pickle"
         with open(path, "wb") as file:
             os.truncate(file.fileno(), 2**40)
-        with pytest.raises(InputError, match="is larger than 100 MB"):
+        with pytest.raises(InputError, match="is larger than 30 MB"):
             read_plain_pickle(path)
 
     @pytest.mark.parametrize(("name", "entries"), [("CK", 1574), ("OuluCASIA", 1440)])
