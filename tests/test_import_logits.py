@@ -102,8 +102,10 @@ def test_every_order_of_classes(pickled, out, order):
     [
         ([1.0], "holds a list: expected a dictionary"),
         ({}, "holds an empty dictionary"),
-        ({1: [1.0] * 8}, "holds the key 1: expected paths"),
-        ({b"a": [1.0] * 8}, "holds the key b'a'"),
+        ({1: [1.0] * 8}, "holds the key of type int: expected paths"),
+        ({b"a": [1.0] * 8}, "holds the key of type bytes"),
+        ({10**5000: [1.0] * 8}, "holds the key of type int"),
+        ({"a" * 4096: [1.0] * 8} | {str(i): [1.0] * 8 for i in range(62_000)}, "keys, some of them very long"),
         ({"": [1.0] * 8}, "holds the key ''"),
         ({"a\0": [1.0] * 8}, "without NUL"),
         ({"a" * 4097: [1.0] * 8}, "up to 4096 characters"),
