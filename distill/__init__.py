@@ -20,6 +20,7 @@ _EXPORTS = {
     "cross_validate": "distill.training.cross_validation",
     "deal_folds": "distill.data.folds",
     "evaluate_model": "distill.training.evaluation",
+    "import_pickled_logits": "distill.logit_store.pickled_logits",
     "load_network": "distill.networks",
     "open_dataset": "distill.data.open_dataset",
     "open_logits": "distill.logit_store",
