@@ -89,38 +89,6 @@ def MicroExpNet(
     )
 
 
-def MicroExpNet2017(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=8,
-    classifier_activation=None,
-    name="microexpnet_2017",
-    *,
-    keep_prob=0.5,
-    pixel_scale=1.0,
-):
-    """MicroExpNet of 2017, 71,368 parameters at its default shape; its last feature map is 11x11x32.
-
-    Arguments, values and errors are those of `MicroExpNet`.
-    """
-    return build(
-        MICROEXPNET_2017,
-        include_top,
-        weights,
-        input_tensor,
-        input_shape,
-        pooling,
-        classes,
-        classifier_activation,
-        name,
-        keep_prob=keep_prob,
-        pixel_scale=pixel_scale,
-    )
-
-
 def build(
     variant,
     include_top=True,
@@ -160,7 +128,7 @@ def build(
     return finished(inputs, x, weights=weights, name=name)
 
 
-def _candidate(row):
+def _builder(variant, default_name, doc):
     def builder(
         include_top=True,
         weights=None,
@@ -169,13 +137,13 @@ def _candidate(row):
         pooling=None,
         classes=8,
         classifier_activation=None,
-        name=f"microexpnet_{row}",
+        name=default_name,
         *,
         keep_prob=0.5,
         pixel_scale=1.0,
     ):
         return build(
-            VARIANTS[row],
+            variant,
             include_top,
             weights,
             input_tensor,
@@ -188,11 +156,20 @@ def _candidate(row):
             pixel_scale=pixel_scale,
         )
 
-    builder.__doc__ = f"Candidate {row}; arguments, values and errors are those of `MicroExpNet`."
+    builder.__doc__ = f"{doc}\n\n    Arguments, values and errors are those of `MicroExpNet`.\n    "
     return builder
 
 
-CANDIDATES = {f"microexpnet_{row}": _candidate(row) for row in VARIANTS}
+MicroExpNet2017 = _builder(
+    MICROEXPNET_2017,
+    "microexpnet_2017",
+    "MicroExpNet of 2017, 71,368 parameters at its default shape; its last feature map is 11x11x32.",
+)
+
+CANDIDATES = {
+    f"microexpnet_{row}": _builder(variant, f"microexpnet_{row}", f"Candidate {row} of MicroExpNet's paper.")
+    for row, variant in VARIANTS.items()
+}
 """The builders of all sixteen candidates, `microexpnet_v_m` to `microexpnet_p12_xxs`: family, then size."""
 
 
