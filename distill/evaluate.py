@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.data.data_settings import DataSettings
+from distill.data.data_settings import DataSettings, print_notes
 from distill.data.dataset import Dataset, with_splits
 from distill.data.open_dataset import open_dataset
 from distill.errors import InputError
@@ -64,8 +64,7 @@ def _open(settings: EvaluateSettings) -> Dataset:
     from distill.networks import recorded_run, recorded_splits
 
     dataset = open_dataset(settings.data)
-    for note in dataset.notes:
-        print(f"note: {note}")
+    print_notes(dataset)
     of_fold = recorded_splits(settings.model, dataset)
     if of_fold is None:
         trained = (recorded_run(settings.model) or {}).get("settings", {})

@@ -34,12 +34,12 @@ class TeacherLogitsSettings:
 
 def teacher_logits(settings: TeacherLogitsSettings) -> None:
     """Cache the logits that `settings` describe, into `settings.out`."""
+    from distill.data.data_settings import print_notes
     from distill.data.open_dataset import open_dataset
     from distill.training.cross_validation import fold_path, folds_in
 
     dataset = open_dataset(settings.data)
-    for note in dataset.notes:
-        print(f"note: {note}")
+    print_notes(dataset)
     folds = folds_in(settings.weights)
     if not folds:
         _cache(settings, dataset, weights=settings.weights, out=settings.out)

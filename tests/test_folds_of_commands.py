@@ -85,6 +85,9 @@ def test_no_fold_learns_from_a_subject_that_it_is_tested_on(work, faces):
         tested = dataset.subset(dataset.folds % 3 == fold)  # ten folds of nine subjects: one subject each
         assert len(set(tested.subjects)) == 3
         assert record["data"]["train"]["fingerprint"] != tested.fingerprint
+        taught = dataset.subset((dataset.folds - fold) % 3 == 2)  # neither the fold itself nor the next one
+        assert record["data"]["train"]["fingerprint"] == taught.fingerprint
+        assert not set(taught.subjects) & set(tested.subjects)
 
 
 def test_students_learn_each_fold_from_its_own_teacher(work, faces, tmp_path, capsys):

@@ -22,7 +22,7 @@ class DataSettings:
     def open(self) -> Dataset:
         """Return the data set with its splits; print what a user should know of how it was read."""
         dataset = with_splits(open_dataset(self.data), policy=self.splits, seed=self.split_seed)
-        _print_notes(dataset)
+        print_notes(dataset)
         return dataset
 
 
@@ -42,10 +42,11 @@ class FoldSettings(DataSettings):
         if (self.splits, self.split_seed) != (DataSettings.splits, DataSettings.split_seed):
             raise InputError("--folds makes the splits itself: leave --splits and --split-seed out")
         dataset = deal_folds(open_dataset(self.data), self.folds)
-        _print_notes(dataset)
+        print_notes(dataset)
         return dataset
 
 
-def _print_notes(dataset: Dataset) -> None:
+def print_notes(dataset: Dataset) -> None:
+    """Print what a user should know of how a data set was read."""
     for note in dataset.notes:
         print(f"note: {note}")

@@ -130,7 +130,7 @@ RECIPES = {
         plateau=Plateau(factor=0.1, patience=2, floor=1e-5),
         view=_plain_views(),
     ),
-    # Our own: stronger views and smoothed labels let a network learn longer before it overfits.
+    # Our own, not yet compared with the others (benchmarks/recipes.sh): strong views and smoothed labels.
     "strong": Recipe(
         epochs=22,
         lr=2e-3,
