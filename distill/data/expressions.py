@@ -1,6 +1,9 @@
 """Facial expressions: one spelling for each, and the orders in which data sets number them."""
 
+import difflib
 from collections.abc import Iterable, Sequence
+
+from distill.errors import InputError
 
 SPELLINGS = {
     "angry": ("anger",),
@@ -18,6 +21,8 @@ CLASS_ORDERS = {
     "ferplus": ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"),
     "microexpnet": ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise"),
     "ckplus": ("angry", "contempt", "disgust", "fear", "happy", "sad", "surprise"),
+    "affectnet": ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt"),
+    "affectnet7": ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry"),
 }
 
 MAX_CLASSES = 1000
@@ -54,3 +59,34 @@ def numbered_classes(count: int, known: Sequence[str] = ("fer2013", "microexpnet
         if len(CLASS_ORDERS[order]) == count:
             return CLASS_ORDERS[order]
     return tuple(str(number) for number in range(count))
+
+
+def parse_class_names(text: str) -> tuple[str, ...]:
+    """Return the names that `text` means: a row of `CLASS_ORDERS`, or names in order, with commas between.
+
+    Raises:
+        InputError: neither, or a name that stands twice.
+    """
+    if text in CLASS_ORDERS:
+        return CLASS_ORDERS[text]
+    names = tuple(canonical_name(name) for name in text.split(","))
+    if len(names) < 2:
+        near = difflib.get_close_matches(text, CLASS_ORDERS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(CLASS_ORDERS)}"
+        raise InputError(f'unknown class order "{text}": {hint}, or give the names with commas between')
+    if "" in names or len(set(names)) < len(names):
+        raise InputError(f'class names "{text}" must all be there, and each once')
+    return names
+
+
+def class_columns(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Return where each class of `wanted` stands in `names`; the spelling of an expression does not matter.
+
+    Raises:
+        InputError: a class that `names` lacks.
+    """
+    positions = {canonical_name(name): position for position, name in enumerate(names)}
+    absent = [name for name in wanted if canonical_name(name) not in positions]
+    if absent:
+        raise InputError(f"no {', '.join(absent)} among the classes {', '.join(names)}: every class must be there")
+    return [positions[canonical_name(name)] for name in wanted]

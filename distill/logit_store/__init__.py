@@ -2,15 +2,19 @@
 
 from distill.logit_store.header import UNKNOWN, LogitHeader, differences
 from distill.logit_store.layout import UNKNOWN_PIXELS
-from distill.logit_store.store import LogitStore, open_logits
+from distill.logit_store.parts import Shard, merge_parts
+from distill.logit_store.store import CLASS_MATCHES, LogitStore, open_logits
 from distill.logit_store.writer import LogitWriter
 
 __all__ = [
+    "CLASS_MATCHES",
     "UNKNOWN",
     "UNKNOWN_PIXELS",
     "LogitHeader",
     "LogitStore",
     "LogitWriter",
+    "Shard",
     "differences",
+    "merge_parts",
     "open_logits",
 ]

@@ -1,7 +1,7 @@
 """What a logit store says of itself: who was asked, about what, in which way."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import ClassVar
 
@@ -41,6 +41,10 @@ class LogitHeader:
     """Where the samples came from, for messages."""
     logits_dtype: str = "float32"
     """"float32" or "float16", in the file; in memory they are float32."""
+    logits_from: str = "logits"
+    """How the teacher gave them: "logits", "before softmax" (its softmax was taken off), "log probabilities"."""
+    input_format: Mapping = field(default_factory=dict)
+    """JSON-able: how pixels were brought to a teacher from elsewhere; empty for the project's own networks."""
     teacher_training: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
     """`Dataset.fingerprint` of the "train" and the "validation" split that the teacher learned from; or empty."""
     versions: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
@@ -54,7 +58,7 @@ class LogitHeader:
         # What was read from a file equals what was written: JSON knows lists, not tuples.
         for name in ("class_names", "teacher_input_shape"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("view_spec", "teacher_training", "versions"):
+        for name in ("view_spec", "input_format", "teacher_training", "versions"):
             object.__setattr__(self, name, json.loads(json.dumps(dict(getattr(self, name)))))
 
     def to_dict(self) -> dict:
@@ -73,9 +77,10 @@ def identity_fields() -> tuple[str, ...]:
     return tuple(f.name for f in fields(LogitHeader) if f.metadata.get("identity", True))
 
 
-def differences(stored: LogitHeader, expected: LogitHeader) -> list[str]:
-    """Return one text per identity field that differs, with the stored and the expected value."""
-    pairs = {name: (getattr(stored, name), getattr(expected, name)) for name in identity_fields()}
+def differences(stored: LogitHeader, expected: LogitHeader, *, but: Collection[str] = ()) -> list[str]:
+    """Return one text per identity field, except those named by `but`, whose stored and expected value differ."""
+    names = [name for name in identity_fields() if name not in but]
+    pairs = {name: (getattr(stored, name), getattr(expected, name)) for name in names}
     return [
         f"{name}: stored {json.dumps(old, sort_keys=True)}, expected {json.dumps(new, sort_keys=True)}"
         for name, (old, new) in pairs.items()

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from distill.data.dataset import Dataset
+from distill.data.expressions import class_columns
 from distill.errors import InputError
 from distill.logit_store.header import LogitHeader
-from distill.logit_store.layout import COMMAND, STORE, UNKNOWN_PIXELS, decode_ids, read_content
+from distill.logit_store.layout import (
+    COMMAND,
+    STORE,
+    UNKNOWN_PIXELS,
+    Content,
+    decode_ids,
+    read_content,
+    read_logits,
+)
+from distill.logit_store.parts import MERGE, PART_FILES, gather_parts, parts_folder
+
+CLASS_MATCHES = ("exact", "names")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,17 +33,34 @@ class LogitStore:
 
     path: Path
     header: LogitHeader
-    sample_ids: np.ndarray
-    """str [N]."""
-    content_hashes: np.ndarray
-    """uint8 [N, 16]: `Dataset.content_hashes` of the images that the teacher saw, or `UNKNOWN_PIXELS`."""
-    labels: np.ndarray
-    """int64 [N]."""
-    logits: np.ndarray
-    """float32 [N, views, classes], raw, at temperature 1."""
+    contents: Sequence[Content]
+    """The file, or the parts, that hold the rows in order."""
+
+    @cached_property
+    def sample_ids(self) -> np.ndarray:
+        """str [N]."""
+        return decode_ids(self._column("sample_id"))
+
+    @cached_property
+    def content_hashes(self) -> np.ndarray:
+        """uint8 [N, 16]: `Dataset.content_hashes` of the images that the teacher saw, or `UNKNOWN_PIXELS`."""
+        return self._column("content_hash")
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 [N]."""
+        return self._column("label")
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        """float32 [N, views, classes], raw, at temperature 1; read when first used, and checked again."""
+        return _concatenated([read_logits(content) for content in self.contents])
+
+    def _column(self, name: str) -> np.ndarray:
+        return _concatenated([content.columns[name] for content in self.contents])
 
     def __len__(self) -> int:
-        return len(self.sample_ids)
+        return sum(content.extent.rows for content in self.contents)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -48,34 +77,58 @@ class LogitStore:
         """Whether `join` can compare pixels; it cannot in a store of published logits, which came without images."""
         return bool((self.content_hashes != UNKNOWN_PIXELS).any())
 
-    def join(self, dataset: Dataset) -> np.ndarray:
-        """Return float32 [len(dataset), views, classes]: the logits of `dataset`, in its order.
+    def join(self, dataset: Dataset, *, class_match: str = "exact") -> np.ndarray:
+        """Return float32 [len(dataset), views, dataset.num_classes]: the logits of `dataset`, in its order.
 
-        Samples are found by id and their pixels compared by content hash; where they stand does not
-        matter. Labels are not compared: a corrected label leaves the image and its logits as they were.
-        Where no pixels are known (`pixels_known`) none are compared, and a sample whose id the store does
-        not have is found by its file name, the last part of an id.
+        Labels are not compared: a corrected label leaves the image and its logits as they were.
+
+        Args:
+            class_match: "exact" takes only the classes of `dataset` in their order. "names" finds the logits of
+                each class by its name, whatever the order and the spelling; classes that only the teacher knows
+                are left out, as if it had been told that the face shows none of them.
 
         Raises:
-            InputError: other class names or another order of them, a sample without logits, an image
-                that is not the one the teacher saw, or a file name that two samples share.
+            InputError: other class names or another order of them, or whatever `rows_of` finds.
         """
-        if tuple(dataset.class_names) != self.class_names:
-            raise InputError(
-                f"class names of {self.path} and {dataset.name} differ: stored {_listed(self.class_names)}, "
-                f"expected {_listed(dataset.class_names)}: give data of the stored classes in that order, "
-                f"or write its logits with {COMMAND}"
-            )
-        rows = self._rows_of(dataset)
+        columns = self._columns_of(dataset, class_match)
+        rows = self.rows_of(dataset)
+        return self.logits[rows] if columns is None else self.logits[rows][:, :, columns]
+
+    def _columns_of(self, dataset: Dataset, class_match: str) -> list[int] | None:
+        """Return where the classes of `dataset` stand, or None where they stand in order."""
+        if class_match not in CLASS_MATCHES:
+            raise InputError(f'class-match must be {" or ".join(CLASS_MATCHES)}, received "{class_match}"')
+        if tuple(dataset.class_names) == self.class_names:
+            return None
+        if class_match == "names":
+            return class_columns(self.class_names, dataset.class_names)
+        raise InputError(
+            f"class names of {self.path} and {dataset.name} differ: stored {_listed(self.class_names)}, "
+            f"expected {_listed(dataset.class_names)}: give data of the stored classes in that order, "
+            f"match them by name (--class-match names), or write logits with {COMMAND}"
+        )
+
+    def rows_of(self, dataset: Dataset) -> np.ndarray:
+        """Return int64 [len(dataset)]: the row of every sample of `dataset`.
+
+        Samples are found by id and their pixels compared by content hash; where they stand does not
+        matter. Where no pixels are known (`pixels_known`) none are compared, and a sample whose id the store
+        does not have is found by its file name, the last part of an id.
+
+        Raises:
+            InputError: a sample without logits, an image that is not the one the teacher saw, or a file name
+                that two samples share.
+        """
+        rows = self._find_rows(dataset)
         if self.pixels_known:
             self._check_hashes(rows, dataset)
-        return self.logits[rows]
+        return rows
 
     @cached_property
     def _row_by_id(self) -> dict[str, int]:
         return {sample_id: row for row, sample_id in enumerate(self.sample_ids.tolist())}
 
-    def _rows_of(self, dataset: Dataset) -> np.ndarray:
+    def _find_rows(self, dataset: Dataset) -> np.ndarray:
         rows = np.array([self._row_by_id.get(i, -1) for i in dataset.ids.tolist()], np.int64)
         if not self.pixels_known and (rows < 0).any():
             rows = self._rows_by_file_name(rows, dataset)
@@ -109,28 +162,30 @@ class LogitStore:
 
 
 def open_logits(path: str | os.PathLike) -> LogitStore:
-    """Read a logit store into memory, checked against its checksums before anything is used.
+    """Open a logit store, checked against its checksums before anything is used.
+
+    Args:
+        path: the `.h5` file, or a folder that holds all its parts.
 
     Raises:
-        InputError: `path` is missing, something else, of another format version, or damaged, or it holds
-            logits that are not finite.
+        InputError: `path` is missing, something else, of another format version, unfinished or damaged, or it
+            holds logits that are not finite.
     """
     path = Path(path)
-    if not path.exists() and Path(f"{path}.parts").is_dir():
-        raise InputError(f"{path} is not finished: run {COMMAND} again with the same settings to finish it")
-    content = read_content(path, kind=STORE)
-    columns = content.columns
-    bad = int((~np.isfinite(columns["logits"])).sum())
-    if bad:
-        raise InputError(f"{path} holds {bad} logits that are NaN or infinite: delete it and write it with {COMMAND}")
-    return LogitStore(
-        path=path,
-        header=content.header,
-        sample_ids=decode_ids(columns["sample_id"]),
-        content_hashes=columns["content_hash"],
-        labels=columns["label"],
-        logits=columns["logits"].astype(np.float32, copy=False),
-    )
+    if path.is_dir() and any(path.glob(PART_FILES)):
+        contents = gather_parts([path])
+    elif not path.exists() and parts_folder(path).is_dir():
+        raise InputError(
+            f"{path} is not finished: run {COMMAND} again with the same settings to finish it, or where "
+            f"all shards have ended merge them with {MERGE} {parts_folder(path)} --out {path}"
+        )
+    else:
+        contents = [read_content(path, kind=STORE)]
+    return LogitStore(path=path, header=contents[0].header, contents=contents)
+
+
+def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _by_file_name(ids: np.ndarray, where: str | os.PathLike) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +16,29 @@ from distill.logit_store.layout import (
     PART,
     STORE,
     Columns,
+    Content,
     DamagedError,
+    Extent,
     encode_ids,
+    read_blocks,
     read_content,
     write_content,
 )
+from distill.logit_store.parts import Shard, part_path, parts_folder, write_store
+from distill.logit_store.writer_lock import WriterLock
 
 
 class LogitWriter:
     """Writes the logits of known samples, in parts that each appear whole or not at all.
 
-        writer = LogitWriter("teacher.h5", header, sample_ids=..., content_hashes=..., labels=...)
-        for rows in writer.missing():
-            writer.write(rows, logits_of(rows))
-        writer.finish()
+        with LogitWriter("teacher.h5", header, sample_ids=..., content_hashes=..., labels=...) as writer:
+            for rows in writer.missing():
+                writer.write(rows, logits_of(rows))
+            writer.finish()
 
     Parts lie in the folder `<path>.parts` until `finish` merges them, so a run that is killed loses at
-    most the part in flight, and the same lines run again compute only what is missing.
+    most the part in flight, and the same lines run again compute only what is missing. One writer at a time:
+    it is locked on entry, or by the first `write`.
     """
 
     def __init__(
@@ -42,6 +50,7 @@ class LogitWriter:
         content_hashes: np.ndarray,
         labels: np.ndarray,
         rows_per_part: int = 1024,
+        shard: Shard | None = None,
     ):
         """Look at what is there already; nothing is written yet.
 
@@ -50,19 +59,39 @@ class LogitWriter:
             content_hashes: uint8 [N, 16].
             labels: int64 [N].
             rows_per_part: rows that a kill may cost.
+            shard: which parts to write, where others write the rest; None writes all of them.
 
         Raises:
-            InputError: `path` is something else than a store of these very logits, or there is no sample.
+            InputError: `path` is something else than a store of these very logits, or of their first views,
+                or there is no sample.
         """
         self.path, self.header, self.rows_per_part = Path(path), header, rows_per_part
         self._samples = _checked_samples(sample_ids, content_hashes, labels)
         count = len(self._samples["label"])
-        self._parts = [slice(start, min(start + rows_per_part, count)) for start in range(0, count, rows_per_part)]
-        self._folder = Path(f"{self.path}.parts")
+        parts = [slice(start, min(start + rows_per_part, count)) for start in range(0, count, rows_per_part)]
+        self._parts = parts if shard is None else parts[shard.number - 1 :: shard.of]
+        self._shard = shard
+        self._folder = parts_folder(self.path)
         if self._folder.exists() and not self._folder.is_dir():
             raise InputError(f"{self._folder} must be a folder, for parts: move it or choose another --out")
-        self.complete = self._is_written()
+        self._lock = WriterLock(self._folder, shard)
+        self.views_present = self._views_present()
+        """Views that a finished store in `path` holds already, which the parts must repeat; 0 without one."""
+
+    def __enter__(self) -> "LogitWriter":
+        if not self.complete:
+            with self._told_when_full():
+                self._lock.acquire()
+            self.views_present = self._views_present()  # another writer may have finished in between
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._lock.release()
+
+    @property
+    def complete(self) -> bool:
         """Whether `path` holds these very logits: there is nothing to compute."""
+        return self.views_present == self.header.views
 
     def missing(self) -> list[slice]:
         """Return the rows still to be written, part by part.
@@ -88,53 +117,81 @@ class LogitWriter:
         if rows not in self._parts:
             raise ValueError(f"rows must be a slice that missing() returned. Received: {rows}")
         block = {**self._block(rows), "logits": self._checked_logits(rows, np.asarray(logits))}
-        with written_beside(self._part_path(rows)) as temporary:
-            self._write(temporary, [block], kind=PART, first_row=rows.start, rows=rows.stop - rows.start)
+        with self._told_when_full():
+            self._lock.acquire()
+            with written_beside(self._part_path(rows)) as temporary:
+                id_bytes = block["sample_id"].dtype.itemsize
+                write_content(
+                    temporary, self.header, [block], kind=PART, extent=self._extent(rows), id_bytes=id_bytes
+                )
 
     def finish(self) -> Path:
-        """Merge the parts into the store, remove them, and return the store's path.
+        """Merge the parts into the store, remove them, and return the store's path; a shard only checks its parts.
 
         Raises:
-            InputError: a part is missing or damaged.
+            InputError: a part is missing or damaged, or there is no room.
         """
         if not self.complete:
-            self._merge()
-            self.complete = True
-        if self._folder.is_dir():
+            self._check_all_there()
+            if self._shard is not None:
+                self._lock.release()
+                return self._folder
+            with self._told_when_full():
+                self._merge()
+            self.views_present = self.header.views
+        self._lock.release()
+        if self._folder.is_dir() and self._shard is None:
             shutil.rmtree(self._folder)
         return self.path
 
-    def _merge(self) -> None:
+    def _check_all_there(self) -> None:
         absent = sum(not self._part_path(rows).exists() for rows in self._parts)
         if absent:
             raise InputError(
                 f"{self.path} lacks {absent} of its {len(self._parts)} parts: run again to write the rest"
             )
+
+    def _merge(self) -> None:
         # Inside the folder of the parts, so that a kill leaves nothing beside the store.
         merged = self._folder / f"merged{self.path.suffix}"
         with written_beside(merged) as temporary:
-            blocks = (self._finished_part(rows) for rows in self._parts)
-            self._write(temporary, blocks, kind=STORE, rows=len(self._samples["label"]))
+            blocks = (block for rows in self._parts for block in self._finished_part(rows))
+            id_bytes = self._samples["sample_id"].dtype.itemsize
+            write_store(temporary, self.header, blocks, extent=self._extent(self._parts[0]), id_bytes=id_bytes)
         os.replace(merged, self.path)
 
-    def _finished_part(self, rows: slice) -> Columns:
-        block = self._read_part(rows)
-        if block is None:
+    def _finished_part(self, rows: slice) -> Iterator[Columns]:
+        part = self._read_part(rows)
+        if part is None:
             raise InputError(f"{self._part_path(rows)} is damaged: run again to write it anew")
-        return block
+        return read_blocks(part)
 
-    def _write(self, path, blocks, **extent) -> None:
-        id_bytes = self._samples["sample_id"].dtype.itemsize
-        write_content(path, self.header, blocks, rows_per_block=self.rows_per_part, id_bytes=id_bytes, **extent)
+    @contextmanager
+    def _told_when_full(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"{self._folder} cannot be written ({error.strerror or error}): what is finished is kept; "
+                "make room, and give the same command again"
+            ) from error
+
+    def _extent(self, rows: slice) -> Extent:
+        return Extent(
+            first_row=rows.start,
+            rows=rows.stop - rows.start,
+            rows_per_block=self.rows_per_part,
+            store_rows=len(self._samples["label"]),
+        )
 
     def _part_path(self, rows: slice) -> Path:
-        return self._folder / f"part-{rows.start // self.rows_per_part:05d}.h5"
+        return part_path(self._folder, rows, self.rows_per_part)
 
     def _block(self, rows: slice) -> Columns:
         return {name: column[rows] for name, column in self._samples.items()}
 
-    def _read_part(self, rows: slice) -> Columns | None:
-        """Return the columns of a part, or None where it is missing or damaged."""
+    def _read_part(self, rows: slice) -> Content | None:
+        """Return a part, or None where it is missing or damaged."""
         path = self._part_path(rows)
         if not path.exists():
             return None
@@ -143,31 +200,32 @@ class LogitWriter:
         except DamagedError:
             return None
         found = differences(part.header, self.header)
-        if part.rows_per_block != self.rows_per_part:
-            found.append(f"rows_per_part: stored {part.rows_per_block}, expected {self.rows_per_part}")
+        if part.extent.rows_per_block != self.rows_per_part:
+            found.append(f"rows_per_part: stored {part.extent.rows_per_block}, expected {self.rows_per_part}")
         found = found or _row_differences(part.columns, self._block(rows))
         if found:
             raise InputError(
                 f"{self._folder} holds parts of another run ({'; '.join(found)}): "
                 "choose another --out, or delete the folder to begin anew"
             )
-        return part.columns
+        return part
 
-    def _is_written(self) -> bool:
+    def _views_present(self) -> int:
         if not self.path.exists():
-            return False
+            return 0
         try:
             stored = read_content(self.path, kind=STORE)
         except InputError as error:
             raise InputError(f"{error} (or choose another --out)") from error
-        found = differences(stored.header, self.header)
+        fewer_views = stored.header.views < self.header.views
+        found = differences(stored.header, self.header, but=("views",) if fewer_views else ())
         found = found or _row_differences(_by_id(stored.columns), _by_id(self._samples))
         if found:
             raise InputError(
                 f"{self.path} already holds other logits ({'; '.join(found)}): "
                 "choose another --out, or delete the file to write it anew"
             )
-        return True
+        return stored.header.views
 
     def _checked_logits(self, rows: slice, logits: np.ndarray) -> np.ndarray:
         header = self.header
@@ -199,7 +257,7 @@ def _checked_samples(sample_ids, content_hashes, labels) -> Columns:
             f"{len(ids)} ids need content hashes uint8 [{len(ids)}, {HASH_BYTES}] and as many labels. "
             f"Received: {hashes.dtype} {list(hashes.shape)}, labels {list(labels.shape)}"
         )
-    different = len(set(ids.tolist()))
+    different = len(np.unique(ids))
     if different != len(ids):
         raise InputError(f"sample ids must be unique: received {len(ids)}, of which {different} differ")
     return {"sample_id": ids, "content_hash": hashes, "label": labels.astype(np.int64)}
@@ -207,7 +265,7 @@ def _checked_samples(sample_ids, content_hashes, labels) -> Columns:
 
 def _by_id(columns: Columns) -> Columns:
     order = np.argsort(columns["sample_id"], kind="stable")
-    return {name: column[order] for name, column in columns.items() if name != "logits"}
+    return {name: column[order] for name, column in columns.items()}
 
 
 def _row_differences(stored: Columns, expected: Columns) -> list[str]:

@@ -4,9 +4,12 @@ from distill.data.expressions import (
     CLASS_ORDERS,
     SPELLINGS,
     canonical_name,
+    class_columns,
     class_order,
     numbered_classes,
+    parse_class_names,
 )
+from distill.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -50,3 +53,35 @@ def test_numbered_classes(count, expected):
 
 def test_numbered_classes_of_another_known_order():
     assert numbered_classes(8, known=("ferplus",)) == CLASS_ORDERS["ferplus"]
+
+
+@pytest.mark.parametrize("order", CLASS_ORDERS)
+def test_an_order_is_named_or_listed(order):
+    assert parse_class_names(order) == CLASS_ORDERS[order]
+    assert parse_class_names(",".join(CLASS_ORDERS[order])) == CLASS_ORDERS[order]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fer2031", "did you mean fer2013"),
+        ("smiles", "choose one of fer2013, ferplus"),
+        ("happy,joy", "each once"),
+        ("happy,,sad", "must all be there"),
+    ],
+)
+def test_what_is_no_order_is_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_class_names(text)
+
+
+@pytest.mark.parametrize("order", CLASS_ORDERS)
+def test_class_columns_put_one_order_into_another(order):
+    names = CLASS_ORDERS["ferplus"]  # knows all eight
+    assert [names[column] for column in class_columns(names, CLASS_ORDERS[order])] == list(CLASS_ORDERS[order])
+
+
+def test_affectnet_numbers_its_classes_as_published():
+    # Mollahosseini et al. 2017, https://arxiv.org/abs/1708.03985: 0 neutral, 1 happy, ..., 7 contempt
+    assert CLASS_ORDERS["affectnet"].index("fear") == 4
+    assert CLASS_ORDERS["affectnet"][:7] == CLASS_ORDERS["affectnet7"]

@@ -23,7 +23,7 @@ def changed(header, name):
         return {**value, "seed": 99}
     if isinstance(value, tuple):
         return value[::-1] if value[::-1] != value else (*value[:-1], 0)
-    return value + 1 if isinstance(value, int) else value + "-changed"
+    return value - 1 if isinstance(value, int) else value + "-changed"
 
 
 def both_values(header, name, value):
@@ -143,7 +143,7 @@ def test_logits_that_are_not_finite_are_refused(path, writer_for, written, files
     with pytest.raises(InputError, match="facenet gave logits that are not finite .* train/gesicht_5.png"):
         written(path)
     assert writer_for(path).missing() == [slice(4, 8), slice(8, 11)]
-    assert files() == ["teacher.h5.parts/part-00000.h5"]
+    assert [name for name in files() if "part-" in name] == ["teacher.h5.parts/part-00000.h5"]
 
 
 def test_logits_too_large_for_float16_are_refused(path, written, logits):

@@ -1,0 +1,161 @@
+"""A store in parts: what a writer has left in a folder, or several writers in several."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distill.errors import InputError
+from distill.files import written_beside
+from distill.logit_store.header import LogitHeader, differences
+from distill.logit_store.layout import (
+    COMMAND,
+    PART,
+    STORE,
+    Columns,
+    Content,
+    Extent,
+    read_blocks,
+    read_content,
+    read_logits,
+    write_content,
+)
+
+PART_FILES = "part-*.h5"
+MERGE = "python -m distill.cache merge"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which share of the parts one of several writers writes: every `of`-th, beginning with `number` - 1.
+
+    Raises:
+        InputError: it is none of the shares.
+    """
+
+    number: int
+    """1 to `of`."""
+    of: int
+
+    def __post_init__(self):
+        if not 1 <= self.number <= self.of:
+            raise InputError(f"a shard must be one of 1/{self.of} to {self.of}/{self.of}, received {self}")
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Return the shard that a text such as "2/4" means."""
+        number, slash, of = text.partition("/")
+        if not (slash and number.isdecimal() and of.isdecimal()):
+            raise InputError(f'a shard is written NUMBER/OF, such as 2/4, received "{text}"')
+        return cls(int(number), int(of))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+def parts_folder(path: str | os.PathLike) -> Path:
+    """Return where the parts of the store `path` lie until they are merged."""
+    return Path(f"{path}.parts")
+
+
+def part_path(folder: Path, rows: slice, rows_per_part: int) -> Path:
+    """Return where the part of `rows` lies."""
+    return folder / f"part-{rows.start // rows_per_part:05d}.h5"
+
+
+def gather_parts(folders: Sequence[str | os.PathLike]) -> list[Content]:
+    """Read and check the parts of one store, wherever they lie; return them in the order of their rows.
+
+    Equal parts in two folders count once.
+
+    Raises:
+        InputError: no part, parts of different runs, rows that are missing or there twice with other logits,
+            or a damaged part.
+    """
+    paths = [path for folder in folders for path in sorted(Path(folder).glob(PART_FILES))]
+    where = ", ".join(map(str, folders))
+    if not paths:
+        raise InputError(f"{where} has no parts of a logit store: expected files {PART_FILES} that {COMMAND} wrote")
+    found: dict[int, Content] = {}
+    for path in paths:
+        part = read_content(path, kind=PART)
+        _check_same_store(part, next(iter(found.values()), part))
+        if _same_rows(found.setdefault(part.extent.first_row, part), part):
+            continue
+        raise InputError(
+            f"{found[part.extent.first_row].path} and {path} hold other logits of the same rows: keep one"
+        )
+    parts = [found[first_row] for first_row in sorted(found)]
+    _check_complete(parts, where)
+    return parts
+
+
+def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
+    """Write the store whose parts lie in `folders`; these stay as they are.
+
+    Raises:
+        InputError: the parts are not those of one whole store (see `gather_parts`), or `out` is there already.
+    """
+    out = Path(out)
+    if out.exists():
+        raise InputError(f"{out} is there already: choose another --out")
+    parts = gather_parts(folders)
+    blocks = (block for part in parts for block in read_blocks(part))
+    with written_beside(out) as temporary:
+        write_store(temporary, parts[0].header, blocks, extent=parts[0].extent, id_bytes=_id_bytes(parts[0]))
+    return out
+
+
+def write_store(path: Path, header: LogitHeader, blocks: Iterable[Columns], *, extent: Extent, id_bytes: int) -> None:
+    """Write a whole store, of the same number of rows and rows in a block as one of its parts says."""
+    rows, rows_per_block = extent.store_rows, extent.rows_per_block
+    whole = Extent(first_row=0, rows=rows, rows_per_block=rows_per_block, store_rows=rows)
+    write_content(path, header, blocks, kind=STORE, extent=whole, id_bytes=id_bytes)
+
+
+def _check_same_store(part: Content, other: Content) -> None:
+    found = differences(part.header, other.header)
+    for name in ("store_rows", "rows_per_block"):
+        stored, expected = getattr(part.extent, name), getattr(other.extent, name)
+        if stored != expected:
+            found.append(f"{name}: stored {stored}, expected {expected}")
+    if _id_bytes(part) != _id_bytes(other):
+        found.append("sample_id: of other samples")
+    if found:
+        raise InputError(f"{part.path} and {other.path} are parts of different runs ({'; '.join(found)})")
+
+
+def _same_rows(part: Content, other: Content) -> bool:
+    return part is other or (
+        all(np.array_equal(part.columns[name], other.columns[name]) for name in part.columns)
+        and np.array_equal(read_logits(part), read_logits(other))
+    )
+
+
+def _check_complete(parts: Sequence[Content], where: str) -> None:
+    expected = parts[0].extent.store_rows
+    if expected is None:
+        raise InputError(f"the parts in {where} do not say how many there are: finish them with {COMMAND}")
+    absent = [f"{gap.start} to {gap.stop - 1}" for gap in _gaps(parts, expected)]
+    if absent:
+        raise InputError(
+            f"{where} lacks rows {', '.join(absent)} of {expected}: run {COMMAND} for what is missing, "
+            f"or name every folder that has some: {MERGE} FOLDER FOLDER --out STORE"
+        )
+
+
+def _gaps(parts: Sequence[Content], rows: int) -> Iterator[slice]:
+    """Yield the rows that stand in no part; neighbouring ones together."""
+    reached = 0
+    for part in parts:
+        if part.extent.first_row > reached:
+            yield slice(reached, part.extent.first_row)
+        reached = part.extent.first_row + part.extent.rows
+    if reached < rows:
+        yield slice(reached, rows)
+
+
+def _id_bytes(part: Content) -> int:
+    return part.columns["sample_id"].dtype.itemsize

@@ -1,0 +1,48 @@
+"""`WriterLock`: two processes never write the same rows of one store."""
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from distill.errors import InputError
+from distill.logit_store.parts import Shard
+
+
+class WriterLock:
+    """Held while a process writes into a folder of parts. The system lets go of it when the process ends.
+
+    Writers of different shards work side by side. A writer of the whole store works alone, because it removes
+    the folder in the end.
+    """
+
+    def __init__(self, folder: Path, shard: Shard | None):
+        name = "whole" if shard is None else f"{shard.number}-of-{shard.of}"
+        self._folder = folder
+        self._own = FileLock(folder / f"writer-{name}.lock", timeout=0)
+        self._others = "writer-*.lock" if shard is None else "writer-whole.lock"
+
+    def acquire(self) -> None:
+        """Take the lock, unless it is held already.
+
+        Raises:
+            InputError: another process, or another writer of this one, writes here.
+        """
+        if self._own.is_locked:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._own.acquire()
+            for other in self._folder.glob(self._others):
+                if str(other) != self._own.lock_file:
+                    with FileLock(other, timeout=0):
+                        pass
+        except Timeout:
+            self.release()
+            raise InputError(
+                f"another process is writing into {self._folder}: wait until it has finished, choose another "
+                "--out, or share the work with --shard 1/2 and --shard 2/2"
+            ) from None
+
+    def release(self) -> None:
+        """Let go of the lock, if it is held."""
+        self._own.release()

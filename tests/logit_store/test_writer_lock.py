@@ -1,0 +1,76 @@
+"""One writer at a time: a second one is told, and changes nothing."""
+
+import subprocess
+import sys
+
+import pytest
+
+from distill.errors import InputError
+from distill.logit_store.parts import Shard, parts_folder
+from distill.logit_store.writer_lock import WriterLock
+
+HOLD = """
+import sys
+from pathlib import Path
+from distill.logit_store.parts import Shard
+from distill.logit_store.writer_lock import WriterLock
+
+shard = Shard.parse(sys.argv[2]) if sys.argv[2] else None
+lock = WriterLock(Path(sys.argv[1]), shard)
+lock.acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def held_elsewhere(path):
+    """A function that has another process hold the lock; the process is returned."""
+    processes = []
+
+    def hold(shard=""):
+        command = [sys.executable, "-c", HOLD, str(parts_folder(path)), shard]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        processes.append(process)
+        assert process.stdout.readline() == b"held\n"
+        return process
+
+    yield hold
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_second_writer_is_told_and_changes_nothing(path, held_elsewhere, writer_for, written, files):
+    process = held_elsewhere()
+    for write in (lambda: writer_for(path).__enter__(), lambda: written(path)):
+        with pytest.raises(InputError, match="another process is writing into .*teacher.h5.parts: wait"):
+            write()
+    assert not [name for name in files() if "part-" in name]
+    process.kill()  # as a crash would
+    process.wait()
+    assert written(path).finish() == path
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "free"),
+    [("1/2", "2/2", True), ("1/2", "1/2", False), ("1/2", None, False), ("", "1/2", False)],
+)
+def test_shards_write_side_by_side_and_the_whole_alone(path, held_elsewhere, held, wanted, free):
+    held_elsewhere(held)
+    lock = WriterLock(parts_folder(path), wanted and Shard.parse(wanted))
+    if free:
+        lock.acquire()
+        lock.release()
+    else:
+        with pytest.raises(InputError, match="another process"):
+            lock.acquire()
+
+
+def test_a_store_that_another_writer_finished_meanwhile_is_complete(path, writer_for, written):
+    late = writer_for(path)
+    assert not late.complete
+    written(path).finish()
+    with late:
+        assert late.complete
+        assert late.missing() == []
