@@ -181,13 +181,17 @@ def _columns(header: LogitHeader, id_bytes: int) -> dict[str, tuple[np.dtype, tu
 
 @contextmanager
 def _created(path: Path) -> Iterator[h5py.File]:
+    with closing(PatientFile(path)) as file, h5py.File(_create_in(file, path)) as hdf5:
+        yield hdf5
+
+
+def _create_in(file: PatientFile, path: Path) -> h5py.h5f.FileID:
+    # A function of its own, so that no traceback keeps the property lists: they must not outlive h5py.
     creation, access = (h5py.h5p.create(kind) for kind in (h5py.h5p.FILE_CREATE, h5py.h5p.FILE_ACCESS))
     creation.set_obj_track_times(False)  # so that the same logits give the same bytes
     access.set_libver_bounds(_HDF5_VERSION, _HDF5_VERSION)
-    with closing(PatientFile(path)) as file:
-        access.set_fileobj_driver(h5py.h5fd.fileobj_driver, file)
-        with h5py.File(h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, creation, access)) as hdf5:
-            yield hdf5
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, file)
+    return h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, creation, access)
 
 
 @contextmanager

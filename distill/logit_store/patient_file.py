@@ -43,8 +43,9 @@ class PatientFile:
             OSError, KeyboardInterrupt: what had come in between, the first of it.
         """
         self._file.close()
-        if self._failure is not None:
-            raise self._failure
+        failure, self._failure = self._failure, None  # no cycle with its traceback
+        if failure is not None:
+            raise failure
 
     def _keep(self, error: OSError | KeyboardInterrupt) -> None:
         # Not the exception itself: its traceback would hold on to memory that belongs to HDF5.

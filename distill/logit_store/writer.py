@@ -93,6 +93,11 @@ class LogitWriter:
         """Whether `path` holds these very logits: there is nothing to compute."""
         return self.views_present == self.header.views
 
+    @property
+    def rows(self) -> int:
+        """Number of rows that this writer writes, or has written."""
+        return sum(rows.stop - rows.start for rows in self._parts)
+
     def missing(self) -> list[slice]:
         """Return the rows still to be written, part by part.
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from distill.files import written_beside
 from distill.reports.metrics import EvaluationMetrics
@@ -17,6 +17,7 @@ _ORANGE, _SKY, _BLUE, _GREY, _INK = "#E69F00", "#56B4E9", "#0072B2", "#999999", 
 _BARS = (_GREY, _ORANGE, _BLUE, _SKY)
 _DOTS_PER_INCH = 110
 _MOST_COUNTS = 20  # classes up to which a confusion matrix has room for its numbers
+_MOST_TICKS = 8  # temperatures up to which each is written below the axis
 
 
 def learning_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:
@@ -109,6 +110,30 @@ def comparison_picture(
     _save(figure, path)
 
 
+def temperature_picture(rows: Sequence[Mapping[str, float | None]], path: str | Path, *, title: str) -> None:
+    """Draw mean top probability, and calibration error where it is known, against the temperature (log axis).
+
+    Args:
+        rows: at least one, as `distill.reports.calibration.temperature_table` returns them.
+        path: the picture; its suffix says the format.
+    """
+    figure = _figure(7, 4)
+    axes = figure.subplots()
+    rows = sorted(rows, key=lambda row: row["temperature"])
+    temperatures = [row["temperature"] for row in rows]
+    curves = {"mean top probability": _BLUE, "calibration error": _ORANGE}
+    values = {name: [row[name.replace(" ", "_")] for row in rows] for name in curves}
+    known = sorted((name for name in curves if None not in values[name]), key=lambda name: values[name][-1])
+    for name, color in curves.items():
+        if name in known:
+            axes.plot(temperatures, values[name], color=color, linewidth=1.8, marker="o", markersize=5, clip_on=False)
+            above = name == known[-1]  # so that the names of two curves that end together do not meet
+            _name_curve(axes, name, (temperatures[-1], values[name][-1]), color, above=above)
+    _temperature_axes(axes, temperatures)
+    axes.set_title(title, pad=14)
+    _save(figure, path)
+
+
 def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], quantity: str) -> None:
     epochs = [row["epoch"] for row in rows]
     for part, color in (("train", _ORANGE), ("validation", _BLUE)):
@@ -122,6 +147,25 @@ def _epoch_axes(axes: Axes, epochs: Sequence[float], quantity: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="#E5E5E5")
     axes.legend(frameon=False)
+    _open_frame(axes)
+
+
+def _name_curve(axes: Axes, name: str, end: tuple[float, float], color: str, *, above: bool) -> None:
+    """Write `name` to the right of the last point, a little above or below it: a legend would be far away."""
+    offset = (8, 6 if above else -6)
+    axes.annotate(name, end, offset, textcoords="offset points", va="center", color=color, annotation_clip=False)
+
+
+def _temperature_axes(axes: Axes, temperatures: Sequence[float]) -> None:
+    axes.set(xscale="log", xlabel="temperature", ylim=(0, 1))
+    axes.minorticks_off()
+    if len(temperatures) <= _MOST_TICKS:
+        axes.set_xticks(temperatures)
+    else:
+        axes.xaxis.set_major_locator(LogLocator(base=2))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(axis="y", color="#E5E5E5")
     _open_frame(axes)
 
 

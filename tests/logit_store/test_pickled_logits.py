@@ -1,9 +1,7 @@
-"""Published teacher logits become a logit store, and meet a data set by file name."""
+"""Pickled teacher logits become a logit store, and meet a data set by file name."""
 
 import hashlib
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +10,6 @@ import pytest
 from distill.data.dataset import UNLABELLED, ArrayImages, Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
-from distill.import_logits import ImportLogitsSettings, import_logits
 from distill.logit_store import UNKNOWN_PIXELS, LogitWriter, open_logits
 from distill.logit_store.pickled_logits import import_pickled_logits
 
@@ -106,8 +103,8 @@ def test_every_order_of_classes(pickled, out, order):
         ({1: [1.0] * 8}, "holds the key of type int: expected paths"),
         ({b"a": [1.0] * 8}, "holds the key of type bytes"),
         ({10**5000: [1.0] * 8}, "holds the key of type int"),
-        ({"a" * 4096: [1.0] * 8} | {str(i): [1.0] * 8 for i in range(62_000)}, "keys, some of them very long"),
-        ({"": [1.0] * 8}, "holds the key ''"),
+        ({"a" * 4096: [1.0] * 8} | {str(i): [1.0] * 8 for i in range(62_000)}, "ids, some of them very long"),
+        ({"": [1.0] * 8}, "holds the sample id ''"),
         ({"a\0": [1.0] * 8}, "without NUL"),
         ({"a" * 4097: [1.0] * 8}, "up to 4096 characters"),
         ({"a": [1.0] * 8, "b": 3.0}, "something else than a list of floats for 'b'"),
@@ -134,7 +131,7 @@ def test_other_contents_are_refused_and_leave_nothing(pickled, out, value, messa
 def test_a_lone_surrogate_is_refused(tmp_path, out):
     path = tmp_path / "p.pickle"
     path.write_bytes(b"\x80\x02}X\x03\x00\x00\x00\xed\xa0\x80]" + b"(" + b"G?\xf0\0\0\0\0\0\0" * 8 + b"es.")
-    with pytest.raises(InputError, match="holds the key"):
+    with pytest.raises(InputError, match="holds the sample id"):
         import_pickled_logits(path, out)
 
 
@@ -215,20 +212,9 @@ class TestJoin:
             some.join(faces(["x.jpeg"]))
 
 
-def test_what_is_printed(pickled, out, capsys):
-    import_logits(ImportLogitsSettings(pickle=str(pickled(ROWS)), out=str(out)))
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == f"{out}: 3 images x 1 view x 8 classes of logits"
-    assert printed[1] == "classes: neutral, angry, contempt, disgust, fear, happy, sad, surprise"
-    assert printed[2].startswith("note: ")
-
-
-def test_the_command_calls_nothing_and_says_so_in_one_line(tmp_path):
+def test_nothing_in_the_pickle_is_called(tmp_path, out):
     made = str(tmp_path / "made").encode()
     (tmp_path / "p.pickle").write_bytes(b"cos\nmkdir\n(V" + made + b"\ntR.")
-    flags = ("--pickle", tmp_path / "p.pickle", "--out", tmp_path / "l.h5")
-    ended = subprocess.run([sys.executable, "-m", "distill.import_logits", *flags], capture_output=True, text=True)
-    assert ended.returncode == 2
-    assert ended.stderr.startswith("error: ")
-    assert ended.stderr.count("\n") == 1
+    with pytest.raises(InputError, match="which is refused"):
+        import_pickled_logits(tmp_path / "p.pickle", out)
     assert [each.name for each in tmp_path.iterdir()] == ["p.pickle"]

@@ -1,0 +1,152 @@
+"""Logits that come from a file of another format: what they must be, and how they become a store."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from distill.data.dataset import UNLABELLED
+from distill.data.views import ViewSpec
+from distill.errors import InputError
+from distill.logit_store.header import UNKNOWN, LogitHeader
+from distill.logit_store.layout import UNKNOWN_PIXELS
+from distill.logit_store.store import LogitStore, open_logits
+from distill.logit_store.writer import LogitWriter
+
+MAX_ID_LENGTH = 4096  # the ids of a store are all as wide as its longest one
+UNKNOWN_SHAPE = (0, 0, 0)
+"""Of a teacher's input, where nobody said what it saw."""
+
+_MAX_ID_CHARACTERS = 250_000_000
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LogitTable:
+    """What a file says. Labels that it does not give are `UNLABELLED`, content hashes `UNKNOWN_PIXELS`."""
+
+    sample_ids: np.ndarray
+    """str [N]."""
+    logits: np.ndarray
+    """float [N, views, classes]."""
+    content_hashes: np.ndarray | None = None
+    """uint8 [N, 16]."""
+    labels: np.ndarray | None = None
+    """int [N], 0..classes-1 or `UNLABELLED`."""
+    class_names: tuple[str, ...] | None = None
+    """As they are spelled there."""
+    header: Mapping[str, Any] | None = None
+    """What `exported_header.header_document` gave; only a file that was exported has one."""
+
+    def __post_init__(self):
+        count = len(self.sample_ids)
+        if self.content_hashes is None:
+            object.__setattr__(self, "content_hashes", np.tile(UNKNOWN_PIXELS, (count, 1)))
+        if self.labels is None:
+            object.__setattr__(self, "labels", np.full(count, UNLABELLED))
+
+
+def checked_ids(ids: Sequence[str], path: str | os.PathLike) -> np.ndarray:
+    """Return str [N] of the ids that `path` gave.
+
+    Raises:
+        InputError: none, one that a store cannot hold, two that are the same, or more text than fits.
+    """
+    if not len(ids):
+        raise InputError(f"{path} holds no sample: expected one or more")
+    for sample_id in ids:
+        if not _is_storable(sample_id):
+            limit = f"texts of up to {MAX_ID_LENGTH} characters without NUL"
+            raise InputError(f"{path} holds the sample id {sample_id[:80]!r}: expected {limit}")
+    repeated, times = Counter(ids).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{path} holds the sample id {repeated!r} {times} times: every id must be unique")
+    if len(ids) * max(map(len, ids)) > _MAX_ID_CHARACTERS:  # an array of texts is as wide as the longest
+        raise InputError(f"{path} holds {len(ids):,} ids, some of them very long: give shorter ones")
+    return np.array(ids)
+
+
+def checked_raw_logits(logits: np.ndarray, sample_ids: np.ndarray, path: str | os.PathLike) -> np.ndarray:
+    """Return float32 [N, V, C] of the float [N, V, C] that `path` gave for `sample_ids`.
+
+    Raises:
+        InputError: a value that is not finite in float32, or probabilities instead of logits.
+    """
+    with np.errstate(over="ignore"):
+        logits = logits.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(logits).all((1, 2)))
+    if len(bad):
+        first = str(sample_ids[bad[0]])
+        raise InputError(f"{path} holds logits that are NaN or too large for {len(bad)} ids, the first {first!r}")
+    if (logits >= 0).all() and np.allclose(logits.sum(-1), 1, atol=1e-3):
+        raise InputError(f"{path} holds probabilities: expected raw logits, as they enter the softmax")
+    return logits
+
+
+def header_of_unknown(
+    path: str | os.PathLike,
+    *,
+    class_names: tuple[str, ...],
+    teacher_name: str | None = None,
+    teacher_input_shape: tuple[int, int, int] | None = None,
+    logits_dtype: str = "float32",
+) -> LogitHeader:
+    """Return the header of one view, the untouched image, that a teacher of whom only the file `path` is known gave.
+
+    Args:
+        teacher_name: by default the name of the file, without its suffix.
+        teacher_input_shape: by default `UNKNOWN_SHAPE`.
+
+    Raises:
+        InputError: a side of the input below 1.
+    """
+    if teacher_input_shape is not None and min(teacher_input_shape) < 1:
+        raise InputError(f"teacher-input-shape must be height, width and channels, received {teacher_input_shape}")
+    return LogitHeader(
+        class_names=class_names,
+        views=1,
+        view_spec=ViewSpec().to_dict(),
+        teacher_name=teacher_name or Path(path).stem,
+        teacher_sha256=_file_sha256(path),
+        teacher_input_shape=teacher_input_shape or UNKNOWN_SHAPE,
+        numeric_policy=UNKNOWN,
+        dataset_fingerprint=UNKNOWN,
+        dataset_name=str(path),
+        logits_dtype=logits_dtype,
+    )
+
+
+def write_table(table: LogitTable, header: LogitHeader, out: str | os.PathLike) -> LogitStore:
+    """Write the rows of `table` as a store at `out` and open it; a finished store of the same rows stays as it is.
+
+    Raises:
+        InputError: `out` holds something else.
+    """
+    samples = {name: getattr(table, name) for name in ("sample_ids", "content_hashes", "labels")}
+    with LogitWriter(out, header, **samples) as writer:
+        for rows in tqdm(writer.missing(), desc=str(out), unit="part", leave=False, disable=None):
+            writer.write(rows, table.logits[rows].astype(np.float32))
+        return open_logits(writer.finish())
+
+
+def _is_storable(sample_id: str) -> bool:
+    """Whether fixed-length UTF-8, padded with NUL, gives it back: a lone surrogate and a NUL do not come back."""
+    try:
+        sample_id.encode()
+    except UnicodeEncodeError:
+        return False
+    return 0 < len(sample_id) <= MAX_ID_LENGTH and "\0" not in sample_id
+
+
+def _file_sha256(path: str | os.PathLike) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(_READ_BYTES):
+            digest.update(part)
+    return digest.hexdigest()
