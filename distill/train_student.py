@@ -7,8 +7,11 @@ from typing import Annotated
 from tyro.conf import arg
 
 from distill.data.data_settings import FoldSettings
+from distill.errors import InputError
 from distill.stage import run_stage
 from distill.training.recipe import Recipe
+
+_FOR_TEACHERS = ("temperature", "loss", "teacher_weights", "teacher_mean", "class_match")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +23,18 @@ class TrainStudentSettings(FoldSettings, Recipe):
 
     out: str
     """Directory of the run."""
-    logits: str | None = None
-    """A store that distill.teacher_logits wrote, or with --folds its folder of them; none: labels alone."""
+    # One path may stand alone: so did runs record it that were made when there could be no second.
+    logits: Annotated[tuple[str, ...] | str | None, arg(metavar="FILE [FILE ...]")] = None
+    """Stores that distill.teacher_logits wrote, one for each teacher, or with --folds its folders of them; none:
+    labels alone."""
+    # The three below are None by default, so that a run that does without them is what it was before they existed.
+    teacher_weights: tuple[float, ...] | None = None
+    """Of several teachers: how much each counts, in the order of --logits; by default all the same."""
+    teacher_mean: str | None = None
+    """Of several teachers: the mean of their "logits" (default), or of their "probabilities" at the temperature."""
+    class_match: str | None = None
+    """A teacher's classes are those of the data in the same order ("exact", default), or are found by name among
+    its own, in any order ("names"): what else it knows is left out."""
     student: str = "microexpnet"
     """Name of the network."""
     loss: str = "microexpnet"
@@ -41,6 +54,13 @@ class TrainStudentSettings(FoldSettings, Recipe):
     classes: int | None = None
     """Number of classes that the data must have; those that it has by default."""
 
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.logits, str):
+            object.__setattr__(self, "logits", (self.logits,))
+        if self.logits == ():
+            raise InputError("--logits names no file: give the stores of teachers, or leave it out")
+
 
 def train_student(settings: TrainStudentSettings) -> None:
     """Train the student that `settings` describe, into `settings.out`; with folds, one for each."""
@@ -53,7 +73,6 @@ def train_student(settings: TrainStudentSettings) -> None:
     from students import STUDENTS
 
     def train_one(dataset, out: str | Path, fold: dict | None = None) -> keras.Model:
-        logits = stores[0 if fold is None else fold["number"]] if stores else None
         keras.utils.set_random_seed(settings.seed)
         student = build_network(
             STUDENTS,
@@ -67,7 +86,7 @@ def train_student(settings: TrainStudentSettings) -> None:
             student,
             dataset,
             out=out,
-            logits=logits,
+            logits=teachers[0 if fold is None else fold["number"]] if teachers else None,
             loss=loss,
             views=settings.views,
             recipe=settings,
@@ -76,27 +95,33 @@ def train_student(settings: TrainStudentSettings) -> None:
 
     dataset = settings.open_folds() if settings.folds else settings.open()
     _check_classes(settings, dataset)
-    stores = [] if settings.logits is None else _open_logits(settings, dataset)
+    teachers = [] if settings.logits is None else _open_teachers(settings, dataset)
     if settings.folds:
         print(folds_text(cross_validate(train_one, dataset, out=settings.out)))
     else:
         train_one(dataset, settings.out)
 
 
-def _open_logits(settings: TrainStudentSettings, dataset) -> list:
-    """Open the logits to learn from, of every fold where there are folds."""
+def _open_teachers(settings: TrainStudentSettings, dataset) -> list:
+    """Open the teachers to learn from, of every fold where there are folds."""
     from distill.logit_store import open_logits
     from distill.training.cross_validation import open_fold_logits
+    from distill.training.ensemble import CachedTeachers
 
-    stores = open_fold_logits(settings.logits, dataset) if settings.folds else [open_logits(settings.logits)]
-    if not all(store.pixels_known for store in stores):
-        print(f"note: pixels of {settings.logits} are unknown: joined by file name, unchecked")
-    return stores
+    stores = [open_fold_logits(path, dataset) if settings.folds else [open_logits(path)] for path in settings.logits]
+    for path, of_folds in zip(settings.logits, stores, strict=True):
+        if not all(store.pixels_known for store in of_folds):
+            print(f"note: pixels of {path} are unknown: joined by file name, unchecked")
+    named = {
+        "weights": settings.teacher_weights,
+        "mean": settings.teacher_mean,
+        "class_match": settings.class_match,
+    }
+    given = {name: value for name, value in named.items() if value is not None}
+    return [CachedTeachers(of_fold, **given) for of_fold in zip(*stores, strict=True)]
 
 
 def _check_classes(settings: TrainStudentSettings, dataset) -> None:
-    from distill.errors import InputError
-
     if settings.classes not in (None, dataset.num_classes):
         raise InputError(
             f"--classes {settings.classes} does not fit {dataset.name}, which has {dataset.num_classes}: "
@@ -105,19 +130,23 @@ def _check_classes(settings: TrainStudentSettings, dataset) -> None:
 
 
 def _loss(settings: TrainStudentSettings):
-    from distill.errors import InputError
     from distill.training.losses import DistillationLoss
 
-    teacher_settings = (settings.temperature, settings.loss)
-    if settings.logits is None and teacher_settings != (TrainStudentSettings.temperature, TrainStudentSettings.loss):
+    if settings.logits is None:
         DistillationLoss(name=settings.loss, temperature=settings.temperature)  # names what is wrong in itself
-        raise InputError("--temperature and --loss need a teacher's logits: give --logits, or leave them out")
-
+        _check_no_teacher_is_needed(settings)
     if settings.lambda_ is None:
         lambda_ = 0.0 if settings.logits is None else DistillationLoss.lambda_
     else:
         lambda_ = settings.lambda_
     return DistillationLoss(name=settings.loss, temperature=settings.temperature, lambda_=lambda_)
+
+
+def _check_no_teacher_is_needed(settings: TrainStudentSettings) -> None:
+    ignored = [name for name in _FOR_TEACHERS if getattr(settings, name) != getattr(TrainStudentSettings, name)]
+    if ignored:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+        raise InputError(f"without a teacher's logits nothing uses {flags}: give --logits, or leave it out")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.rendering import render
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.training.recipe import VIEW_ORDERS
 
 Tensor = KerasTensor | np.ndarray
 
@@ -40,7 +41,7 @@ class Rows(NamedTuple):
 
 
 class ViewBatches:
-    """The training batches of every epoch: shuffled, each image in its next view.
+    """The training batches of every epoch: shuffled, each image in its next view or in a random one.
 
     Args:
         dataset: images to train on.
@@ -48,11 +49,13 @@ class ViewBatches:
         view_spec: how views are drawn. It must be the one that `teacher_logits` were cached with, since
             an augmentation that the teacher never scored would be taught the wrong answer.
         teacher_logits: float32 [N, V, C] of `dataset` in its order, or None for labels alone.
-        views: V, the number of views that epochs go through in turn; None draws a new view in every
-            epoch, which only labels can teach.
+        views: V, the number of views that epochs take from; None draws a new view in every epoch, which only
+            labels can teach.
+        view_order: "next": every image goes through its views in turn; "random": an epoch takes any of the V, for
+            each image by itself, and V epochs may leave some out.
         batch_size: examples in a batch; the last one of an epoch may be shorter.
         label_smoothing: share of every label that is spread evenly over all classes.
-        seed: order of the images, and the view that each of them begins with.
+        seed: order of the images, and the view that each of them begins with, or takes in an epoch.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class ViewBatches:
         view_spec: ViewSpec,
         teacher_logits: np.ndarray | None = None,
         views: int | None = None,
+        view_order: str = "next",
         batch_size: int = 64,
         label_smoothing: float = 0.0,
         seed: int = 0,
@@ -71,6 +75,13 @@ class ViewBatches:
             raise ValueError(
                 f"teacher_logits must be [{len(dataset)}, {views}, C]. Received: shape={teacher_logits.shape}"
             )
+        if view_order not in VIEW_ORDERS:
+            raise ValueError(f'view_order must be one of {VIEW_ORDERS}. Received: "{view_order}"')
+        if view_order == "random" and views is None:
+            raise InputError(
+                'the view order "random" has no views to take from, since every epoch draws new ones: '
+                "leave it out, or give --logits, --views or --view.crops"
+            )
         if batch_size < 1:
             raise InputError(f"batch size must be at least 1, received {batch_size}")
         self.dataset = dataset
@@ -78,6 +89,7 @@ class ViewBatches:
         self.view_spec = view_spec
         self.teacher_logits = teacher_logits
         self.views = views
+        self.view_order = view_order
         self.batch_size = batch_size
         self.seed = seed
         self.label_probs = _smoothed(label_probabilities(dataset), label_smoothing)
@@ -92,6 +104,8 @@ class ViewBatches:
         """int64 [N]: the view of each image in `epoch`, counted from 0."""
         if self.views is None:
             return np.full(len(self.dataset), epoch + 1)
+        if self.view_order == "random":
+            return np.random.default_rng([self.seed, 2, epoch]).integers(0, self.views, len(self.dataset))
         return (self._first_view + epoch) % self.views
 
     def order(self, epoch: int) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 
 SCHEDULES = ("cosine", "constant", "steps")
+VIEW_ORDERS = ("next", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +61,10 @@ class Recipe:
     """Images in a step."""
     view: ViewSpec = field(default_factory=ViewSpec)
     """How views are drawn, where no cached logits prescribe it."""
+    view_order: str = "next"
+    """Of a fixed number of views: every image goes through them in turn ("next"), or takes any of them ("random")."""
     seed: int = 0
-    """Of the initial weights, the order of images and the dropout."""
+    """Of the initial weights, the order of images and views, and the dropout."""
 
     def __post_init__(self):
         for name in ("epochs", "batch_size"):
@@ -75,6 +78,8 @@ class Recipe:
             raise InputError(f"lr must be above 0, received {self.lr}")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label-smoothing must lie in 0..1, below 1, received {self.label_smoothing}")
+        if self.view_order not in VIEW_ORDERS:
+            raise InputError(f'unknown view-order "{self.view_order}": choose one of {", ".join(VIEW_ORDERS)}')
         self._check_schedule()
 
     def _check_schedule(self) -> None:

@@ -1,6 +1,6 @@
 """Train a network from labels, or from labels and cached logits, into a run directory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitStore
 from distill.training.batches import ViewBatches, label_probabilities
+from distill.training.ensemble import CachedTeachers
 from distill.training.losses import DistillationLoss
 from distill.training.network_identity import architecture_sha256, check_gives_logits, numeric_policy
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
@@ -24,7 +25,7 @@ def train(
     dataset: Dataset,
     *,
     out: str | Path,
-    logits: LogitStore | None = None,
+    logits: LogitStore | Sequence[LogitStore] | CachedTeachers | None = None,
     loss: DistillationLoss | None = None,
     views: int | None = None,
     recipe: Recipe | None = None,
@@ -42,7 +43,8 @@ def train(
         dataset: with a "train" and a "validation" split (see `with_splits`).
         out: the run directory. A finished run of the same settings is returned at once; an interrupted one
             goes on.
-        logits: cached logits of a teacher, which also prescribe the views. None trains from labels alone.
+        logits: cached logits of a teacher, which also prescribe the views; or of several, which weigh the same
+            unless `CachedTeachers` says otherwise. None trains from labels alone.
         loss: by default MicroExpNet's with `logits`, and cross entropy without.
         views: without `logits`, how many views of each image the epochs go through; None draws a new one
             in every epoch, or goes through all crops.
@@ -55,20 +57,22 @@ def train(
 
     Raises:
         InputError: the logits are of another data set or class order, or were cached with other views than
-            those asked for; `out` holds something else; the network has another number of classes or ends
-            in a softmax; a loss with lambda above 0 has no logits to use; no label to learn or choose by.
+            those asked for, or than those of another teacher; `out` holds something else; the network has
+            another number of classes or ends in a softmax; a loss with lambda above 0 has no logits to use; no
+            label to learn or choose by; random views are asked for where there are none to take from.
     """
     from distill.training.trainer import fit  # needs TensorFlow
 
     recipe = recipe or Recipe()
     loss = loss or DistillationLoss(lambda_=0.0 if logits is None else DistillationLoss.lambda_)
-    _check(network, dataset, loss=loss, logits=logits, views=views, view_spec=recipe.view)
+    teachers = None if logits is None else CachedTeachers.of(logits)
+    _check(network, dataset, loss=loss, teachers=teachers, views=views, view_spec=recipe.view)
     return _run(
         partial(fit, loss=loss),
         network,
         dataset,
         out=out,
-        logits=logits,
+        teachers=teachers,
         loss=loss,
         views=views,
         recipe=recipe,
@@ -94,13 +98,13 @@ def train_from_labels(
     from distill.training.keras_trainer import fit_labels
 
     recipe, loss = recipe or Recipe(), DistillationLoss(lambda_=0.0)
-    _check(network, dataset, loss=loss, logits=None, views=views, view_spec=recipe.view)
+    _check(network, dataset, loss=loss, teachers=None, views=views, view_spec=recipe.view)
     return _run(
         fit_labels,
         network,
         dataset,
         out=out,
-        logits=None,
+        teachers=None,
         loss=loss,
         views=views,
         recipe=recipe,
@@ -115,7 +119,7 @@ def _run(
     dataset: Dataset,
     *,
     out: str | Path,
-    logits: LogitStore | None,
+    teachers: CachedTeachers | None,
     loss: DistillationLoss,
     views: int | None,
     recipe: Recipe,
@@ -129,14 +133,15 @@ def _run(
     batches = ViewBatches(
         taught,
         image_shape=network.input_shape[1:],
-        view_spec=recipe.view if logits is None else ViewSpec.from_dict(logits.header.view_spec),
-        teacher_logits=None if logits is None else logits.join(taught),
-        views=(views or recipe.view.crop_count or None) if logits is None else logits.header.views,
+        view_spec=recipe.view if teachers is None else teachers.view_spec,
+        teacher_logits=None if teachers is None else teachers.join(taught, temperature=loss.temperature),
+        views=(views or recipe.view.crop_count or None) if teachers is None else teachers.views,
+        view_order=recipe.view_order,
         batch_size=recipe.batch_size,
         label_smoothing=recipe.label_smoothing,
         seed=recipe.seed,
     )
-    record = _record(network, training, validation, batches=batches, logits=logits, loss=loss, recipe=recipe)
+    record = _record(network, training, validation, batches=batches, teachers=teachers, loss=loss, recipe=recipe)
     known = {name: value for name, value in (provenance or {}).items() if value is not None}
     run = RunDirectory(out, {**record, **({"provenance": known} if known else {})})
     if run.complete:
@@ -165,33 +170,33 @@ def _check(
     dataset: Dataset,
     *,
     loss: DistillationLoss,
-    logits: LogitStore | None,
+    teachers: CachedTeachers | None,
     views: int | None,
     view_spec: ViewSpec,
 ) -> None:
     check_gives_logits(network, dataset)
-    if logits is None and loss.lambda_ > 0:
+    if teachers is None and loss.lambda_ > 0:
         raise InputError(f"lambda {loss.lambda_:g} needs a teacher's logits: give --logits, or --lambda 0")
     if views is not None and views < 1:
         raise InputError(f"views must be at least 1 (the untouched image), received {views}")
-    if logits is None and view_spec.crops and (views or 0) > view_spec.crop_count:
+    if teachers is None and view_spec.crops and (views or 0) > view_spec.crop_count:
         raise InputError(f'the crops "{view_spec.crops}" are {view_spec.crop_count} views, received --views {views}')
-    if logits is not None:
-        _check_views(logits, views, view_spec)
+    if teachers is not None:
+        _check_views(teachers, views, view_spec)
     labelled = label_probabilities(dataset).any(axis=1)
     for split in ("validation", "train"):
         if not labelled[dataset.splits == split].any() and (split == "validation" or loss.lambda_ < 1):
             raise InputError(f"the {split} split of {dataset.name} has no labels: give labelled images")
 
 
-def _check_views(logits: LogitStore, views: int | None, view_spec: ViewSpec) -> None:
-    """Refuse an augmentation that the teacher never scored."""
-    header = logits.header
-    if views not in (None, header.views):
+def _check_views(teachers: CachedTeachers, views: int | None, view_spec: ViewSpec) -> None:
+    """Refuse an augmentation that the teachers never scored."""
+    path = teachers.stores[0].path
+    if views not in (None, teachers.views):
         raise InputError(
-            f"{views} views are asked for, {logits.path} holds {header.views}: leave --views out, or cache again"
+            f"{views} views are asked for, {path} holds {teachers.views}: leave --views out, or cache again"
         )
-    stored = ViewSpec.from_dict(header.view_spec).to_dict()
+    stored = teachers.view_spec.to_dict()
     changed = [
         f"{name}: stored {stored.get(name)}, asked for {value}"
         for name, value in view_spec.to_dict().items()
@@ -199,7 +204,7 @@ def _check_views(logits: LogitStore, views: int | None, view_spec: ViewSpec) -> 
     ]
     if changed and view_spec != ViewSpec():
         raise InputError(
-            f"{logits.path} was cached with other views ({'; '.join(changed)}): leave --view out, or cache again"
+            f"{path} was cached with other views ({'; '.join(changed)}): leave --view out, or cache again"
         )
 
 
@@ -209,15 +214,11 @@ def _record(
     validation: Dataset,
     *,
     batches: ViewBatches,
-    logits: LogitStore | None,
+    teachers: CachedTeachers | None,
     loss: DistillationLoss,
     recipe: Recipe,
 ) -> dict:
     """What makes this run the run it is."""
-    teacher = None
-    if logits is not None:
-        header = logits.header
-        teacher = {"name": header.teacher_name, "sha256": header.teacher_sha256, "policy": header.numeric_policy}
     return {
         "settings": asdict(recipe),
         "network": {
@@ -235,5 +236,5 @@ def _record(
         },
         "loss": {**asdict(loss), "formula": loss.formula},
         "views": {"spec": batches.view_spec.to_dict(), "number": batches.views},
-        "teacher": teacher,
+        "teacher": None if teachers is None else teachers.describe(),
     }

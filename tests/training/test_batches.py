@@ -8,7 +8,9 @@ import pytest
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
+from distill.errors import InputError
 from distill.training.batches import ViewBatches
+from distill.training.recipe import VIEW_ORDERS
 from distill.training.trainer import rendered_epoch
 
 N, V, C = 23, 3, 4
@@ -45,8 +47,9 @@ def batches_of(dataset, **changes):
     return ViewBatches(dataset, **settings)
 
 
-def test_images_labels_and_logits_belong_together_under_shuffling(dataset):
-    batches = batches_of(dataset, teacher_logits=row_and_view_logits(), views=V)
+@pytest.mark.parametrize("view_order", VIEW_ORDERS)
+def test_images_labels_and_logits_belong_together_under_shuffling(dataset, view_order):
+    batches = batches_of(dataset, teacher_logits=row_and_view_logits(), views=V, view_order=view_order)
     seen = []
     for batch in rendered_epoch(batches, 2):
         for image, label_probs, logits in zip(
@@ -67,6 +70,36 @@ def test_every_image_goes_through_all_its_views(dataset):
     views = np.stack([batches.views_of_epoch(epoch) for epoch in range(V)])
     np.testing.assert_array_equal(np.sort(views, axis=0), np.arange(V)[:, None].repeat(N, 1))
     assert len(set(views[0])) == V  # not all images are in the same view at a time
+
+
+def test_random_views_depend_on_the_seed_and_the_epoch_alone(dataset):
+    def views(*, seed=1, first=0):
+        batches = batches_of(dataset, views=V, view_order="random", seed=seed)
+        return {epoch: batches.views_of_epoch(epoch).tolist() for epoch in range(first, 5)}
+
+    drawn = views()
+    assert {epoch: drawn[epoch] for epoch in (3, 4)} == views(first=3)  # as an interrupted run goes on
+    assert drawn != views(seed=2)
+    assert len({tuple(epoch) for epoch in drawn.values()}) == 5
+
+
+def test_random_views_are_drawn_evenly_and_for_each_image_by_itself(dataset):
+    batches = batches_of(dataset, views=V, view_order="random")
+    epochs = 400
+    views = np.stack([batches.views_of_epoch(epoch) for epoch in range(epochs)])
+    counts = np.stack([(views == view).sum(axis=0) for view in range(V)])  # [V, N], each of mean 400 / 3
+    assert counts.sum() == epochs * N
+    # Chi-squared of 2 degrees of freedom and so of mean 2; 20 is passed once in 20,000 draws.
+    assert (((counts - epochs / V) ** 2 / (epochs / V)).sum(axis=0) < 20).all()
+    assert (views == views[:, :1]).mean() < 0.5  # images do not change together: 1/3, and the first with itself
+    assert (views[1:] == views[:-1]).mean() == pytest.approx(1 / V, abs=0.03)  # any view may follow any other
+
+
+def test_random_views_of_none_are_refused(dataset):
+    with pytest.raises(InputError, match='the view order "random" has no views to take from'):
+        batches_of(dataset, view_order="random")
+    with pytest.raises(ValueError, match="view_order must be one of"):
+        batches_of(dataset, views=V, view_order="shuffled")
 
 
 def test_labels_alone_draw_a_new_view_every_epoch(dataset):

@@ -1,0 +1,190 @@
+"""Several teachers for one student: their logits over the same views, as one array."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distill.data.dataset import Dataset
+from distill.data.views import ViewSpec
+from distill.errors import InputError
+from distill.logit_store import LogitStore
+
+_ROWS_PER_BLOCK = 4096  # what is in float64 at a time
+
+
+@dataclass(frozen=True, eq=False)
+class CachedTeachers:
+    """The teachers of a student: their stores, and how what they say becomes one array of logits.
+
+    Raises:
+        InputError: stores of other views, weights or a mean that cannot be used, or either of them for one teacher.
+    """
+
+    stores: tuple[LogitStore, ...]
+    """At least one, all of the same views."""
+    weights: tuple[float, ...] | None = None
+    """Of each store, of any sum above 0; None: all the same."""
+    mean: str = "logits"
+    """Of what: one of `MEANS`, see `combine_logits`."""
+    class_match: str = "exact"
+    """How the classes of a store are joined to those of a data set, see `LogitStore.join`."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "stores", tuple(self.stores))
+        if not self.stores:
+            raise InputError("no teacher's logits: give at least one store")
+        if len(self.stores) == 1 and (self.weights is not None or self.mean != CachedTeachers.mean):
+            raise InputError(
+                f"teacher weights and their mean are for several teachers, received {self.stores[0].path} alone: "
+                "give --logits A.h5 B.h5, or leave them out"
+            )
+        _mean_named(self.mean)
+        _shares(self.weights, len(self.stores))
+        check_same_views(self.stores)
+
+    @classmethod
+    def of(cls, logits: "LogitStore | Sequence[LogitStore] | CachedTeachers") -> "CachedTeachers":
+        """Return teachers as such; stores alone weigh the same, and the mean is that of their logits."""
+        if isinstance(logits, CachedTeachers):
+            return logits
+        return cls((logits,) if isinstance(logits, LogitStore) else tuple(logits))
+
+    @property
+    def view_spec(self) -> ViewSpec:
+        """How the views were drawn that every teacher scored."""
+        return ViewSpec.from_dict(self.stores[0].header.view_spec)
+
+    @property
+    def views(self) -> int:
+        """V, the number of those views."""
+        return self.stores[0].header.views
+
+    def join(self, dataset: Dataset, *, temperature: float) -> np.ndarray:
+        """Return float32 [len(dataset), V, C]: what the teachers say of `dataset`, in its order, of its classes.
+
+        Args:
+            temperature: T of the loss that these logits are for.
+
+        Raises:
+            InputError: a store does not fit the data set (see `LogitStore.join`).
+        """
+        joined = [store.join(dataset, class_match=self.class_match) for store in self.stores]
+        if len(joined) == 1:
+            return joined[0]
+        weights = _shares(self.weights, len(joined))
+        return combine_logits(joined, weights=weights, mean=self.mean, temperature=temperature)
+
+    def describe(self) -> dict:
+        """Return JSON-able facts for a run's record: who teaches, and with what weight (they sum to 1).
+
+        What only several teachers have, or another class match, stands there only with them: the record of a
+        student of one teacher does not depend on what else is possible.
+        """
+        teachers = [_identity(store) for store in self.stores]
+        if len(teachers) == 1:
+            described = teachers[0]
+        else:
+            for teacher, share in zip(teachers, _shares(self.weights, len(teachers)).tolist(), strict=True):
+                teacher["weight"] = share
+            described = {"mean": self.mean, "teachers": teachers}
+        if self.class_match != CachedTeachers.class_match:
+            described["class_match"] = self.class_match
+        return described
+
+
+def combine_logits(
+    teacher_logits: Sequence[np.ndarray], *, weights: Sequence[float] | None, mean: str, temperature: float
+) -> np.ndarray:
+    """Return the weighted mean of several teachers, as logits.
+
+    "logits": sum_k w_k z_k. "probabilities": T·log(sum_k w_k softmax(z_k / T)). The softmax of these at T is the
+    weighted mean of the teachers' softened probabilities, the targets of an ensemble in Hinton et al. 2015
+    (https://arxiv.org/abs/1503.02531). At any other temperature it is not the mean of the probabilities there.
+
+    Args:
+        teacher_logits: float [N, V, C] of each teacher, raw, of the same samples, views and classes in one order.
+        weights: of each teacher, not negative, of any sum above 0, which they are divided by; None: all the same.
+        mean: one of `MEANS`.
+        temperature: T > 0, which "logits" does not depend on.
+
+    Returns:
+        float32 [N, V, C], finite also where a teacher is as good as certain. Computed in float64.
+
+    Raises:
+        InputError: weights that cannot be used, or an unknown mean.
+    """
+    if len({logits.shape for logits in teacher_logits}) != 1:
+        raise ValueError(f"teachers must agree in shape. Received: {[logits.shape for logits in teacher_logits]}")
+    mean_of, shares = _mean_named(mean), _shares(weights, len(teacher_logits))
+    heard = [logits for logits, share in zip(teacher_logits, shares, strict=True) if share > 0]  # log 0 is infinite
+    combined = np.empty(teacher_logits[0].shape, np.float32)
+    for start in range(0, len(combined), _ROWS_PER_BLOCK):
+        rows = slice(start, start + _ROWS_PER_BLOCK)
+        block = np.stack([logits[rows] for logits in heard]).astype(np.float64)
+        combined[rows] = mean_of(block, shares[shares > 0], temperature)
+    return combined
+
+
+def check_same_views(stores: Sequence[LogitStore]) -> None:
+    """Refuse teachers that did not look at the same views.
+
+    Raises:
+        InputError: another number of views, or views drawn in another way; both values stand side by side.
+    """
+    first = stores[0]
+    for other in stores[1:]:
+        if other.header.views != first.header.views:
+            raise InputError(
+                f"the teachers saw other views: {first.path} holds {first.header.views}, {other.path} holds "
+                f"{other.header.views}: python -m distill.teacher_logits --views N adds views to a finished store"
+            )
+        ours, theirs = (ViewSpec.from_dict(store.header.view_spec).to_dict() for store in (first, other))
+        changed = [
+            f"{name}: {ours.get(name)} and {theirs.get(name)}"
+            for name in {**ours, **theirs}
+            if ours.get(name) != theirs.get(name)
+        ]
+        if changed:
+            raise InputError(
+                f"the teachers saw other views, in {first.path} and {other.path}: {'; '.join(changed)}: "
+                "cache one of them again with the --view of the other"
+            )
+
+
+def _mean_of_logits(logits: np.ndarray, shares: np.ndarray, temperature: float) -> np.ndarray:
+    return np.average(logits, axis=0, weights=shares)
+
+
+def _mean_of_probabilities(logits: np.ndarray, shares: np.ndarray, temperature: float) -> np.ndarray:
+    softened = logits / temperature
+    log_probs = softened - np.logaddexp.reduce(softened, axis=-1, keepdims=True)
+    log_shares = np.log(shares).reshape(-1, 1, 1, 1)
+    return temperature * np.logaddexp.reduce(log_probs + log_shares, axis=0)
+
+
+# Each takes float64 [teachers, rows, V, C], shares that sum to 1 and are above 0, and T.
+_MEANS = {"logits": _mean_of_logits, "probabilities": _mean_of_probabilities}
+MEANS = tuple(_MEANS)
+
+
+def _mean_named(name: str) -> Callable[[np.ndarray, np.ndarray, float], np.ndarray]:
+    if name not in _MEANS:
+        raise InputError(f'unknown mean of teachers "{name}": choose one of {", ".join(MEANS)}')
+    return _MEANS[name]
+
+
+def _shares(weights: Sequence[float] | None, teachers: int) -> np.ndarray:
+    """Return float64 [teachers] that sum to 1."""
+    weights = [1.0] * teachers if weights is None else list(weights)
+    if len(weights) != teachers:
+        raise InputError(f"{len(weights)} teacher weights {weights} for {teachers} teachers: give one for each")
+    total = sum(weights)
+    if not (all(weight >= 0 for weight in weights) and 0 < total < float("inf")):
+        raise InputError(f"teacher weights must be 0 or more, and one of them above 0, received {weights}")
+    return np.array(weights, np.float64) / total
+
+
+def _identity(store: LogitStore) -> dict[str, str]:
+    header = store.header
+    return {"name": header.teacher_name, "sha256": header.teacher_sha256, "policy": header.numeric_policy}
