@@ -39,7 +39,7 @@ def evaluate(settings: EvaluateSettings) -> None:
 
     out = _output(settings)
     part = _open(settings).split(settings.split)
-    check_class_names(settings.model, part)
+    check_class_names(settings.model, part.class_names)
     model = load_network(settings.model)
     metrics = evaluate_model(model, part, view_spec=recorded_views(settings.model))
     print(f"{model.name}, {model.count_params():,} parameters")

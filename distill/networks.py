@@ -97,8 +97,8 @@ def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[
     return {"begins_with_sha256": weights_sha256(saved)}
 
 
-def check_class_names(weights: str | Path, dataset: Dataset) -> None:
-    """Check that a network was trained on the classes of `dataset`, in their order.
+def check_class_names(weights: str | Path, class_names: Sequence[str]) -> None:
+    """Check that a network was trained on `class_names`, in their order.
 
     Only a run says so: for weights that lie in no run's directory nothing is checked.
 
@@ -106,10 +106,10 @@ def check_class_names(weights: str | Path, dataset: Dataset) -> None:
         InputError: the run that the weights come from had other classes or another order.
     """
     record = recorded_run(weights)
-    if record is not None and tuple(record["class_names"]) != dataset.class_names:
+    if record is not None and tuple(record["class_names"]) != tuple(class_names):
         raise InputError(
-            f"{weights} was trained on the classes {', '.join(record['class_names'])}; {dataset.name} has "
-            f"{', '.join(dataset.class_names)}: give data or weights of the same classes in the same order"
+            f"{weights} was trained on the classes {', '.join(record['class_names'])}, expected "
+            f"{', '.join(class_names)}: give data or weights of the same classes in the same order"
         )
 
 

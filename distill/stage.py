@@ -9,11 +9,13 @@ import json
 import os
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+import tyro.extras
 
 from distill.errors import InputError
 
@@ -43,7 +45,7 @@ def run_stage(
         presets: name -> dataclass whose fields are taken for what is not given, by `--recipe NAME`.
     """
     args = list(sys.argv[1:] if args is None else args)
-    try:
+    with _one_line_errors():
         default = _take_config(args, settings_class)
         if presets is not None:
             default = _take_preset(args, settings_class, presets, default)
@@ -55,18 +57,43 @@ def run_stage(
             description=f"{settings_class.__doc__}\n\n{_CONFIG_HELP}",
         )
         if backend is not None:
-            _import_keras_quietly(backend)
+            import_keras_quietly(backend)
         stage(settings)
+    sys.exit(DONE)
+
+
+def run_stages(
+    name: str, stages: Mapping[str, tuple[Callable[[Any], Any], type]], args: Sequence[str] | None = None
+) -> None:
+    """Parse `python -m distill.NAME VERB ...`, call the stage of that verb with its settings, and exit.
+
+    Args:
+        stages: verb -> the stage, and the class of its settings, which no other verb has.
+    """
+    with _one_line_errors():
+        settings = tyro.extras.subcommand_cli_from_dict(
+            {verb: settings_class for verb, (_, settings_class) in stages.items()},
+            args=args,
+            prog=f"python -m distill.{name}",
+        )
+        next(stage for stage, settings_class in stages.values() if type(settings) is settings_class)(settings)
+    sys.exit(DONE)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Exit with one line and its code where the user's input is wrong, or the user interrupts."""
+    try:
+        yield
     except InputError as error:
         _exit(WRONG_INPUT, f"error: {error}")
     except OSError as error:
         _exit(WRONG_INPUT, f"error: {error.filename or 'file system'}: {error.strerror or error}")
     except KeyboardInterrupt:
         _exit(INTERRUPTED, "interrupted: the same command goes on from here")
-    sys.exit(DONE)
 
 
-def _import_keras_quietly(needed: str) -> None:
+def import_keras_quietly(needed: str = "tensorflow") -> None:
     """Import Keras and its backend without TensorFlow's greetings about processors and missing GPUs.
 
     They are written before its log level is read, straight to the file descriptor, and would stand before

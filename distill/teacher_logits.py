@@ -4,32 +4,29 @@ from dataclasses import dataclass, field
 
 from distill.data.views import ViewSpec
 from distill.stage import run_stage
+from distill.teacher_settings import TeacherSettings
 
 _VIEWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherLogitsSettings:
-    """Score every image with a teacher, once. The same command again goes on after an interruption."""
+class TeacherLogitsSettings(TeacherSettings):
+    """Score every image with a teacher, once.
+
+    The same command again goes on after an interruption, and one with more views adds them to a finished store.
+    """
 
     data: str
     """A data set: a path whose layout is recognised, or "synthetic". All its splits are scored."""
-    weights: str
-    """What the teacher learned: the directory of its run (or of its folds), a .keras or .weights.h5 file."""
     out: str
     """The logit store to write, an .h5 file; of a teacher with folds, a folder with a store of each."""
-    teacher: str = "facenet"
-    """Name of the network."""
     views: int | None = None
     """Views of each image: the untouched one, and views - 1 augmented ones. By default 4, or all crops."""
     view: ViewSpec = field(default_factory=ViewSpec)
     """How the views are drawn. Students trained on the store see the same ones."""
-    image_size: int | None = None
-    """Height and width that the network takes; those of the weights by default."""
-    policy: str = "float32"
-    """"float32", or "mixed_bfloat16", which is faster on processors with bfloat16 units."""
-    batch_size: int = 256
-    """Rendered views in one call of the teacher."""
+    shard: str | None = None
+    """Share the work: "1/3", "2/3" and "3/3" may run at once, here or on several machines. Their parts, in
+    OUT.parts, are joined by distill.cache merge."""
 
 
 def teacher_logits(settings: TeacherLogitsSettings) -> None:
@@ -40,7 +37,7 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
 
     dataset = open_dataset(settings.data)
     print_notes(dataset)
-    folds = folds_in(settings.weights)
+    folds = folds_in(settings.weights) if settings.weights else ()
     if not folds:
         _cache(settings, dataset, weights=settings.weights, out=settings.out)
     for fold in folds:
@@ -48,31 +45,32 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
         _cache(settings, dataset, weights=str(fold_path(settings.weights, fold)), out=str(out))
 
 
-def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str, out: str) -> None:
-    from distill.networks import build_network, check_class_names, recorded_run, set_policy
+def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out: str) -> None:
+    from distill.logit_store import Shard
+    from distill.networks import recorded_run
     from distill.training.caching import cache_logits
-    from teachers import TEACHERS
 
-    check_class_names(weights, dataset)
-    set_policy(settings.policy)
-    teacher = build_network(
-        TEACHERS,
-        settings.teacher,
-        classes=dataset.num_classes,
-        image_size=settings.image_size,
-        weights=weights,
-    )
     store = cache_logits(
-        teacher,
+        settings.open(dataset, weights=weights),
         dataset,
         out,
         views=(settings.view.crop_count or _VIEWS) if settings.views is None else settings.views,
         view_spec=settings.view,
-        teacher_run=recorded_run(weights),
+        class_names=settings.class_names(dataset),
+        teacher_run=weights and recorded_run(weights),
+        shard=settings.shard and Shard.parse(settings.shard),
         batch_size=settings.batch_size,
     )
-    views, classes = store.logits.shape[1:]
-    print(f"{out}: {len(store):,} images x {views} views x {classes} classes of {store.header.teacher_name}")
+    if store is None:
+        print(
+            f"shard {settings.shard} is complete; when all are: python -m distill.cache merge {out}.parts --out {out}"
+        )
+        return
+    header = store.header
+    print(
+        f"{out}: {len(store):,} images x {header.views} views x {len(header.class_names)} classes "
+        f"of {header.teacher_name}"
+    )
 
 
 def main() -> None:

@@ -141,7 +141,12 @@ def test_a_random_split_is_the_same_at_training_and_evaluation(work, tmp_path, c
         (("--batch-size", 0), "batch-size must be at least 1, received 0"),
         (("--schedule", "step"), 'unknown schedule "step": choose one of cosine, constant'),
         (("--logits", "nowhere.h5"), "nowhere.h5"),
-        (("--temperature", 4), "--temperature and --loss need a teacher's logits"),
+        (("--temperature", 4), "without a teacher's logits nothing uses --temperature: give --logits"),
+        (("--teacher-weights", 1, 2), "without a teacher's logits nothing uses --teacher-weights: give --logits"),
+        (("--teacher-mean", "logits", "--class-match", "names"), "nothing uses --teacher-mean, --class-match: give"),
+        (("--logits",), "--logits names no file"),
+        (("--view-order", "any"), 'unknown view-order "any": choose one of next, random'),
+        (("--view-order", "random"), 'the view order "random" has no views to take from'),
         (("--views", 0), "views must be at least 1 (the untouched image), received 0"),
         (("--seed", -1), "seed must be 0 or more, and below 4294967296, received -1"),
     ],
@@ -150,6 +155,49 @@ def test_wrong_flags_of_train_student(work, tmp_path, capsys, flags, message):
     assert student(work, tmp_path / "run", *flags) == 2
     assert message in failure(capsys)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--teacher-mean", "probabilities"), "are for several teachers, received"),
+        (("--teacher-weights", 1), "are for several teachers, received"),
+        (("--class-match", "name"), 'class-match must be exact or names, received "name"'),
+    ],
+)
+def test_wrong_flags_beside_one_teacher(work, tmp_path, capsys, flags, message):
+    assert student(work, tmp_path / "run", "--logits", work / "logits.h5", *flags) == 2
+    assert message in failure(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_student_of_two_teachers_can_be_repeated_from_its_settings(work, tmp_path, capsys):
+    both = ("--logits", work / "logits.h5", work / "logits.h5", "--view-order", "random")
+    mixed = (*both, "--teacher-weights", 0.6, 0.4, "--teacher-mean", "probabilities")
+    assert student(work, tmp_path / "run", *mixed) == 0
+    record = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert record["teacher"]["mean"] == "probabilities"
+    assert [teacher["weight"] for teacher in record["teacher"]["teachers"]] == [0.6, 0.4]
+    capsys.readouterr()
+    assert run("train_student", "--config", tmp_path / "run" / "settings.json") == 0
+    assert "already complete" in capsys.readouterr().out
+    assert student(work, tmp_path / "other", *both, "--teacher-weights", 1) == 2
+    assert "1 teacher weights [1.0] for 2 teachers" in failure(capsys)
+
+
+def test_a_run_from_before_there_could_be_several_teachers_goes_on(work, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert student(work, out, "--logits", work / "logits.h5") == 0
+    record = json.loads((out / "settings.json").read_text())
+    assert set(record["teacher"]) == {"name", "sha256", "policy"}
+    record["settings"]["logits"] = str(work / "logits.h5")
+    for name in ("teacher_weights", "teacher_mean", "class_match"):
+        assert record["settings"].pop(name) is None
+    (out / "settings.json").write_text(json.dumps(record))
+    capsys.readouterr()
+    assert student(work, out, "--logits", work / "logits.h5") == 0
+    assert run("train_student", "--config", out / "settings.json") == 0
+    assert capsys.readouterr().out.count("already complete") == 2
 
 
 def test_unknown_teacher_offers_near_names(work, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README and the page about caching show works as it stands there."""
 
 import re
 import runpy
@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(), flags=re.S)
+ROOT = Path(__file__).parents[1]
+BLOCKS = [
+    block
+    for page in ("README.md", "docs/caching.md")
+    for block in re.findall(r"```(\w+)\n(.*?)```", (ROOT / page).read_text(), flags=re.S)
+]
 
 
 def blocks(language: str) -> list[str]:
@@ -33,8 +37,12 @@ def test_every_command_shown_is_one_that_parses(line):
 
     import tyro
 
-    for command in re.findall(r"python -m (distill\.\w+)([^&#]*)", line):
-        module = importlib.import_module(command[0])
-        name = command[0].rpartition(".")[2]
-        settings_class = getattr(module, "".join(word.title() for word in name.split("_")) + "Settings")
-        tyro.cli(settings_class, args=shlex.split(command[1]))
+    for command, flags in re.findall(r"python -m (distill\.\w+)([^&#]*)", line):
+        module = importlib.import_module(command)
+        args = shlex.split(flags)
+        if hasattr(module, "VERBS"):
+            settings_class = module.VERBS[args.pop(0)][1]
+        else:
+            name = command.rpartition(".")[2]
+            settings_class = getattr(module, "".join(word.title() for word in name.split("_")) + "Settings")
+        tyro.cli(settings_class, args=args)

@@ -4,6 +4,9 @@ import keras
 import numpy as np
 from keras import layers
 
+# Their last kernel has the output's channels innermost: [.., .., in, out].
+_CONVOLUTIONS = (layers.Conv2D, layers.SeparableConv2D)
+
 
 class _PassThrough(layers.Layer):
     """Stands where a batch normalisation stood; `Identity` takes no mask."""
@@ -55,14 +58,16 @@ def _foldable_norms(model: keras.Model) -> list[layers.BatchNormalization]:
 
 def _folds_into(source: layers.Layer, readers: dict[str, int]) -> bool:
     linear = getattr(source, "activation", None) is keras.activations.linear
-    return type(source) is layers.Conv2D and linear and readers[source.name] == 1
+    return type(source) in _CONVOLUTIONS and linear and readers[source.name] == 1
 
 
-def _folded_weights(convolution: layers.Conv2D, norm: layers.BatchNormalization) -> list[np.ndarray]:
-    kernel, *bias = convolution.get_weights()
+def _folded_weights(convolution: layers.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:
+    weights = convolution.get_weights()
+    *before, kernel = weights[:-1] if convolution.use_bias else weights
+    bias = weights[-1] if convolution.use_bias else 0.0
     mean, variance = (np.asarray(keras.ops.convert_to_numpy(x)) for x in (norm.moving_mean, norm.moving_variance))
     factor = 1 / np.sqrt(variance + norm.epsilon)
     if norm.scale:
         factor = factor * keras.ops.convert_to_numpy(norm.gamma)
     shift = keras.ops.convert_to_numpy(norm.beta) if norm.center else 0.0
-    return [kernel * factor, shift + ((bias[0] if bias else 0.0) - mean) * factor]
+    return [*before, kernel * factor, shift + (bias - mean) * factor]

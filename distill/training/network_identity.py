@@ -7,6 +7,7 @@ import keras
 
 from distill.data.dataset import Dataset
 from distill.errors import InputError
+from distill.runtimes.weights import weights_sha256 as weights_sha256  # offered here with the rest
 
 
 def check_classes(network: keras.Model, dataset: Dataset) -> None:
@@ -28,10 +29,19 @@ def check_gives_logits(network: keras.Model, dataset: Dataset) -> None:
     """Check that `network` takes images, and gives one raw logit per class of `dataset`.
 
     Raises:
-        InputError: it has another number of classes, takes neither grey nor RGB pixels, or ends in an
-            activation such as softmax, whose probabilities a temperature would flatten out.
+        InputError: it has another number of classes, or whatever `check_raw_logits` finds.
     """
     check_classes(network, dataset)
+    check_raw_logits(network)
+
+
+def check_raw_logits(network: keras.Model) -> None:
+    """Check that `network` takes images and gives raw logits.
+
+    Raises:
+        InputError: it takes neither grey nor RGB pixels, or ends in an activation such as softmax, whose
+            probabilities a temperature would flatten out.
+    """
     if len(network.input_shape) != 4 or network.input_shape[-1] not in (1, 3):
         raise InputError(
             f"{network.name} takes {list(network.input_shape[1:])}, expected images [height, width, 1 or 3]: "
@@ -41,15 +51,6 @@ def check_gives_logits(network: keras.Model, dataset: Dataset) -> None:
     if activation not in (None, keras.activations.linear):
         name = getattr(activation, "__name__", activation)
         raise InputError(f"{network.name} ends in {name}: build it with classifier_activation=None")
-
-
-def weights_sha256(model: keras.Model) -> str:
-    """Return the sha256 over shape, dtype and bytes of every weight, in the model's order."""
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        array = keras.ops.convert_to_numpy(weight)
-        digest.update(f"{array.shape} {array.dtype}\n".encode() + array.tobytes())
-    return digest.hexdigest()
 
 
 def numeric_policy(model: keras.Model) -> str:

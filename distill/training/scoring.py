@@ -8,13 +8,15 @@ import numpy as np
 from distill.data.dataset import Dataset
 from distill.data.rendering import render, render_numpy
 from distill.data.views import PARAMETERS, ViewSpec
+from distill.runtimes.image_model import ImageModel
 
 
 class Scorer:
     """Computes logits of a model for chosen views of chosen images.
 
     Args:
-        model: takes pixels 0..255 at its own `input_shape`, returns logits [B, C].
+        model: takes pixels 0..255 at its own `input_shape`, returns logits [B, C]; a network, or whatever else
+            an `ImageModel` runs.
         dataset: where the images come from.
         view_spec: how views are drawn; only view 0 is used where it is None.
         batch_size: rendered views in one call of the model.
@@ -22,7 +24,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | ImageModel,
         dataset: Dataset,
         *,
         view_spec: ViewSpec | None = None,
@@ -48,7 +50,7 @@ class Scorer:
         scored = []
         for start in range(0, len(indices), images_per_batch):
             picked = indices[start : start + images_per_batch]
-            images = np.repeat(self.dataset.read(picked), len(views), axis=0)
+            images = self.dataset.read(picked)
             ids = np.repeat(self.dataset.ids[picked], len(views))
             parameters = self.view_spec.parameters(ids, np.tile(views, len(picked)))
             logits = self._logits(images, parameters)
@@ -61,13 +63,15 @@ class Scorer:
         return self.score(np.arange(len(self.dataset)), self.view_spec.evaluation_views).mean(axis=1)
 
 
-def _compile(model: keras.Model, image_shape: tuple[int, int, int]) -> Callable:
-    """Return a function from uint8 images and view parameters to float32 logits, in NumPy."""
+def _compile(model: keras.Model | ImageModel, image_shape: tuple[int, int, int]) -> Callable:
+    """Return a function from B uint8 images and the parameters of V views of each to float32 logits [B V, C]."""
+    if isinstance(model, ImageModel):
+        if model.network is None:
+            return _with_numpy(model.predict, model.input_shape)
+        model = model.network
     shape = model.input_shape[1:]
     if keras.config.backend() != "tensorflow":
-        return lambda images, parameters: np.asarray(
-            model.predict_on_batch(render_numpy(images, parameters, image_shape=shape)), np.float32
-        )
+        return _with_numpy(model.predict_on_batch, shape)
     import tensorflow as tf  # rendering and network in one graph
 
     @tf.function(
@@ -78,7 +82,18 @@ def _compile(model: keras.Model, image_shape: tuple[int, int, int]) -> Callable:
         autograph=False,
     )
     def logits(images_uint8, parameters):
-        images = render(images_uint8, parameters, image_shape=shape)
+        views = tf.shape(parameters)[0] // tf.shape(images_uint8)[0]
+        images = render(tf.repeat(images_uint8, views, axis=0), parameters, image_shape=shape)
         return tf.cast(model(images, training=False), tf.float32)
 
     return lambda images, parameters: logits(images, parameters).numpy()
+
+
+def _with_numpy(predict: Callable[[np.ndarray], np.ndarray], image_shape: tuple[int, int, int]) -> Callable:
+    """`_compile` for what takes rendered images, NumPy in and out."""
+
+    def logits(images_uint8, parameters):
+        repeated = np.repeat(images_uint8, len(parameters) // len(images_uint8), axis=0)
+        return np.asarray(predict(render_numpy(repeated, parameters, image_shape=image_shape)), np.float32)
+
+    return logits

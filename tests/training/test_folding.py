@@ -35,20 +35,23 @@ def test_a_residual_network_keeps_its_logits_and_loses_its_norms():
         np.testing.assert_array_equal(weight, old)
 
 
-def conv_then(*after, **settings):
+def conv_then(*after, convolution=layers.Conv2D, **settings):
     inputs = keras.Input((6, 6, 1))
-    x = layers.Conv2D(4, 3, **settings)(inputs)
+    x = convolution(4, 3, **settings)(inputs)
     for layer in after:
         x = layer(x)
     return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
 
 
+@pytest.mark.parametrize("convolution", [layers.Conv2D, layers.SeparableConv2D])
 @pytest.mark.parametrize("settings", [{"use_bias": True}, {"use_bias": False}])
 @pytest.mark.parametrize("norm", [{}, {"scale": False}, {"center": False}, {"epsilon": 0.1}])
-def test_every_kind_of_norm_folds(settings, norm):
-    model = lived_in(conv_then(layers.BatchNormalization(**norm), layers.ReLU(), **settings))
+def test_every_kind_of_norm_folds(convolution, settings, norm):
+    after = layers.BatchNormalization(**norm), layers.ReLU()
+    model = lived_in(conv_then(*after, convolution=convolution, **settings))
     folded = fold_batch_norm(model)
     assert_same_logits(model, folded)
+    assert not any(isinstance(layer, layers.BatchNormalization) for layer in folded.layers)
     assert folded.count_params() < model.count_params() + 4 * (not settings["use_bias"])
 
 

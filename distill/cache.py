@@ -1,0 +1,207 @@
+"""Look after cached logits: `python -m distill.cache inspect | verify | merge | import | export`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from distill.errors import InputError
+from distill.stage import import_keras_quietly, run_stages
+from distill.teacher_settings import TeacherSettings
+
+if TYPE_CHECKING:
+    from distill.data.dataset import Dataset
+    from distill.logit_store import LogitStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings:
+    """Show what a store holds, and what its logits are worth at several temperatures."""
+
+    store: Positional[str]
+    """A logit store: its .h5 file, or the folder of its parts."""
+    data: str | None = None
+    """The data set, to judge the logits by one of its splits; by default they are judged by all samples."""
+    split: str = "validation"
+    """Which split of --data: "train", "validation" or "test"."""
+    json: bool = False
+    """Print JSON instead of tables."""
+    plot: str | None = None
+    """A picture to draw, .png: top probability and calibration error against the temperature."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySettings(TeacherSettings):
+    """Check a store: its checksums; with --data the images; with --teacher what the teacher says of some of them."""
+
+    store: Positional[str]
+    """A logit store: its .h5 file, or the folder of its parts."""
+    data: str | None = None
+    """The data set that it was written for."""
+    teacher: str | None = None
+    """The teacher that wrote it, to be asked again, with the --weights and other flags of distill.teacher_logits."""
+    images: int = 64
+    """How many images, drawn at random, the teacher is asked about again."""
+    seed: int = 0
+    """Which images those are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeSettings:
+    """Join the parts that several processes or machines have written; the folders stay as they are."""
+
+    folders: Positional[tuple[str, ...]]
+    """Folders of parts, such as LOGITS.h5.parts."""
+    out: str
+    """The logit store to write, an .h5 file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportSettings:
+    """Turn logits from elsewhere into a store: a .npz or .csv file, or a pickled dictionary of path -> logits.
+
+    A pickle is read as plain values only: nothing in it is ever called.
+    """
+
+    file: Positional[str]
+    """What was exported here (and comes back as it was), or made elsewhere: raw logits of known samples."""
+    out: str
+    """The logit store to write, an .h5 file."""
+    classes: str | None = None
+    """Whose order the logits are in, where the file does not say: "fer2013", "ferplus", "affectnet", "affectnet7",
+    "microexpnet", "ckplus", or names with commas between; of a pickle by default "microexpnet"."""
+    teacher_name: str | None = None
+    """Who gave the logits; by default the name of the file."""
+    teacher_input_shape: tuple[int, int, int] | None = None
+    """Height, width and channels of what the teacher saw."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """Write the content of a store as a .npz or .csv file (with its header beside it, .header.json)."""
+
+    store: Positional[str]
+    """A logit store: its .h5 file, or the folder of its parts."""
+    out: str
+    """The file to write, .npz or .csv."""
+
+
+def inspect(settings: InspectSettings) -> None:
+    """Print what `settings.store` holds."""
+    import json
+
+    from distill.logit_store import open_logits
+    from distill.reports.store_report import describe_store, store_text
+
+    store = open_logits(settings.store)
+    rows = None if settings.data is None else store.rows_of(_open_split(settings.data, settings.split))
+    description = describe_store(store, rows)
+    print(json.dumps(description, indent=2) if settings.json else store_text(description))
+    if settings.plot is not None:
+        from distill.reports.plots import temperature_picture  # slow to import
+
+        temperature_picture(description["temperatures"], settings.plot, title=store.header.teacher_name)
+
+
+def verify(settings: VerifySettings) -> None:
+    """Check `settings.store`, as far as data and teacher are given."""
+    from distill.logit_store import open_logits
+
+    if settings.teacher is not None and settings.data is None:
+        raise InputError("--teacher can be asked again only about images: give --data")
+    store = open_logits(settings.store)
+    print(f"checksums  {len(store):,} samples, {store.header.views} views: every block is as it was written")
+    if settings.data is None:
+        return
+    dataset = _open_data(settings.data)
+    store.rows_of(dataset)
+    seen = "each has the pixels that the teacher saw"
+    unseen = "found by name; the pixels that the teacher saw are unknown"
+    print(f"images     {len(dataset):,} of {dataset.name}: {seen if store.pixels_known else unseen}")
+    if settings.teacher is not None:
+        _ask_again(settings, store, dataset)
+
+
+def merge(settings: MergeSettings) -> None:
+    """Write the store whose parts lie in `settings.folders`."""
+    from distill.logit_store import merge_parts, open_logits
+
+    store = open_logits(merge_parts(settings.folders, settings.out))
+    print(f"{settings.out}: {_size(store)}")
+
+
+def import_(settings: ImportSettings) -> None:
+    """Write the store that `settings` describe, and say what it holds."""
+    from distill.logit_store.exchange import import_logits
+
+    store = import_logits(
+        settings.file,
+        settings.out,
+        classes=settings.classes,
+        teacher_name=settings.teacher_name,
+        teacher_input_shape=settings.teacher_input_shape,
+    )
+    print(f"{settings.out}: {_size(store)} of {store.header.teacher_name}")
+    print(f"classes: {', '.join(store.class_names)}")
+    if not store.pixels_known:
+        print("note: the pixels behind these logits are unknown: they are joined by file name, unchecked")
+
+
+def export(settings: ExportSettings) -> None:
+    """Write the content of `settings.store` as another kind of file."""
+    from distill.logit_store import open_logits
+    from distill.logit_store.exchange import export_logits
+
+    store = open_logits(settings.store)
+    export_logits(store, settings.out)
+    print(f"{settings.out}: {_size(store)}")
+
+
+def _ask_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset") -> None:
+    import_keras_quietly()
+    from distill.training.spot_check import spot_check
+
+    check = spot_check(settings.open(dataset), store, dataset, images=settings.images, seed=settings.seed)
+    print(
+        f"teacher    asked again about {check.images} images x {check.views} views: same class in "
+        f"{check.agreement:.1%}, largest difference {check.largest_difference:.2g} "
+        f"(rounding explains {check.tolerance:.2g})"
+    )
+
+
+def _open_data(path: str) -> "Dataset":
+    from distill.data.data_settings import print_notes
+    from distill.data.open_dataset import open_dataset
+
+    dataset = open_dataset(path)
+    print_notes(dataset)
+    return dataset
+
+
+def _open_split(path: str, split: str) -> "Dataset":
+    from distill.data.dataset import with_splits
+    from distill.data.open_dataset import open_dataset
+
+    return with_splits(open_dataset(path)).split(split)
+
+
+def _size(store: "LogitStore") -> str:
+    views = store.header.views
+    return f"{len(store):,} images x {views} view{'s' * (views > 1)} x {len(store.class_names)} classes"
+
+
+VERBS = {
+    "inspect": (inspect, InspectSettings),
+    "verify": (verify, VerifySettings),
+    "merge": (merge, MergeSettings),
+    "import": (import_, ImportSettings),
+    "export": (export, ExportSettings),
+}
+
+
+def main() -> None:
+    run_stages("cache", VERBS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What a logit store holds, and what its logits are worth: numbers for JSON, and a table for people."""
+
+from typing import Any
+
+import numpy as np
+
+from distill.data.dataset import UNLABELLED
+from distill.data.views import ViewSpec
+from distill.logit_store import LogitStore
+from distill.reports.calibration import accuracy, calibrating_temperature, temperature_table
+from distill.reports.metrics import aligned_text
+
+_SHOWN_DIGITS = 16  # of a fingerprint
+
+
+def describe_store(store: LogitStore, rows: np.ndarray | None = None) -> dict[str, Any]:
+    """Return the header, the size, and what the logits are worth, as plain values.
+
+    Args:
+        rows: int [n], the rows to judge the logits by; by default all.
+
+    Returns:
+        JSON-able. Accuracies, top probabilities and calibration errors lie in 0..1, and are None without labels.
+        They are of the views that a network is judged on: the untouched image, or all crops as one.
+    """
+    logits, labels = store.logits, store.labels
+    if rows is not None:
+        logits, labels = logits[rows], labels[rows]
+    judged = logits[:, ViewSpec.from_dict(store.view_spec).evaluation_views[: logits.shape[1]]].mean(axis=1)
+    some_labels = bool((labels != UNLABELLED).any())
+    return {
+        "path": str(store.path),
+        "bytes": sum(content.path.stat().st_size for content in store.contents),
+        "files": len(store.contents),
+        "samples": len(store),
+        "labelled": int((store.labels != UNLABELLED).sum()),
+        "pixels_known": store.pixels_known,
+        "header": store.header.to_dict(),
+        "judged_samples": len(labels),
+        "accuracy": accuracy(judged, labels),
+        "accuracy_by_view": [accuracy(logits[:, view], labels) for view in range(logits.shape[1])],
+        "largest_logit": float(np.abs(logits).max()),
+        "calibrating_temperature": calibrating_temperature(judged, labels) if some_labels else None,
+        "temperatures": temperature_table(judged, labels),
+    }
+
+
+def store_text(description: dict[str, Any]) -> str:
+    """Return what `describe_store` found as two tables, for people."""
+    facts = "\n".join(f"{name:<18}{value}" for name, value in _facts(description))
+    names = list(description["temperatures"][0])
+    rows = [[_cell(name, row[name]) for name in names] for row in description["temperatures"]]
+    table = aligned_text([[name.replace("_", " ") for name in names], *rows], left=0)
+    return f"{facts}\n\n{table}"
+
+
+def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
+    header = found["header"]
+    files = "" if found["files"] == 1 else f" in {found['files']} parts"
+    pixels = "" if found["pixels_known"] else "; their pixels are unknown"
+    input_shape = "x".join(map(str, header["teacher_input_shape"])) if any(header["teacher_input_shape"]) else ""
+    taught_by = {split: fingerprint[:_SHOWN_DIGITS] for split, fingerprint in header["teacher_training"].items()}
+    facts = [
+        ("file", f"{found['path']}{files}, {found['bytes']:,} bytes"),
+        ("samples", f"{found['samples']:,} of {header['dataset_name']}, {found['labelled']:,} labelled{pixels}"),
+        ("fingerprint", f"{header['dataset_fingerprint'][:_SHOWN_DIGITS]} (of the samples)"),
+        ("classes", ", ".join(header["class_names"])),
+        ("views", f"{header['views']}: {_settings(header['view_spec'])}"),
+        ("teacher", f"{header['teacher_name']}, sha256 {header['teacher_sha256'][:_SHOWN_DIGITS]}"),
+        ("input", f"{input_shape} {_settings(header['input_format'])}".strip()),
+        ("learned from", _settings(taught_by)),
+        ("precision", f"{header['numeric_policy']}, stored as {header['logits_dtype']}"),
+        ("logits from", f"{header['logits_from']}, the largest {found['largest_logit']:.3g}"),
+        ("versions", _settings(header["versions"])),
+        *_accuracy_facts(found),
+    ]
+    return [(name, value or "unknown") for name, value in facts]
+
+
+def _accuracy_facts(found: dict[str, Any]) -> list[tuple[str, str]]:
+    if found["accuracy"] is None:
+        return []
+    views = found["accuracy_by_view"]
+    by_view = f"; by view {min(views):.1%} to {max(views):.1%}" if len(views) > 1 else ""
+    return [
+        ("accuracy", f"{found['accuracy']:.2%} on {found['judged_samples']:,} samples{by_view}"),
+        ("best calibrated", f"at temperature {found['calibrating_temperature']:.3g}"),
+    ]
+
+
+def _settings(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:g}" if name == "temperature" else f"{value:.3f}"

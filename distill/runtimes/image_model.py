@@ -1,0 +1,37 @@
+"""`ImageModel`: the one face of every network that can be asked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+LOGITS, BEFORE_SOFTMAX, LOG_PROBABILITIES = "logits", "before softmax", "log probabilities"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageModel:
+    """A network that can be asked, whatever it runs on: rendered images in, raw logits out."""
+
+    name: str
+    """The stem of the file, the name of the folder, or `module:function`."""
+    input_shape: tuple[int, int, int]
+    """Height, width and channels (1 or 3) of the images that it is given."""
+    classes: int
+    """How many logits it gives, C."""
+    sha256: str
+    """Of the weights (Keras), of the files (ONNX, SavedModel), or of the function's source."""
+    numeric_policy: str
+    """Precision of the computation, "float32" or "mixed_bfloat16"; other runtimes than Keras count as "float32"."""
+    logits_from: str
+    """`LOGITS`, given as such; `BEFORE_SOFTMAX`, what its softmax reads; `LOG_PROBABILITIES`, the same up to a
+    constant for each image."""
+    input_format: Mapping
+    """What becomes of the pixels before it sees them, JSON-able, as `PixelFormat.to_dict` says it."""
+    network: "keras.Model | None"
+    """Float32 pixels 0..255 [B, h, w, c] -> raw logits as a flat functional Keras model, where there is one."""
+    predict: Callable[[np.ndarray], np.ndarray]
+    """Float32 pixels 0..255 [B, h, w, c] -> float32 raw logits [B, C]."""

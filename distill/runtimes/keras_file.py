@@ -1,0 +1,118 @@
+"""Networks in Keras files: `.keras`, and `.h5` or `.hdf5` of Keras 3 and older."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from distill.errors import InputError
+from distill.runtimes.image_model import LOGITS, ImageModel
+from distill.runtimes.input_format import InputFormat, PixelFormat
+from distill.runtimes.keras_config import check_keras_file
+from distill.runtimes.keras_graph import from_pixels, in_policy, is_graph, without_softmax
+from distill.runtimes.reasons import reason
+from distill.runtimes.softmax import Predict, probed
+from distill.runtimes.weights import weights_sha256
+
+POLICIES = ("float32", "mixed_bfloat16")
+SUFFIXES = (".keras", ".h5", ".hdf5")
+
+
+def recognise(source: str) -> bool:
+    """Whether `source` is named as a Keras file."""
+    return source.endswith(SUFFIXES)
+
+
+def open_file(source: str, input_format: InputFormat, policy: str) -> ImageModel:
+    """Open the network in a Keras file.
+
+    One that is a graph of layers is rebuilt: the input format becomes part of it, nested models become part of one
+    flat graph, and it ends before its softmax. One that is a registered Python class is asked as it is.
+
+    Raises:
+        InputError: the file is damaged, holds weights alone or anything that could run code; the network does not
+            take one image, or does not give raw logits or probabilities; the input format or policy is not for it.
+    """
+    model = _load(Path(source))
+    shape = _one(model, "input", source)
+    pixel_format = input_format.resolve(None if shape is None else shape[1:], source=source)
+    if is_graph(model):
+        network, predict, classes, logits_from = _rebuilt(model, pixel_format, policy, source)
+    else:
+        _check_own_policy(model, policy, source)
+        network = None
+        predict, classes, logits_from = probed(
+            lambda images: _predict(model, pixel_format(images)), pixel_format.image_shape, source=source
+        )
+    return ImageModel(
+        name=Path(source).stem,
+        input_shape=pixel_format.image_shape,
+        classes=classes,
+        sha256=weights_sha256(model),
+        numeric_policy=policy,
+        logits_from=logits_from,
+        input_format=pixel_format.to_dict(),
+        network=network,
+        predict=predict,
+    )
+
+
+def _load(path: Path) -> keras.Model:
+    if not path.is_file():
+        raise InputError(f"{path} is no file: expected a network saved by Keras, {', '.join(SUFFIXES)}")
+    check_keras_file(path)
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras, h5py, zipfile and json each fail in their own way
+        raise InputError(f"{path} is no Keras model that can be loaded: {reason(error)}") from error
+    if not isinstance(model, keras.Model):
+        raise InputError(f"{path} holds a {type(model).__name__}, expected a whole network: save a keras.Model")
+    if not model.built:
+        raise InputError(f"{path} was saved before it saw an image, so it has no weights: build it, and train it")
+    return model
+
+
+def _rebuilt(
+    model: keras.Model, pixel_format: PixelFormat, policy: str, source: str
+) -> tuple[keras.Model | None, Predict, int, str]:
+    """Return the rebuilt network (None where its values, not its layers, tell that it gives probabilities)."""
+    shape = _one(model, "output", source)
+    if len(shape) != 2 or shape[1] is None or shape[1] < 2:
+        raise InputError(
+            f"{source} gives {list(shape[1:])} for each image, expected one logit for each of its classes"
+        )
+    try:
+        network, logits_from = without_softmax(from_pixels(model, pixel_format), source=source)
+        if policy != "float32":
+            network = in_policy(network, policy)
+    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        raise InputError(f"{source} has layers that cannot be rebuilt: {reason(error)}") from error
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return _predict(network, images)
+
+    if logits_from is not None:
+        return network, predict, shape[1], logits_from
+    probed_predict, classes, logits_from = probed(predict, pixel_format.image_shape, source=source)
+    return (network if logits_from == LOGITS else None), probed_predict, classes, logits_from
+
+
+def _one(model: keras.Model, side: str, source: str) -> tuple[int | None, ...] | None:
+    """Return the shape of the one input or output; None for a model that does not know it."""
+    tensors = getattr(model, f"{side}s", None)
+    if not tensors:
+        return None
+    if len(tensors) != 1:
+        names = ", ".join(tensor.name for tensor in tensors)
+        raise InputError(f"{source} has {len(tensors)} {side}s ({names}), expected one: save a part with one")
+    return tuple(tensors[0].shape)
+
+
+def _check_own_policy(model: keras.Model, policy: str, source: str) -> None:
+    own = model.dtype_policy.name
+    if policy != own:
+        raise InputError(f"{source} is a Python class of its own and computes in {own}: give --policy {own}")
+
+
+def _predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    return np.asarray(model.predict_on_batch(images), np.float32)

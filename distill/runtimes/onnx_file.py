@@ -1,0 +1,153 @@
+"""Networks in ONNX files, on the CPU through onnxruntime."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from distill.errors import InputError
+from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
+from distill.runtimes.input_format import InputFormat
+from distill.runtimes.reasons import reason
+from distill.runtimes.softmax import SOFTMAX_NAMES, checked, in_batches_of, probed
+from distill.runtimes.weights import files_sha256
+
+if TYPE_CHECKING:
+    import onnx
+
+SUFFIX = ".onnx"
+_MAX_BYTES = 1 << 31  # of a protocol buffer
+
+
+def recognise(source: str) -> bool:
+    """Whether `source` is named as an ONNX file."""
+    return source.endswith(SUFFIX)
+
+
+def open_file(source: str, input_format: InputFormat, policy: str) -> ImageModel:
+    """Open the network in an ONNX file.
+
+    Where it ends in a softmax, what goes into that is read instead. The file is read whole and run from memory:
+    one that keeps weights in other files is refused, because it could name any file of the machine.
+
+    Raises:
+        InputError: onnxruntime or onnx is not installed; the file is damaged or keeps weights elsewhere; the network
+            does not take one float32 image, or does not give raw logits or probabilities; the input format is not
+            for it.
+    """
+    model = _load(Path(source))
+    stripped = _strip_softmax(model)
+    batch, *shape = _input_shape(model, source)
+    pixel_format = input_format.resolve(shape, source=source)
+    run = in_batches_of(batch, _session(model, source))
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return run(pixel_format(images))
+
+    if stripped:
+        logits_from = BEFORE_SOFTMAX
+        logits, classes = checked(predict, pixel_format.image_shape, source=source)
+    else:
+        logits, classes, logits_from = probed(predict, pixel_format.image_shape, source=source)
+    return ImageModel(
+        name=Path(source).stem,
+        input_shape=pixel_format.image_shape,
+        classes=classes,
+        sha256=files_sha256({"model": Path(source)}),
+        numeric_policy=policy,
+        logits_from=logits_from,
+        input_format=pixel_format.to_dict(),
+        network=None,
+        predict=logits,
+    )
+
+
+def _load(path: Path) -> "onnx.ModelProto":
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401  (both are missing, or none)
+    except ImportError as error:
+        raise InputError(f'{path} needs {error.name}: pip install "distill-faces[onnx]"') from error
+    from google.protobuf.message import DecodeError
+
+    if not path.is_file():
+        raise InputError(f"{path} is no file: expected an ONNX file")
+    if path.stat().st_size > _MAX_BYTES:
+        raise InputError(f"{path} is larger than 2 GiB, which no ONNX file is")
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except DecodeError as error:
+        raise InputError(f"{path} is no ONNX file that can be read: {reason(error)}") from error
+    if not model.HasField("graph"):
+        raise InputError(f"{path} is no ONNX file that can be read: it holds no graph")
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
+        raise InputError(f"{path} keeps weights in other files: save it as one, onnx.save(onnx.load(A), B)")
+    if len(model.graph.output) != 1:
+        names = ", ".join(output.name for output in model.graph.output)
+        raise InputError(f"{path} has {len(model.graph.output)} outputs ({names}), expected one: the logits")
+    return model
+
+
+def _tensors(message: Any) -> Iterator["onnx.TensorProto"]:
+    """Yield every tensor in a message of ONNX, however deep it lies."""
+    if type(message).__name__ == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in (value,) if hasattr(value, "ListFields") else value:
+                yield from _tensors(each)
+
+
+def _strip_softmax(model: "onnx.ModelProto") -> bool:
+    """Let the graph end before its softmax, in place; return whether it had one."""
+    import onnx
+
+    producers = {name: node for node in model.graph.node for name in node.output}
+    last = producers.get(model.graph.output[0].name)
+    while last is not None and last.op_type == "Identity":
+        last = producers.get(last.input[0])
+    if last is None or last.op_type not in SOFTMAX_NAMES or _axis(last) not in (-1, 1):
+        return False
+    logits = onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, None)
+    model.graph.output[0].CopyFrom(logits)
+    return True
+
+
+def _axis(softmax: "onnx.NodeProto") -> int:
+    return next((attribute.i for attribute in softmax.attribute if attribute.name == "axis"), -1)
+
+
+def _input_shape(model: "onnx.ModelProto", source: str) -> list[int | None]:
+    """Return the shape of the one input, None where a side is open."""
+    import onnx
+
+    weights = {tensor.name for tensor in model.graph.initializer}  # old files list them as inputs, too
+    inputs = [each for each in model.graph.input if each.name not in weights]
+    if len(inputs) != 1:
+        names = ", ".join(each.name for each in inputs)
+        raise InputError(f"{source} has {len(inputs)} inputs ({names}), expected one: the images")
+    tensor = inputs[0].type.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        raise InputError(f"{source} takes {kind}, expected float pixels: save it with a float32 input")
+    if not tensor.HasField("shape"):
+        return [None] * 4
+    return [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim] or [None]
+
+
+def _session(model: "onnx.ModelProto", source: str):
+    """Return a function that runs the model on an array."""
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime derives its errors from Exception alone
+        raise InputError(f"{source} cannot be run by onnxruntime: {reason(error)}") from error
+    [pixels], [logits] = session.get_inputs(), session.get_outputs()
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return session.run([logits.name], {pixels.name: images})[0]
+
+    return run

@@ -1,0 +1,87 @@
+"""`open_model`: a file, a folder or a function becomes an `ImageModel`."""
+
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from distill.errors import InputError
+from distill.runtimes import keras_file, onnx_file, python_function, saved_model
+from distill.runtimes.image_model import ImageModel
+from distill.runtimes.input_format import InputFormat
+
+
+class Format(NamedTuple):
+    """How a network may be given: a name for messages, a test, a way to open it, and its numeric policies."""
+
+    name: str
+    recognise: Callable[[str], bool]
+    open: Callable[[str, InputFormat, str], ImageModel]
+    policies: tuple[str, ...] = ("float32",)
+
+
+FORMATS = (
+    Format("a Keras file", keras_file.recognise, keras_file.open_file, keras_file.POLICIES),
+    Format("an ONNX file", onnx_file.recognise, onnx_file.open_file),
+    Format("a SavedModel folder", saved_model.recognise, saved_model.open_folder),
+    Format("a Python function", python_function.recognise, python_function.open_function),
+)
+"""The first format that recognises a source opens it."""
+
+_EXPECTED = "expected a .keras, .h5, .hdf5 or .onnx file, the folder of a SavedModel, or module:function"
+
+
+def is_model_file(teacher: str) -> bool:
+    """Whether `teacher` means a file, a folder or `module:function`, not the name of a network.
+
+    A name is one plain word. A path that is one is taken for a name, unless a SavedModel lies there: write `./path`.
+    """
+    return bool(re.search(r"[./\\:]", teacher)) or _format_of(teacher) is not None
+
+
+def open_model(source: str, *, input_format: InputFormat | None = None, policy: str = "float32") -> ImageModel:
+    """Open a network that is no part of this project.
+
+    Args:
+        source: a file or folder of one of the `FORMATS`, or `module:function`.
+        input_format: what it expects of its pixels; by default 0..255, sized as its file says.
+        policy: "float32" or, for Keras networks, "mixed_bfloat16".
+
+    Raises:
+        InputError: there is no such file, it has no known format, the policy is not for it; and whatever its
+            format finds wrong.
+    """
+    source = str(source)
+    if not python_function.recognise(source):
+        source = str(Path(source).expanduser())
+    model_format = _format_of(source)
+    if model_format is None or not (Path(source).exists() or python_function.recognise(source)):
+        problem = "is no network that can be opened" if Path(source).exists() else f"does not exist{_near(source)}"
+        raise InputError(f"{source} {problem}; {_EXPECTED}")
+    _check_policy(policy, model_format)
+    try:
+        return model_format.open(source, input_format or InputFormat(), policy)
+    except OSError as error:
+        raise InputError(f"{error.filename or source} cannot be read: {error.strerror or error}") from error
+
+
+def _format_of(source: str) -> Format | None:
+    return next((each for each in FORMATS if each.recognise(source)), None)
+
+
+def _check_policy(policy: str, model_format: Format) -> None:
+    if policy not in keras_file.POLICIES:
+        raise InputError(f'unknown numeric policy "{policy}": choose one of {", ".join(keras_file.POLICIES)}')
+    if policy not in model_format.policies:
+        raise InputError(
+            f"--policy {policy} works for Keras networks, {model_format.name} runs in its own precision: leave it out"
+        )
+
+
+def _near(source: str) -> str:
+    path = Path(source)
+    if not path.parent.is_dir():
+        return f", nor does its folder {path.parent}"
+    near = difflib.get_close_matches(path.name, [child.name for child in path.parent.iterdir()])
+    return f", did you mean {' or '.join(near)}?" if near else ""

@@ -1,0 +1,112 @@
+"""What comes out of a network that cannot be looked into: recognise softmax by its values, and undo it."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from distill.errors import InputError
+from distill.runtimes.image_model import LOG_PROBABILITIES, LOGITS
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+SOFTMAX_NAMES = ("Softmax", "LogSoftmax", "softmax", "log_softmax")
+"""Operations and activations whose input are logits, whatever the runtime."""
+
+_NOISE, _FLAT = 5, (0.0, 128.0, 255.0)
+_PROBES = _NOISE + len(_FLAT)
+_TOLERANCE = 1e-3
+_SMALLEST = np.finfo(np.float32).tiny
+
+
+def checked(predict: Predict, image_shape: tuple[int, int, int], *, source: str) -> tuple[Predict, int]:
+    """Show a network a few images, and return how to get what it gives as numbers that can be relied on.
+
+    Args:
+        predict: float32 pixels 0..255 [B, h, w, c] -> the network's outputs.
+        image_shape: height, width and channels.
+        source: the network's file, for messages.
+
+    Returns:
+        A function from pixels to float32 [B, C], and C.
+
+    Raises:
+        InputError: the outputs are no rows of numbers, or are of one class. The returned function raises it where
+            they are no rows of C numbers.
+    """
+    outputs = _rows(predict(_probe_images(image_shape)), source=source)
+    classes = outputs.shape[1]
+    if classes < 2:
+        raise InputError(f"{source} gives one number per image, expected a logit for each of two classes or more")
+    return lambda images: _rows(predict(images), images=len(images), classes=classes, source=source), classes
+
+
+def probed(predict: Predict, image_shape: tuple[int, int, int], *, source: str) -> tuple[Predict, int, str]:
+    """As `checked`, and tell from the values how to get raw logits.
+
+    Rows that are all nonnegative and sum to 1 are probabilities. Their logarithm is the logits minus one number
+    for each image, which no softmax sees.
+
+    Returns:
+        A function from pixels to float32 raw logits [B, C]; C; and `LOGITS` or `LOG_PROBABILITIES`.
+
+    Raises:
+        InputError: as `checked`; the outputs look like those of a sigmoid. The returned function raises it where
+            they are no longer probabilities.
+    """
+    predict, classes = checked(predict, image_shape, source=source)
+    outputs = predict(_probe_images(image_shape))
+    if _is_probabilities(outputs):
+        return lambda images: _log_probabilities(predict(images), source), classes, LOG_PROBABILITIES
+    if np.all((outputs >= 0) & (outputs <= 1)):
+        raise InputError(
+            f"{source} gives numbers in 0..1 that do not sum to 1, which looks like a sigmoid: "
+            "save it without its last activation"
+        )
+    return predict, classes, LOG_PROBABILITIES if _is_log_probabilities(outputs) else LOGITS
+
+
+def in_batches_of(count: int | None, predict: Predict) -> Predict:
+    """Return `predict` for any number of images, where it takes exactly `count` at a time (None: any number)."""
+    if count is None:
+        return predict
+
+    def predict_all(images: np.ndarray) -> np.ndarray:
+        padding = np.zeros((-len(images) % count, *images.shape[1:]), images.dtype)
+        padded = np.concatenate([images, padding])
+        outputs = [predict(padded[start : start + count]) for start in range(0, len(padded), count)]
+        return np.concatenate(outputs)[: len(images)]
+
+    return predict_all
+
+
+def _probe_images(image_shape: tuple[int, int, int]) -> np.ndarray:
+    noise = np.random.default_rng(0).uniform(0, 255, (_NOISE, *image_shape))
+    flat = [np.full(image_shape, level) for level in _FLAT]
+    return np.concatenate([noise, flat]).astype(np.float32)
+
+
+def _rows(outputs: np.ndarray, *, source: str, images: int = _PROBES, classes: int | None = None) -> np.ndarray:
+    outputs = np.asarray(outputs)
+    rows = outputs.ndim == 2 and len(outputs) == images and classes in (None, outputs.shape[1])
+    if not rows or outputs.dtype.kind != "f":
+        expected = f"floats [{images}, {classes or 'classes'}]"
+        shape = list(outputs.shape)
+        raise InputError(f"{source} gives {outputs.dtype} {shape} for {images} images, expected {expected}")
+    return outputs.astype(np.float32, copy=False)
+
+
+def _is_probabilities(outputs: np.ndarray) -> bool:
+    return bool(np.all(outputs >= 0) and np.all(np.abs(outputs.sum(axis=1) - 1) <= _TOLERANCE))
+
+
+def _is_log_probabilities(outputs: np.ndarray) -> bool:
+    return bool(np.all(outputs <= 0)) and _is_probabilities(np.exp(outputs))
+
+
+def _log_probabilities(outputs: np.ndarray, source: str) -> np.ndarray:
+    if not _is_probabilities(outputs):
+        raise InputError(
+            f"{source} gave probabilities at first and now rows that do not sum to 1: "
+            "a softmax that is sometimes there cannot be undone, save it without"
+        )
+    return np.log(np.maximum(outputs, _SMALLEST))

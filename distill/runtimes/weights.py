@@ -1,0 +1,38 @@
+"""Fingerprints of networks: of their weights, or of the files that they were read from."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+_CHUNK = 1 << 20
+
+
+def weights_sha256(model: "keras.Model") -> str:
+    """Return the sha256 over shape, dtype and bytes of every weight, in the model's order."""
+    import keras
+
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        array = keras.ops.convert_to_numpy(weight)
+        digest.update(f"{array.shape} {array.dtype}\n".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def files_sha256(files: Mapping[str, Path]) -> str:
+    """Return the sha256 of one file, or over the names, sizes and bytes of several.
+
+    Args:
+        files: name -> path. Only the names count, so that a folder may be moved.
+    """
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        if len(files) > 1:
+            digest.update(f"{name} {path.stat().st_size}\n".encode())
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,78 @@
+"""`TeacherSettings`: the flags by which commands are given a teacher, of this project or from elsewhere."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from distill.data.dataset import Dataset
+from distill.data.expressions import parse_class_names
+from distill.errors import InputError
+from distill.runtimes.input_format import InputFormat
+
+if TYPE_CHECKING:
+    from distill.runtimes.image_model import ImageModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSettings:
+    """Which teacher, and how it is asked."""
+
+    teacher: str = "facenet"
+    """Name of a network, whose --weights are given; or a teacher from elsewhere, which --input describes: a
+    .keras, .h5 or .onnx file, the folder of a SavedModel, or MODULE:FUNCTION. The last two are programs: they
+    can do whatever you can do."""
+    weights: str | None = None
+    """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file."""
+    classes: str | None = None
+    """The teacher's own classes in order, where they are not those of the data: "fer2013", "ferplus", "affectnet",
+    "affectnet7", "microexpnet", "ckplus", or names with commas between."""
+    image_size: int | None = None
+    """Height and width that a network takes; those of the weights by default."""
+    input: InputFormat = field(default_factory=InputFormat)
+    """What a teacher from elsewhere expects of its pixels."""
+    policy: str = "float32"
+    """"float32", or "mixed_bfloat16", which is faster on processors with bfloat16 units."""
+    batch_size: int = 256
+    """Rendered views in one call of the teacher."""
+
+    def class_names(self, dataset: Dataset) -> tuple[str, ...]:
+        """Return the classes that the teacher tells apart, in its order."""
+        return dataset.class_names if self.classes is None else parse_class_names(self.classes)
+
+    def open(self, dataset: Dataset, *, weights: str | None = None) -> "ImageModel":
+        """Return the teacher of `weights`, by default of those in the settings.
+
+        Raises:
+            InputError: an unknown teacher; flags that it would ignore; weights of other classes, or none.
+        """
+        from distill.runtimes.open_model import is_model_file, open_model
+        from distill.training.caching import as_image_model
+
+        class_names = self.class_names(dataset)
+        if is_model_file(self.teacher):
+            self._refuse(("weights", "image_size"), "networks of this project: describe a model's file with --input")
+            model = open_model(self.teacher, input_format=self.input, policy=self.policy)
+        else:
+            self._refuse(("input",), "teachers from elsewhere, whose file is named as --teacher")
+            model = self._network(weights or self.weights, class_names)
+        return as_image_model(model, class_names)
+
+    def _network(self, weights: str | None, class_names: tuple[str, ...]):
+        from distill.networks import build_network, check_class_names, set_policy
+        from teachers import TEACHERS
+
+        if weights is not None:
+            check_class_names(weights, class_names)
+        elif self.teacher in TEACHERS:
+            raise InputError(f"--teacher {self.teacher} needs what it learned: give --weights, such as its run")
+        set_policy(self.policy)
+        return build_network(
+            TEACHERS, self.teacher, classes=len(class_names), image_size=self.image_size, weights=weights
+        )
+
+    def _refuse(self, names: tuple[str, ...], wanted_by: str) -> None:
+        """Refuse settings that would be ignored."""
+        default = TeacherSettings()
+        given = [name for name in names if getattr(self, name) != getattr(default, name)]
+        if given:
+            flag = given[0].replace("_", "-")
+            raise InputError(f"--{flag} is not for --teacher {self.teacher}, but for {wanted_by}")
