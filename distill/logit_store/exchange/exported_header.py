@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from distill.errors import InputError
+from distill.logit_store.exchange.logit_table import LogitTable
 from distill.logit_store.header import LogitHeader
-from distill.logit_store.logit_table import LogitTable
 from distill.logit_store.store import LogitStore
 
 MAX_HEADER_BYTES = 1_000_000

@@ -10,8 +10,9 @@ import pytest
 
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
-from distill.logit_store import UNKNOWN, LogitWriter, csv_logits, exchange, open_logits
-from distill.logit_store.exchange import FORMATS, export_logits, import_logits
+from distill.logit_store import UNKNOWN, LogitWriter, open_logits
+from distill.logit_store.exchange import csv_logits, formats
+from distill.logit_store.exchange.formats import FORMATS, export_logits, import_logits
 
 IDS = ["a.png", "b,c.png", 'd"e.png', "été/ 笑.png ", "two\nlines\r\n.png", "=1+1", " x"]
 LABELS = [0, 1, 2, UNLABELLED, 1, UNLABELLED, 0]
@@ -318,5 +319,5 @@ def test_headers_of_something_else(exported, out, text, message):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_larger_files_than_the_limit_are_not_read(exported, out, monkeypatch, suffix):
     path = exported(suffix)
-    monkeypatch.setattr(exchange, "MAX_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(formats, "MAX_BYTES", path.stat().st_size - 1)
     assert "is larger than" in refusal(path, out)

@@ -7,14 +7,14 @@ import numpy as np
 
 from distill.data.expressions import CLASS_ORDERS, parse_class_names
 from distill.errors import InputError
-from distill.logit_store.logit_table import (
+from distill.logit_store.exchange.logit_table import (
     LogitTable,
     checked_ids,
     checked_raw_logits,
     header_of_unknown,
     write_table,
 )
-from distill.logit_store.plain_pickle import read_plain_pickle
+from distill.logit_store.exchange.plain_pickle import read_plain_pickle
 from distill.logit_store.store import LogitStore
 
 _EXPECTED = "expected a dictionary of path -> list of floats, one raw logit for each class"

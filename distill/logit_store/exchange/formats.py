@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 from distill.data.expressions import CLASS_ORDERS, canonical_name, parse_class_names
 from distill.errors import InputError
-from distill.logit_store.csv_logits import read_csv_logits, write_csv_logits
-from distill.logit_store.exported_header import checked_header
-from distill.logit_store.logit_table import (
+from distill.logit_store.exchange.csv_logits import read_csv_logits, write_csv_logits
+from distill.logit_store.exchange.exported_header import checked_header
+from distill.logit_store.exchange.logit_table import (
     LogitTable,
     checked_raw_logits,
     header_of_unknown,
     write_table,
 )
-from distill.logit_store.npz_logits import MAX_BYTES, read_npz_logits, write_npz_logits
-from distill.logit_store.pickled_logits import import_pickled_logits
+from distill.logit_store.exchange.npz_logits import MAX_BYTES, read_npz_logits, write_npz_logits
+from distill.logit_store.exchange.pickled_logits import import_pickled_logits
 from distill.logit_store.store import LogitStore
 
 

@@ -11,7 +11,7 @@ from distill.data.dataset import UNLABELLED, ArrayImages, Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
 from distill.logit_store import UNKNOWN_PIXELS, LogitWriter, open_logits
-from distill.logit_store.pickled_logits import import_pickled_logits
+from distill.logit_store.exchange.pickled_logits import import_pickled_logits
 
 CLASSES = CLASS_ORDERS["microexpnet"]
 ROWS = {

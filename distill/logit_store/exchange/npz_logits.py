@@ -12,9 +12,9 @@ import numpy as np
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
 from distill.files import written_beside
-from distill.logit_store.exported_header import MAX_HEADER_BYTES, header_document, parse_document
+from distill.logit_store.exchange.exported_header import MAX_HEADER_BYTES, header_document, parse_document
+from distill.logit_store.exchange.logit_table import LogitTable, checked_ids
 from distill.logit_store.layout import HASH_BYTES
-from distill.logit_store.logit_table import LogitTable, checked_ids
 from distill.logit_store.store import LogitStore
 
 MAX_BYTES = 4_000_000_000

@@ -12,9 +12,10 @@ import pytest
 from distill.data.dataset import UNLABELLED
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
-from distill.logit_store import UNKNOWN, UNKNOWN_PIXELS, npz_logits
-from distill.logit_store.exchange import PICKLES, import_logits
-from distill.logit_store.logit_table import UNKNOWN_SHAPE
+from distill.logit_store import UNKNOWN, UNKNOWN_PIXELS
+from distill.logit_store.exchange import npz_logits
+from distill.logit_store.exchange.formats import PICKLES, import_logits
+from distill.logit_store.exchange.logit_table import UNKNOWN_SHAPE
 
 
 @pytest.fixture

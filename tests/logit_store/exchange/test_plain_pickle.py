@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from distill.errors import InputError
-from distill.logit_store import plain_pickle
-from distill.logit_store.plain_pickle import plain_value, read_plain_pickle
+from distill.logit_store.exchange import plain_pickle
+from distill.logit_store.exchange.plain_pickle import plain_value, read_plain_pickle
 
 VALUES = [
     None,

@@ -15,9 +15,9 @@ from distill.data.dataset import UNLABELLED
 from distill.data.expressions import canonical_name
 from distill.errors import InputError
 from distill.files import write_json, written_beside
-from distill.logit_store.exported_header import MAX_HEADER_BYTES, header_document, parse_document
+from distill.logit_store.exchange.exported_header import MAX_HEADER_BYTES, header_document, parse_document
+from distill.logit_store.exchange.logit_table import LogitTable, checked_ids
 from distill.logit_store.layout import HASH_BYTES, UNKNOWN_PIXELS
-from distill.logit_store.logit_table import LogitTable, checked_ids
 from distill.logit_store.store import LogitStore
 
 _OTHER_COLUMNS = ("sample_id", "view", "label", "content_hash")
