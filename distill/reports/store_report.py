@@ -27,7 +27,7 @@ def describe_store(store: LogitStore, rows: np.ndarray | None = None) -> dict[st
     if rows is not None:
         logits, labels = logits[rows], labels[rows]
     judged = logits[:, ViewSpec.from_dict(store.view_spec).evaluation_views[: logits.shape[1]]].mean(axis=1)
-    some_labels = bool((labels != UNLABELLED).any())
+    labelled = int((labels != UNLABELLED).sum())
     return {
         "path": str(store.path),
         "bytes": sum(content.path.stat().st_size for content in store.contents),
@@ -36,11 +36,11 @@ def describe_store(store: LogitStore, rows: np.ndarray | None = None) -> dict[st
         "labelled": int((store.labels != UNLABELLED).sum()),
         "pixels_known": store.pixels_known,
         "header": store.header.to_dict(),
-        "judged_samples": len(labels),
+        "judged_labelled": labelled,
         "accuracy": accuracy(judged, labels),
         "accuracy_by_view": [accuracy(logits[:, view], labels) for view in range(logits.shape[1])],
         "largest_logit": float(np.abs(logits).max()),
-        "calibrating_temperature": calibrating_temperature(judged, labels) if some_labels else None,
+        "calibrating_temperature": calibrating_temperature(judged, labels) if labelled else None,
         "temperatures": temperature_table(judged, labels),
     }
 
@@ -83,7 +83,7 @@ def _accuracy_facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     views = found["accuracy_by_view"]
     by_view = f"; by view {min(views):.1%} to {max(views):.1%}" if len(views) > 1 else ""
     return [
-        ("accuracy", f"{found['accuracy']:.2%} on {found['judged_samples']:,} samples{by_view}"),
+        ("accuracy", f"{found['accuracy']:.2%} of {found['judged_labelled']:,} samples{by_view}"),
         ("best calibrated", f"at temperature {found['calibrating_temperature']:.3g}"),
     ]
 
