@@ -56,7 +56,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
         out,
         views=(settings.view.crop_count or _VIEWS) if settings.views is None else settings.views,
         view_spec=settings.view,
-        class_names=settings.class_names(dataset),
+        class_names=settings.class_names(dataset, weights=weights),
         teacher_run=weights and recorded_run(weights),
         shard=settings.shard and Shard.parse(settings.shard),
         batch_size=settings.batch_size,

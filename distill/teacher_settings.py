@@ -34,9 +34,15 @@ class TeacherSettings:
     batch_size: int = 256
     """Rendered views in one call of the teacher."""
 
-    def class_names(self, dataset: Dataset) -> tuple[str, ...]:
-        """Return the classes that the teacher tells apart, in its order."""
-        return dataset.class_names if self.classes is None else parse_class_names(self.classes)
+    def class_names(self, dataset: Dataset, *, weights: str | None = None) -> tuple[str, ...]:
+        """Return the classes that the teacher tells apart, in its order.
+
+        Raises:
+            InputError: neither the flags, nor the data, nor the run of `weights` names them.
+        """
+        if self.classes is not None:
+            return parse_class_names(self.classes)
+        return dataset.class_names or _recorded_classes(weights or self.weights, dataset)
 
     def open(self, dataset: Dataset, *, weights: str | None = None) -> "ImageModel":
         """Return the teacher of `weights`, by default of those in the settings.
@@ -47,7 +53,7 @@ class TeacherSettings:
         from distill.runtimes.open_model import is_model_file, open_model
         from distill.training.caching import as_image_model
 
-        class_names = self.class_names(dataset)
+        class_names = self.class_names(dataset, weights=weights)
         if is_model_file(self.teacher):
             self._refuse(("weights", "image_size"), "networks of this project: describe a model's file with --input")
             model = open_model(self.teacher, input_format=self.input, policy=self.policy)
@@ -76,3 +82,12 @@ class TeacherSettings:
         if given:
             flag = given[0].replace("_", "-")
             raise InputError(f"--{flag} is not for --teacher {self.teacher}, but for {wanted_by}")
+
+
+def _recorded_classes(weights: str | None, dataset: Dataset) -> tuple[str, ...]:
+    from distill.networks import recorded_run
+
+    record = None if weights is None else recorded_run(weights)
+    if record is None:
+        raise InputError(f"{dataset.name} has no labels: name the teacher's classes with --classes, such as fer2013")
+    return tuple(record["class_names"])

@@ -112,9 +112,9 @@ class Dataset:
         hashes = np.empty((len(self), _HASH_BYTES), np.uint8)
         shape = repr(tuple(int(side) for side in self.image_shape)).encode()
         for block, images in self.blocks():
-            digests = (hashlib.blake2b(shape + image.tobytes(), digest_size=_HASH_BYTES) for image in images)
-            joined = b"".join(digest.digest() for digest in digests)
-            hashes[block] = np.frombuffer(joined, np.uint8).reshape(-1, _HASH_BYTES)
+            contents = (shape + image.tobytes() for image in images)
+            digests = b"".join(hashlib.blake2b(each, digest_size=_HASH_BYTES).digest() for each in contents)
+            hashes[block] = np.frombuffer(digests, np.uint8).reshape(-1, _HASH_BYTES)
         return hashes
 
     @cached_property
@@ -123,16 +123,15 @@ class Dataset:
         digest = hashlib.sha256("\n".join(self.class_names).encode())
         order = np.argsort(self.ids, kind="stable")
         for start in range(0, len(self), _READ_ROWS):
-            digest.update(b"".join(self._described(order[start : start + _READ_ROWS])))
+            digest.update(b"".join(self._fingerprinted(order[start : start + _READ_ROWS])))
         return digest.hexdigest()
 
-    def _described(self, rows: np.ndarray) -> Iterator[bytes]:
-        hashes = self.content_hashes[rows].view(f"V{_HASH_BYTES}").ravel()
-        columns = [self.ids[rows].tolist(), self.labels[rows].tolist(), hashes.tolist()]
-        for row, (sample_id, label, content_hash) in zip(rows, zip(*columns, strict=True), strict=True):
-            yield f"\n{sample_id}\t{label}\t".encode() + content_hash
-            if self.label_probs is not None:
-                yield self.label_probs[row].tobytes()
+    def _fingerprinted(self, rows: np.ndarray) -> Iterator[bytes]:
+        hashes = self.content_hashes[rows].view(f"V{_HASH_BYTES}")[:, 0]
+        label_probs = np.empty((len(rows), 0)) if self.label_probs is None else self.label_probs[rows]
+        columns = (self.ids[rows].tolist(), self.labels[rows].tolist(), hashes.tolist(), label_probs)
+        for sample_id, label, content_hash, probs in zip(*columns, strict=True):
+            yield f"\n{sample_id}\t{label}\t".encode() + content_hash + probs.tobytes()
 
     def subset(self, indices: np.ndarray) -> "Dataset":
         """Return the data set of the images at `indices` (or where a mask is true), in that order.
@@ -208,8 +207,10 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
             of one face on both sides would be a leak.
 
     Raises:
-        InputError: unknown policy, or a fraction that leaves a split empty.
+        InputError: unknown policy, a fraction that leaves a split empty, or images without any class.
     """
+    if not dataset.class_names:
+        raise InputError(f"{dataset.name} has no labels: give labelled images, such as one folder per class")
     if policy not in ("official", "random"):
         raise InputError(f'split policy must be "official" or "random", received "{policy}"')
     if not 0 < fraction < 1:

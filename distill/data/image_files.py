@@ -49,6 +49,17 @@ class ImageFiles:
         return images
 
 
+def image_names(folder: Path) -> list[str]:
+    """Return the names of the image files in a folder, as its system lists them; hidden ones are left out."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if is_visible(entry.name) and _is_image(entry)]
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file or folder is part of the data, not one that a system keeps for itself."""
+    return not name.startswith((".", "__MACOSX"))
+
+
 def open_image_files(paths: Sequence[Path]) -> tuple[ImageFiles, tuple[str, ...]]:
     """Find the shape at which to serve image files, from their headers alone.
 
@@ -74,6 +85,10 @@ def open_image_files(paths: Sequence[Path]) -> tuple[ImageFiles, tuple[str, ...]
     if 0 < coloured < len(paths):
         notes.append(f"{coloured} of {len(paths)} images are in colour, so all are served as RGB")
     return ImageFiles(paths, (height, width, 3 if coloured else 1)), tuple(notes)
+
+
+def _is_image(entry: os.DirEntry) -> bool:
+    return entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
 
 
 def _header(path: Path) -> tuple[int, int, bool]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.data.dataset import Dataset
-from distill.data.layouts import class_folders, fer2013_csv, ferplus_votes, label_file, npy_pair
+from distill.data.layouts import class_folders, fer2013_csv, ferplus_votes, image_folder, label_file, npy_pair
 from distill.errors import InputError
 
 
@@ -24,6 +24,7 @@ LAYOUTS = (
     Layout("X-images.npy with X-labels.npy", npy_pair.recognise, npy_pair.read),
     Layout("a file of PATH LABEL lines", label_file.recognise, label_file.read),
     Layout("class folders", class_folders.recognise, class_folders.read),
+    Layout("a folder of unlabelled images", image_folder.recognise, image_folder.read),
 )
 """The first layout that recognises a path reads it."""
 

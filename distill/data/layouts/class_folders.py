@@ -9,7 +9,7 @@ import numpy as np
 
 from distill.data.dataset import Dataset
 from distill.data.expressions import canonical_name, class_order
-from distill.data.image_files import IMAGE_SUFFIXES, open_image_files
+from distill.data.image_files import IMAGE_SUFFIXES, image_names, is_visible, open_image_files
 from distill.data.layouts.ckplus_names import ckplus_subjects, subject_folds
 from distill.errors import InputError
 
@@ -31,7 +31,7 @@ class _Sample(NamedTuple):
 
 def recognise(path: Path) -> bool:
     """Whether `path` is a folder of which a subfolder, or a split's subfolder, holds an image."""
-    return path.is_dir() and any(_images(folder) for folder, _ in _class_folders(path))
+    return path.is_dir() and any(image_names(folder) for folder, _ in _class_folders(path))
 
 
 def read(path: Path) -> Dataset:
@@ -73,7 +73,7 @@ def _class_folders(root: Path) -> list[tuple[Path, str]]:
 
 
 def _samples(root: Path, folder: Path, split: str) -> list[_Sample]:
-    names = _images(folder)
+    names = image_names(folder)
     if not names:
         raise InputError(
             f"class folder {folder} has no images: put {', '.join(IMAGE_SUFFIXES)} files there or remove it"
@@ -90,17 +90,4 @@ def _ignored(root: Path, folders: Sequence[tuple[Path, str]]) -> tuple[str, ...]
 
 def _folders(root: Path) -> list[Path]:
     with os.scandir(root) as entries:
-        return sorted(Path(entry) for entry in entries if entry.is_dir() and _visible(entry.name))
-
-
-def _images(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if _visible(entry.name) and _is_image(entry)]
-
-
-def _is_image(entry: os.DirEntry) -> bool:
-    return entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith((".", "__MACOSX"))
+        return sorted(Path(entry) for entry in entries if entry.is_dir() and is_visible(entry.name))
