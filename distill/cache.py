@@ -1,6 +1,6 @@
 """Look after cached logits: `python -m distill.cache inspect | verify | merge | import | export`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from distill.data.dataset import Dataset
     from distill.logit_store import LogitStore
 
+_PICTURES = (".png", ".svg", ".pdf")
+
 
 @dataclass(frozen=True, kw_only=True)
 class InspectSettings:
@@ -22,12 +24,18 @@ class InspectSettings:
     """A logit store: its .h5 file, or the folder of its parts."""
     data: str | None = None
     """The data set, to judge the logits by one of its splits; by default they are judged by all samples."""
-    split: str = "validation"
-    """Which split of --data: "train", "validation" or "test"."""
+    split: str | None = None
+    """Which split of --data: "train", "validation" (default) or "test"."""
     json: bool = False
     """Print JSON instead of tables."""
     plot: str | None = None
-    """A picture to draw, .png: top probability and calibration error against the temperature."""
+    """A picture to draw, .png, .svg or .pdf: top probability and calibration error against the temperature."""
+
+    def __post_init__(self):
+        if self.split is not None and self.data is None:
+            raise InputError("--split is one of --data: give that, or leave --split out")
+        if self.plot is not None and not self.plot.endswith(_PICTURES):
+            raise InputError(f"--plot {self.plot} must end in one of {', '.join(_PICTURES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +102,8 @@ def inspect(settings: InspectSettings) -> None:
     from distill.reports.store_report import describe_store, store_text
 
     store = open_logits(settings.store)
-    rows = None if settings.data is None else store.rows_of(_open_split(settings.data, settings.split))
-    description = describe_store(store, rows)
+    judged_by = None if settings.data is None else _open_split(settings.data, settings.split or "validation")
+    description = describe_store(store, judged_by)
     print(json.dumps(description, indent=2) if settings.json else store_text(description))
     if settings.plot is not None:
         from distill.reports.plots import temperature_picture  # slow to import
@@ -109,6 +117,7 @@ def verify(settings: VerifySettings) -> None:
 
     if settings.teacher is not None and settings.data is None:
         raise InputError("--teacher can be asked again only about images: give --data")
+    _refuse_what_only_a_teacher_uses(settings)
     store = open_logits(settings.store)
     print(f"checksums  {len(store):,} samples, {store.header.views} views: every block is as it was written")
     if settings.data is None:
@@ -167,6 +176,17 @@ def _ask_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset"
         f"{check.agreement:.1%}, largest difference {check.largest_difference:.2g} "
         f"(rounding explains {check.tolerance:.2g})"
     )
+
+
+def _refuse_what_only_a_teacher_uses(settings: VerifySettings) -> None:
+    used = {"store", "data", "teacher", "classes"}
+    given = [
+        field.name
+        for field in fields(settings)
+        if field.name not in used and getattr(settings, field.name) != getattr(VerifySettings(store=""), field.name)
+    ]
+    if settings.teacher is None and given:
+        raise InputError(f"without --teacher nothing uses --{given[0].replace('_', '-')}: name the teacher")
 
 
 def _open_data(path: str) -> "Dataset":

@@ -70,7 +70,7 @@ def run_stages(
     Args:
         stages: verb -> the stage, and the class of its settings, which no other verb has.
     """
-    with _one_line_errors():
+    with _one_line_errors(interrupted="interrupted: the same command begins anew"):
         settings = tyro.extras.subcommand_cli_from_dict(
             {verb: settings_class for verb, (_, settings_class) in stages.items()},
             args=args,
@@ -81,7 +81,7 @@ def run_stages(
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def _one_line_errors(interrupted: str = "interrupted: the same command goes on from here") -> Iterator[None]:
     """Exit with one line and its code where the user's input is wrong, or the user interrupts."""
     try:
         yield
@@ -90,7 +90,7 @@ def _one_line_errors() -> Iterator[None]:
     except OSError as error:
         _exit(WRONG_INPUT, f"error: {error.filename or 'file system'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        _exit(INTERRUPTED, "interrupted: the same command goes on from here")
+        _exit(INTERRUPTED, interrupted)
 
 
 def import_keras_quietly(needed: str = "tensorflow") -> None:

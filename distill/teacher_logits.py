@@ -58,7 +58,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
         view_spec=settings.view,
         class_names=settings.class_names(dataset, weights=weights),
         teacher_run=weights and recorded_run(weights),
-        shard=settings.shard and Shard.parse(settings.shard),
+        shard=None if settings.shard is None else Shard.parse(settings.shard),
         batch_size=settings.batch_size,
     )
     if store is None:

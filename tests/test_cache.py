@@ -86,6 +86,17 @@ def test_inspect_as_json_agrees_with_numpy(stored, work, capsys):
     assert found["temperatures"][2]["mean_top_probability"] == pytest.approx(top)
 
 
+def test_inspect_judges_by_the_labels_of_the_data(stored, work, tmp_path, capsys):
+    np.savez(tmp_path / "bare.npz", logits=open_logits(stored).logits[:, 0], sample_id=open_logits(stored).sample_ids)
+    assert cache("import", tmp_path / "bare.npz", "--out", tmp_path / "bare.h5", "--classes", CLASSES) == 0
+    capsys.readouterr()
+    accuracies = []
+    for store in (stored, tmp_path / "bare.h5"):
+        assert cache("inspect", store, "--json", "--data", work / "fer2013.csv") == 0
+        accuracies.append(json.loads(capsys.readouterr().out)["accuracy"])
+    assert accuracies[0] == accuracies[1] is not None
+
+
 def test_inspect_draws_a_picture(stored, tmp_path):
     assert cache("inspect", stored, "--plot", tmp_path / "t.png") == 0
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
@@ -119,6 +130,20 @@ def test_verify_notices_a_flipped_byte_another_image_and_another_teacher(stored,
 def test_a_teacher_without_images_cannot_be_asked_again(stored, capsys):
     assert cache("verify", stored, "--teacher", "bright_teacher:brightness") == 2
     assert "give --data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags", "message"),
+    [
+        ("verify", ["--weights", "nowhere"], "without --teacher nothing uses --weights"),
+        ("verify", ["--input.range", "-1", "1"], "without --teacher nothing uses --input"),
+        ("inspect", ["--split", "train"], "--split is one of --data"),
+        ("inspect", ["--plot", "t.xyz"], "--plot t.xyz must end in one of .png"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(stored, capsys, verb, flags, message):
+    assert cache(verb, stored, *flags) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_shards_are_merged(stored, work, tmp_path, capsys):

@@ -1,13 +1,14 @@
 """`Dataset`: what every layout of labelled faces is read into."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
+from distill.data.expressions import canonical_name
 from distill.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -132,6 +133,16 @@ class Dataset:
         columns = (self.ids[rows].tolist(), self.labels[rows].tolist(), hashes.tolist(), label_probs)
         for sample_id, label, content_hash, probs in zip(*columns, strict=True):
             yield f"\n{sample_id}\t{label}\t".encode() + content_hash + probs.tobytes()
+
+    def labels_among(self, class_names: Sequence[str]) -> np.ndarray:
+        """Return the labels as positions in `class_names`, found by name: int64 [N].
+
+        A class that is not among them is `UNLABELLED`.
+        """
+        positions = {canonical_name(name): position for position, name in enumerate(class_names)}
+        # The last entry is where UNLABELLED, -1, is looked up.
+        own = [*(positions.get(canonical_name(name), UNLABELLED) for name in self.class_names), UNLABELLED]
+        return np.array(own)[self.labels]
 
     def subset(self, indices: np.ndarray) -> "Dataset":
         """Return the data set of the images at `indices` (or where a mask is true), in that order.

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.data.dataset import UNLABELLED
+from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.views import ViewSpec
 from distill.logit_store import LogitStore
 from distill.reports.calibration import accuracy, calibrating_temperature, temperature_table
@@ -13,19 +13,19 @@ from distill.reports.metrics import aligned_text
 _SHOWN_DIGITS = 16  # of a fingerprint
 
 
-def describe_store(store: LogitStore, rows: np.ndarray | None = None) -> dict[str, Any]:
+def describe_store(store: LogitStore, dataset: Dataset | None = None) -> dict[str, Any]:
     """Return the header, the size, and what the logits are worth, as plain values.
 
     Args:
-        rows: int [n], the rows to judge the logits by; by default all.
+        dataset: what to judge the logits by, images and labels; by default all samples and the stored labels.
 
     Returns:
         JSON-able. Accuracies, top probabilities and calibration errors lie in 0..1, and are None without labels.
         They are of the views that a network is judged on: the untouched image, or all crops as one.
     """
     logits, labels = store.logits, store.labels
-    if rows is not None:
-        logits, labels = logits[rows], labels[rows]
+    if dataset is not None:
+        logits, labels = logits[store.rows_of(dataset)], dataset.labels_among(store.class_names)
     judged = logits[:, ViewSpec.from_dict(store.view_spec).evaluation_views[: logits.shape[1]]].mean(axis=1)
     labelled = int((labels != UNLABELLED).sum())
     return {

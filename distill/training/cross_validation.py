@@ -21,6 +21,7 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.files import write_csv, write_json
 from distill.logit_store import LogitStore, open_logits
+from distill.logit_store.parts import PART_FILES
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
 from distill.training.run_directory import SUMMARY, read_metrics, read_record, read_summary, versions
 from distill.training.scoring import Scorer
@@ -63,7 +64,7 @@ def open_fold_logits(path: str | Path, dataset: Dataset) -> list[LogitStore]:
         InputError: a store is missing or damaged, or its teacher saw test faces.
     """
     folds = range(int(dataset.folds.max()) + 1)
-    if not Path(path).is_dir():
+    if not Path(path).is_dir() or any(Path(path).glob(PART_FILES)):
         store = open_logits(path)
         print("note: one teacher for all folds: it must never have seen these faces")
         for fold in folds:

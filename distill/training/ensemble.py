@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -185,6 +186,15 @@ def _shares(weights: Sequence[float] | None, teachers: int) -> np.ndarray:
     return np.array(weights, np.float64) / total
 
 
-def _identity(store: LogitStore) -> dict[str, str]:
+def _identity(store: LogitStore) -> dict[str, Any]:
+    """What decides the logits of a teacher, apart from the views and the data."""
     header = store.header
-    return {"name": header.teacher_name, "sha256": header.teacher_sha256, "policy": header.numeric_policy}
+    return {
+        "name": header.teacher_name,
+        "sha256": header.teacher_sha256,
+        "policy": header.numeric_policy,
+        "input_shape": list(header.teacher_input_shape),
+        "input_format": header.input_format,
+        "logits_from": header.logits_from,
+        "class_names": list(header.class_names),
+    }

@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -101,6 +102,22 @@ def test_hashes_are_the_same_on_every_machine():
     assert dataset.fingerprint == "ed5ff8da736c9141a4a10e7f6f544180799b3891c02db1119b11587d1f632a7b"
 
 
+def test_hashes_and_fingerprint_of_many_blocks_are_those_of_row_after_row():
+    rng = np.random.default_rng(0)
+    count = 2500
+    images = rng.integers(0, 256, (count, 2, 3, 1), np.uint8)
+    ids, labels = np.array([f"été/{row}" for row in rng.permutation(count)]), rng.integers(-1, 2, count)
+    label_probs = rng.dirichlet(np.ones(2), count).astype(np.float32)
+    dataset = Dataset("x", ids, labels, ("a", "b"), ArrayImages(images), np.full(count, ""), label_probs)
+    hashes = [hashlib.blake2b(b"(2, 3, 1)" + image.tobytes(), digest_size=16).digest() for image in images]
+    assert [row.tobytes() for row in dataset.content_hashes] == hashes
+    rows = [f"\n{ids[row]}\t{labels[row]}\t".encode() + hashes[row] for row in range(count)]
+    for given, probs in ((replace(dataset, label_probs=None), None), (dataset, label_probs)):
+        described = [row + (b"" if probs is None else probs[index].tobytes()) for index, row in enumerate(rows)]
+        text = b"a\nb" + b"".join(described[row] for row in sorted(range(count), key=ids.__getitem__))
+        assert given.fingerprint == hashlib.sha256(text).hexdigest()
+
+
 def test_the_fingerprint_does_not_depend_on_the_order(dataset):
     shuffled = dataset.subset(np.random.default_rng(1).permutation(COUNT))
     assert shuffled.fingerprint == dataset.fingerprint
@@ -193,3 +210,8 @@ def test_columns_of_another_length_and_repeated_ids_are_refused(dataset):
 def test_array_images_of_another_kind_are_refused(array):
     with pytest.raises(ValueError, match="Images must be uint8"):
         ArrayImages(array)
+
+
+def test_labels_are_found_among_other_classes_by_name(dataset):
+    faces = replace(dataset, class_names=("anger", "sad", "happy"), labels=np.array([0, 1, 2, -1] * 12 + [0, 0]))
+    assert faces.labels_among(("happiness", "angry"))[:4].tolist() == [1, -1, 0, -1]

@@ -45,7 +45,7 @@ def read_plain_pickle(path: str | os.PathLike) -> Any:
     where they are not. A tuple may hold no other container, and no text that stood in the file before.
 
     Raises:
-        InputError: the file cannot be read, is larger than 100 MB, is no pickle or only a part of one, or
+        InputError: the file cannot be read, is larger than 30 MB, is no pickle or only a part of one, or
             holds anything but plain values, such as a NumPy array.
     """
     return plain_value(_read(path), name=str(path))
