@@ -29,7 +29,7 @@ from distill.data.dataset import ArrayImages, Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.data.views import ViewSpec
 from distill.training.batches import ViewBatches
-from distill.training.losses import DistillationLoss
+from distill.training.distillation_loss import DistillationLoss
 from distill.training.trainer import compiled_step, rendered_epoch
 from students import MicroExpNet
 from teachers import FaceNet

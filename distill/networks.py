@@ -11,8 +11,9 @@ from distill.data.dataset import Dataset
 from distill.data.folds import deal_folds, fold_splits
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.training.checkpoints import LAST, PREVIOUS
 from distill.training.network_identity import weights_sha256
-from distill.training.run_directory import BEST, LAST, load_network, read_record
+from distill.training.run_directory import BEST, load_network, read_record
 
 POLICIES = ("float32", "mixed_bfloat16")
 Table = Mapping[str, Callable[..., keras.Model]]
@@ -118,7 +119,7 @@ def recorded_run(weights: str | Path) -> dict | None:
     path = Path(weights)
     if path.is_dir():
         return read_record(path)
-    return read_record(path.parent) if path.name in (BEST, LAST) else None
+    return read_record(path.parent) if path.name in (BEST, LAST, PREVIOUS) else None
 
 
 def recorded_splits(weights: str | Path, dataset: Dataset) -> Dataset | None:

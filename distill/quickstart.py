@@ -57,7 +57,7 @@ def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
     """Run all stages, print the table, and leave everything in `settings.out`."""
     from distill.data.synthetic_faces import synthetic_faces
     from distill.training.caching import cache_logits
-    from distill.training.losses import DistillationLoss
+    from distill.training.distillation_loss import DistillationLoss
     from distill.training.recipe import Recipe
     from distill.training.train import train, train_from_labels
     from students import MicroExpNet

@@ -204,8 +204,8 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         return settings_from_dict(kind, value)
     value = _tuples(value)
     allowed = [typing.get_origin(each) or each for each in typing.get_args(kind) or (kind,)]
-    if typing.get_origin(kind) is tuple:
-        allowed = [tuple]
+    if typing.get_origin(kind) in (tuple, dict):
+        allowed = [typing.get_origin(kind)]
     fits = isinstance(value, tuple(allowed)) or (float in allowed and isinstance(value, int))
     if not fits or (isinstance(value, bool) and bool not in allowed):
         raise InputError(

@@ -1,6 +1,6 @@
 """Train a student: `python -m distill.train_student --data D --logits L.h5 --student microexpnet --out RUN`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +10,10 @@ from distill.data.data_settings import FoldSettings
 from distill.errors import InputError
 from distill.stage import run_stage
 from distill.training.recipe import Recipe
+from distill.training.schedules import Ramp, WarmedRamp
 
-_FOR_TEACHERS = ("temperature", "loss", "teacher_weights", "teacher_mean", "class_match")
+_FOR_TEACHERS = ("temperature", "temperature_schedule", "lambda_schedule", "loss", "loss_weights", "loss_options")
+_FOR_TEACHERS += ("teacher_weights", "teacher_mean", "class_match")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +25,9 @@ class TrainStudentSettings(FoldSettings, Recipe):
 
     out: str
     """Directory of the run."""
-    # One path may stand alone: so did runs record it that were made when there could be no second.
-    logits: Annotated[tuple[str, ...] | str | None, arg(metavar="FILE [FILE ...]")] = None
+    logits: tuple[str, ...] | None = None
     """Stores that distill.teacher_logits wrote, one for each teacher, or with --folds its folders of them; none:
     labels alone."""
-    # The three below are None by default, so that a run that does without them is what it was before they existed.
     teacher_weights: tuple[float, ...] | None = None
     """Of several teachers: how much each counts, in the order of --logits; by default all the same."""
     teacher_mean: str | None = None
@@ -38,11 +38,21 @@ class TrainStudentSettings(FoldSettings, Recipe):
     student: str = "microexpnet"
     """Name of the network."""
     loss: str = "microexpnet"
-    """"microexpnet", or "hinton", which multiplies the soft part by the squared temperature."""
-    temperature: float = 8.0
-    """T, which softens both the teacher and the student in the soft part of the loss."""
+    """The soft part: "microexpnet", "hinton", "standardised", "dkd", "dist", "nkd", "ttm", "wttm" or "mse"."""
+    loss_weights: tuple[float, float] | None = None
+    """Instead of lambda: what the labels and the soft part weigh. By default the usual ones of the loss."""
+    loss_options: dict[str, float] = field(default_factory=dict)
+    """The loss' own parameters, such as "alpha 1 beta 8" of dkd; by default the usual ones."""
+    temperature: float | None = None
+    """T, which softens both the teacher and the student in the soft part of the loss; by default the usual one of
+    the loss, such as 8."""
+    temperature_schedule: Ramp = Ramp()
+    """Where the temperature goes in the course of the run."""
     lambda_: Annotated[float | None, arg(name="lambda")] = None
-    """Weight of the soft part, 0..1; the labels weigh 1 - lambda. By default 0.5 with logits, else 0."""
+    """Weight of the soft part, 0..1; the labels weigh 1 - lambda. By default the usual one of the loss, such as 0.5,
+    with logits, and 0 without."""
+    lambda_schedule: WarmedRamp = WarmedRamp()
+    """Where lambda, or the explicit weight of the soft part, goes in the course of the run."""
     keep_prob: float = 0.5
     """Share of the dense layer that dropout keeps in training."""
     pixel_scale: float = 1 / 16
@@ -56,8 +66,6 @@ class TrainStudentSettings(FoldSettings, Recipe):
 
     def __post_init__(self):
         super().__post_init__()
-        if isinstance(self.logits, str):
-            object.__setattr__(self, "logits", (self.logits,))
         if self.logits == ():
             raise InputError("--logits names no file: give the stores of teachers, or leave it out")
 
@@ -88,6 +96,8 @@ def train_student(settings: TrainStudentSettings) -> None:
             out=out,
             logits=teachers[0 if fold is None else fold["number"]] if teachers else None,
             loss=loss,
+            temperature_schedule=settings.temperature_schedule,
+            lambda_schedule=settings.lambda_schedule,
             views=settings.views,
             recipe=settings,
             provenance={"fold": fold},
@@ -130,20 +140,24 @@ def _check_classes(settings: TrainStudentSettings, dataset) -> None:
 
 
 def _loss(settings: TrainStudentSettings):
-    from distill.training.losses import DistillationLoss
+    from distill.training.distillation_loss import DistillationLoss
 
-    if settings.logits is None:
-        DistillationLoss(name=settings.loss, temperature=settings.temperature)  # names what is wrong in itself
-        _check_no_teacher_is_needed(settings)
-    if settings.lambda_ is None:
-        lambda_ = 0.0 if settings.logits is None else DistillationLoss.lambda_
-    else:
-        lambda_ = settings.lambda_
-    return DistillationLoss(name=settings.loss, temperature=settings.temperature, lambda_=lambda_)
+    named = {
+        "name": settings.loss,
+        "temperature": settings.temperature,
+        "weights": settings.loss_weights,
+        "options": settings.loss_options,
+    }
+    loss = DistillationLoss(**named, lambda_=settings.lambda_)
+    if settings.logits is not None:
+        return loss
+    _check_no_teacher_is_needed(settings)
+    return DistillationLoss(lambda_=0.0) if settings.lambda_ is None else loss
 
 
 def _check_no_teacher_is_needed(settings: TrainStudentSettings) -> None:
-    ignored = [name for name in _FOR_TEACHERS if getattr(settings, name) != getattr(TrainStudentSettings, name)]
+    default = TrainStudentSettings(data="", out="")
+    ignored = [name for name in _FOR_TEACHERS if getattr(settings, name) != getattr(default, name)]
     if ignored:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
         raise InputError(f"without a teacher's logits nothing uses {flags}: give --logits, or leave it out")

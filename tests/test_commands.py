@@ -185,21 +185,6 @@ def test_a_student_of_two_teachers_can_be_repeated_from_its_settings(work, tmp_p
     assert "1 teacher weights [1.0] for 2 teachers" in failure(capsys)
 
 
-def test_a_run_from_before_there_could_be_several_teachers_goes_on(work, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert student(work, out, "--logits", work / "logits.h5") == 0
-    record = json.loads((out / "settings.json").read_text())
-    assert set(record["teacher"]) == {"name", "sha256", "policy"}
-    record["settings"]["logits"] = str(work / "logits.h5")
-    for name in ("teacher_weights", "teacher_mean", "class_match"):
-        assert record["settings"].pop(name) is None
-    (out / "settings.json").write_text(json.dumps(record))
-    capsys.readouterr()
-    assert student(work, out, "--logits", work / "logits.h5") == 0
-    assert run("train_student", "--config", out / "settings.json") == 0
-    assert capsys.readouterr().out.count("already complete") == 2
-
-
 def test_unknown_teacher_offers_near_names(work, tmp_path, capsys):
     data = ("--data", work / "fer2013.csv", "--out", tmp_path / "run")
     assert run("train_teacher", *data, "--teacher", "facnet") == 2

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from distill.files import written_beside
@@ -15,6 +19,7 @@ from distill.reports.metrics import EvaluationMetrics
 # Okabe & Ito's colours, which all kinds of colour vision tell apart (https://jfly.uni-koeln.de/color/).
 _ORANGE, _SKY, _BLUE, _GREY, _INK = "#E69F00", "#56B4E9", "#0072B2", "#999999", "#333333"
 _BARS = (_GREY, _ORANGE, _BLUE, _SKY)
+_GAINS = LinearSegmentedColormap.from_list("gains", [_ORANGE, "white", _BLUE])
 _DOTS_PER_INCH = 110
 _MOST_COUNTS = 20  # classes up to which a confusion matrix has room for its numbers
 _MOST_TICKS = 8  # temperatures up to which each is written below the axis
@@ -132,6 +137,58 @@ def temperature_picture(rows: Sequence[Mapping[str, float | None]], path: str | 
     _temperature_axes(axes, temperatures)
     axes.set_title(title, pad=14)
     _save(figure, path)
+
+
+def heat_map(cells: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Draw what distillation gains at each temperature and lambda: a panel for every student and loss.
+
+    Args:
+        cells: at least one, as `distill.training.comparison.CellResult.to_dict` returns them, with `best`: those
+            are framed. Labels alone are what the others are measured by, and are not drawn.
+        path: the picture; its suffix says the format.
+    """
+    cells = [cell for cell in cells if cell["lambda"] > 0]
+    students, losses = (list(dict.fromkeys(cell[name] for cell in cells)) for name in ("student", "loss"))
+    columns = [max(2, len({cell["temperature"] for cell in cells if cell["loss"] == loss})) for loss in losses]
+    rows = len({cell["lambda"] for cell in cells})
+    figure = _figure(max(6.2, 2 + 0.9 * len(losses) + 0.85 * sum(columns)), 1.1 + len(students) * (1.2 + 0.62 * rows))
+    seeds = cells[0]["seeds"]
+    spread = f"mean ± deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    figure.suptitle(f"validation accuracy over labels alone, in points\n{spread}; the best is framed")
+    grid = figure.subplots(len(students), len(losses), squeeze=False, width_ratios=columns)
+    limit = max(abs(cell["difference"]) for cell in cells) or 0.01  # one scale, which is white at 0
+    for student, of_student in zip(students, grid, strict=True):
+        for loss, axes in zip(losses, of_student, strict=True):
+            panel = [cell for cell in cells if (cell["student"], cell["loss"]) == (student, loss)]
+            image = _gains(axes, panel, limit=limit)
+            axes.set_title(f"{student}\n{loss}", fontsize=10)
+    bar = figure.colorbar(image, ax=grid, format=lambda points, _: f"{points:+.3g}", aspect=12 * rows)
+    bar.outline.set_visible(False)
+    _save(figure, path)
+
+
+def _gains(axes: Axes, cells: Sequence[Mapping[str, Any]], *, limit: float) -> AxesImage:
+    """Draw the gains of one student and loss, temperatures across and lambdas upwards."""
+    temperatures = sorted({cell["temperature"] for cell in cells}, key=lambda temperature: temperature or 0)
+    lambdas = sorted({cell["lambda"] for cell in cells})
+    points = np.full((len(lambdas), len(temperatures)), np.nan)
+    for cell in cells:
+        column, row = temperatures.index(cell["temperature"]), lambdas.index(cell["lambda"])
+        points[row, column] = 100 * cell["difference"]
+        spread = cell["difference_deviation"]
+        text = f"{points[row, column]:+.1f}" + ("" if spread is None else f"\n± {100 * spread:.1f}")
+        ink = "white" if cell["difference"] > 0.65 * limit else _INK
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=9)
+        if cell["best"]:
+            frame = {"fill": False, "edgecolor": _INK, "linewidth": 2.5, "clip_on": False}
+            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, zorder=3, **frame))
+    image = axes.imshow(points, cmap=_GAINS, vmin=-100 * limit, vmax=100 * limit, origin="lower", aspect="auto")
+    names = ["none" if temperature is None else f"{temperature:g}" for temperature in temperatures]
+    axes.set(xticks=range(len(temperatures)), xticklabels=names, xlabel="temperature")
+    axes.set(yticks=range(len(lambdas)), yticklabels=[f"{lambda_:g}" for lambda_ in lambdas], ylabel="λ")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return image
 
 
 def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], quantity: str) -> None:

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     teacher_logits: Tensor
     """float32 [B, C], raw, of the very view in `images`; [B, 0] when training from labels alone."""
     sample_weights: Tensor
-    """float32 [B]."""
+    """float32 [B], how much each example counts in the loss."""
 
 
 class Rows(NamedTuple):
@@ -53,6 +53,7 @@ class ViewBatches:
             labels can teach.
         view_order: "next": every image goes through its views in turn; "random": an epoch takes any of the V, for
             each image by itself, and V epochs may leave some out.
+        sample_weights: float32 [N], how much each image of `dataset` counts in the loss; None: all the same.
         batch_size: examples in a batch; the last one of an epoch may be shorter.
         label_smoothing: share of every label that is spread evenly over all classes.
         seed: order of the images, and the view that each of them begins with, or takes in an epoch.
@@ -67,6 +68,7 @@ class ViewBatches:
         teacher_logits: np.ndarray | None = None,
         views: int | None = None,
         view_order: str = "next",
+        sample_weights: np.ndarray | None = None,
         batch_size: int = 64,
         label_smoothing: float = 0.0,
         seed: int = 0,
@@ -75,6 +77,8 @@ class ViewBatches:
             raise ValueError(
                 f"teacher_logits must be [{len(dataset)}, {views}, C]. Received: shape={teacher_logits.shape}"
             )
+        if sample_weights is not None and sample_weights.shape != (len(dataset),):
+            raise ValueError(f"sample_weights must be [{len(dataset)}]. Received: shape={sample_weights.shape}")
         if view_order not in VIEW_ORDERS:
             raise ValueError(f'view_order must be one of {VIEW_ORDERS}. Received: "{view_order}"')
         if view_order == "random" and views is None:
@@ -93,7 +97,7 @@ class ViewBatches:
         self.batch_size = batch_size
         self.seed = seed
         self.label_probs = _smoothed(label_probabilities(dataset), label_smoothing)
-        self.sample_weights = np.ones(len(dataset), np.float32)
+        self.sample_weights = np.ones(len(dataset), np.float32) if sample_weights is None else sample_weights
         self._first_view = np.random.default_rng([seed, 1]).integers(0, views or 1, len(dataset))
 
     def __len__(self) -> int:
@@ -147,6 +151,25 @@ def label_probabilities(dataset: Dataset) -> np.ndarray:
     labelled = np.flatnonzero(dataset.labels != UNLABELLED)
     one_hot[labelled, dataset.labels[labelled]] = 1
     return one_hot
+
+
+def balanced_weights(label_probs: np.ndarray) -> np.ndarray:
+    """Return how much each example counts where all classes are to weigh the same together.
+
+    A label of class c weighs n / (C n_c), with n the labelled examples, n_c the sum of their probabilities of c, and
+    C the classes that occur; a soft label weighs the mean of its classes. So labelled examples weigh 1 on average.
+
+    Args:
+        label_probs: float [N, C]; a row of zeros is an unlabelled example, which weighs 1.
+
+    Returns:
+        float32 [N].
+    """
+    labelled = label_probs.any(axis=1)
+    of_class = label_probs[labelled].sum(axis=0, dtype=np.float64)
+    occurs = of_class > 0
+    class_weights = np.where(occurs, labelled.sum() / (max(occurs.sum(), 1) * np.where(occurs, of_class, 1)), 0)
+    return np.where(labelled, label_probs @ class_weights, 1).astype(np.float32)
 
 
 def _smoothed(label_probs: np.ndarray, smoothing: float) -> np.ndarray:

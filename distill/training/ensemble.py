@@ -61,27 +61,26 @@ class CachedTeachers:
         """V, the number of those views."""
         return self.stores[0].header.views
 
-    def join(self, dataset: Dataset, *, temperature: float) -> np.ndarray:
+    def join(self, dataset: Dataset, *, temperature: float | None) -> np.ndarray:
         """Return float32 [len(dataset), V, C]: what the teachers say of `dataset`, in its order, of its classes.
 
         Args:
-            temperature: T of the loss that these logits are for.
+            temperature: T of the loss that these logits are for; None: it has none.
 
         Raises:
-            InputError: a store does not fit the data set (see `LogitStore.join`).
+            InputError: a store does not fit the data set (see `LogitStore.join`), or the mean of probabilities is
+                asked for without a temperature.
         """
+        if temperature is None and self.mean == "probabilities":
+            raise InputError("teacher-mean probabilities needs a loss with a temperature: give logits")
         joined = [store.join(dataset, class_match=self.class_match) for store in self.stores]
         if len(joined) == 1:
             return joined[0]
         weights = _shares(self.weights, len(joined))
-        return combine_logits(joined, weights=weights, mean=self.mean, temperature=temperature)
+        return combine_logits(joined, weights=weights, mean=self.mean, temperature=temperature or 1.0)
 
     def describe(self) -> dict:
-        """Return JSON-able facts for a run's record: who teaches, and with what weight (they sum to 1).
-
-        What only several teachers have, or another class match, stands there only with them: the record of a
-        student of one teacher does not depend on what else is possible.
-        """
+        """Return JSON-able facts for a run's record: who teaches, and of several with what weight (they sum to 1)."""
         teachers = [_identity(store) for store in self.stores]
         if len(teachers) == 1:
             described = teachers[0]

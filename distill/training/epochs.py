@@ -1,8 +1,9 @@
-"""The loop of epochs around any way to train one: resume, learning rate, validation, records."""
+"""The loop of epochs around any way to train one: resume, learning rate, validation, early stopping, records."""
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import keras
 import numpy as np
@@ -10,13 +11,12 @@ from tqdm import tqdm
 
 from distill.data.dataset import Dataset
 from distill.errors import InputError
-from distill.training.batches import ViewBatches, label_probabilities
-from distill.training.losses import cross_entropy
-from distill.training.run_directory import RunDirectory
-from distill.training.scoring import Scorer
+from distill.training.batches import ViewBatches
+from distill.training.run_directory import RunDirectory, best_accuracy
+from distill.training.validation import Validation
 
 TrainEpoch = Callable[[int, tqdm], Mapping[str, float]]
-"""Trains epoch n, counted from 0, moves the bar, and returns means over its images: "loss", "accuracy", ..."""
+"""Trains epoch n, counted from 0, moves the bar, and returns columns of metrics.csv, of which "train_loss" is one."""
 
 
 def run_epochs(
@@ -29,6 +29,7 @@ def run_epochs(
     epochs: int,
     run: RunDirectory,
     learning_rate: Callable[[int, list[float]], float | None] = lambda epoch, validation_losses: None,
+    patience: int | None = None,
     progress: bool = True,
 ) -> keras.Model:
     """Train `network` and leave metrics, curves and checkpoints in `run`.
@@ -37,47 +38,82 @@ def run_epochs(
 
     Args:
         network: compiled with `optimizer`; takes pixels 0..255 of `batches.image_shape`, returns logits.
-        validation: chooses the best epoch, by accuracy in the views that `batches` prescribes for it.
+        validation: chooses the best epoch, by accuracy in the views that `batches` prescribes for it. Where
+            `optimizer` keeps a moving average of the weights, that is validated, too, and the better one is kept.
         epochs: how many passes over the training images in all.
         learning_rate: that of an epoch, by its number and the validation losses before it; None leaves it
             to the optimizer's own schedule.
+        patience: stop after so many epochs without a better validation accuracy; None never does.
         progress: show a bar with loss, accuracy, images/s and time left, over the whole run.
 
     Returns:
         The network of the best epoch, as saved in the run directory.
+
+    Raises:
+        InputError: another process trains into the same directory, or the loss is no longer finite.
     """
-    first_epoch = run.restore(network, optimizer, steps_per_epoch=len(batches))
-    validate = Scorer(network, validation, view_spec=batches.view_spec)
-    images = len(batches.dataset)
-    with tqdm(total=epochs * images, initial=first_epoch * images, unit="image", disable=not progress) as bar:
-        for epoch in range(first_epoch, epochs):
-            bar.set_description(f"{network.name} {epoch + 1}/{epochs}", refresh=False)
-            _reseed(network, seed=batches.seed, epoch=epoch)
-            if (lr := learning_rate(epoch, [row["validation_loss"] for row in run.rows])) is not None:
-                optimizer.learning_rate = lr
-            started = time.perf_counter()
-            trained = train_epoch(epoch, bar)
-            seconds = time.perf_counter() - started
-            if not math.isfinite(trained["loss"]):
-                raise InputError(
-                    f"the loss of epoch {epoch + 1} is {trained['loss']}: try a smaller learning rate (--lr)"
-                )
-            row = {
-                "epoch": epoch + 1,
-                **{f"train_{name}": value for name, value in trained.items()},
-                **_validation_metrics(validate, validation),
-                "learning_rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate)),
-                "seconds": seconds,
-                "images_per_second": images / seconds,
-            }
-            run.record_epoch(network, row)
-    return run.finish()
+    with run:
+        if run.complete:  # by another process, a moment ago
+            return run.best_network()
+        first_epoch = run.restore(network, optimizer, steps_per_epoch=len(batches))
+        validate = Validation(network, optimizer, validation, view_spec=batches.view_spec)
+        images = len(batches.dataset)
+        with (
+            _kept_on_interrupt(run, epochs),
+            tqdm(total=epochs * images, initial=first_epoch * images, unit="image", disable=not progress) as bar,
+        ):
+            for epoch in range(first_epoch, epochs):
+                if stands_still(run.rows, patience):
+                    bar.write(f"no better validation accuracy for {patience} epochs: stopped after {epoch}")
+                    break
+                bar.set_description(f"{network.name} {epoch + 1}/{epochs}", refresh=False)
+                if (lr := learning_rate(epoch, [row["validation_loss"] for row in run.rows])) is not None:
+                    optimizer.learning_rate = lr
+                _reseed(network, seed=batches.seed, epoch=epoch)
+                row = _timed_epoch(train_epoch, epoch, bar, images=images)
+                row |= validate()
+                row["learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+                run.record_epoch(network, row, averaged=validate.averaged)
+        return run.finish()
+
+
+def stands_still(rows: Sequence[Mapping[str, float]], patience: int | None) -> bool:
+    """Return whether the last `patience` epochs of `rows` were no better than one before; never where it is None.
+
+    It is a function of what the run has recorded, so that an interrupted run stops after the same epoch.
+    """
+    if patience is None or not rows:
+        return False
+    accuracies = [best_accuracy(row) for row in rows]
+    return len(rows) - 1 - accuracies.index(max(accuracies)) >= patience
 
 
 def show_means(bar: tqdm, means: Mapping[str, float], *, images: int) -> None:
     """Move the bar by a batch, and show the epoch's means so far."""
     bar.set_postfix(loss=f"{means['loss']:.3f}", accuracy=f"{means['accuracy']:.3f}", refresh=False)
     bar.update(images)
+
+
+def _timed_epoch(train_epoch: TrainEpoch, epoch: int, bar: tqdm, *, images: int) -> dict[str, float]:
+    """Train one epoch; return its columns, with how long it took."""
+    started = time.perf_counter()
+    trained = train_epoch(epoch, bar)
+    seconds = time.perf_counter() - started
+    if not math.isfinite(trained["train_loss"]):
+        raise InputError(
+            f"the loss of epoch {epoch + 1} is {trained['train_loss']}: try a smaller learning rate (--lr)"
+        )
+    return {"epoch": epoch + 1, **trained, "seconds": seconds, "images_per_second": images / seconds}
+
+
+@contextmanager
+def _kept_on_interrupt(run: RunDirectory, epochs: int) -> Iterator[None]:
+    """Say how much of the run is kept where the user interrupts it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"{run.saved_epochs} of {epochs} epochs are kept in {run.path}")
+        raise
 
 
 def _reseed(network: keras.Model, *, seed: int, epoch: int) -> None:
@@ -90,12 +126,3 @@ def _reseed(network: keras.Model, *, seed: int, epoch: int) -> None:
         generators, np.random.SeedSequence([seed, epoch]).generate_state(len(generators)), strict=True
     ):
         generator.assign([state, 0])
-
-
-def _validation_metrics(scorer: Scorer, validation: Dataset) -> dict[str, float]:
-    logits = scorer.score_for_evaluation()
-    losses = cross_entropy(student_logits=logits, labels=label_probabilities(validation))
-    return {
-        "validation_loss": float(np.mean(keras.ops.convert_to_numpy(losses))),
-        "validation_accuracy": float(np.mean(logits.argmax(axis=1) == validation.labels)),
-    }

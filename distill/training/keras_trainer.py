@@ -25,7 +25,7 @@ def fit_labels(
     """Train `network` on the cross entropy; arguments, values and files left are those of `run_epochs`."""
     network.compile(
         optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight"),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
     train_epoch = partial(_train_epoch, network, batches)
@@ -33,15 +33,18 @@ def fit_labels(
 
 
 def _train_epoch(network: keras.Model, batches: ViewBatches, epoch: int, bar: tqdm) -> dict[str, float]:
+    raw_weights = _WeightsAtEpochEnd()
     history = network.fit(
         _RenderedEpoch(batches, epoch),
         initial_epoch=epoch,
         epochs=epoch + 1,
         shuffle=False,  # the batches are in a random order already
-        callbacks=[_Progress(bar, batches)],
+        callbacks=[_Progress(bar, batches), raw_weights],
         verbose=0,
     )
-    return {name: float(values[-1]) for name, values in history.history.items()}
+    if network.optimizer.use_ema:  # `fit` ends with their moving average in the place of the weights
+        network.set_weights(raw_weights.weights)
+    return {f"train_{name}": float(values[-1]) for name, values in history.history.items()}
 
 
 class _RenderedEpoch(keras.utils.PyDataset):
@@ -54,9 +57,9 @@ class _RenderedEpoch(keras.utils.PyDataset):
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         batch = self._batches.render(self._batches.rows(self._order[index], self._epoch))
-        return keras.ops.convert_to_numpy(batch.images), batch.label_probs
+        return keras.ops.convert_to_numpy(batch.images), batch.label_probs, batch.sample_weights
 
 
 class _Progress(keras.callbacks.Callback):
@@ -70,3 +73,11 @@ class _Progress(keras.callbacks.Callback):
         first = batch * self._batches.batch_size
         images = min(self._batches.batch_size, len(self._batches.dataset) - first)
         show_means(self._bar, logs, images=images)
+
+
+class _WeightsAtEpochEnd(keras.callbacks.Callback):
+    """Keeps the weights of the last step, where `fit` is about to replace them."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.model.optimizer.use_ema:
+            self.weights = [np.array(weight) for weight in self.model.get_weights()]  # and no views of them

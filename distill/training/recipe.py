@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, fields
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 
-SCHEDULES = ("cosine", "constant", "steps")
+STEPWISE_SCHEDULES = ("cosine", "linear")  # set the learning rate in every step; the others once an epoch
+SCHEDULES = ("cosine", "constant", "steps", "linear")
 VIEW_ORDERS = ("next", "random")
+CLASS_WEIGHTS = ("none", "balanced")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +45,17 @@ class Recipe:
 
     epochs: int = 20
     """Passes over the training images."""
+    optimizer: str = "adam"
+    """Name of an optimizer of Keras: "adam", "adamw", "sgd", "lion", ..."""
+    momentum: float | None = None
+    """Of an optimizer that takes one, such as "sgd"; by default what Keras gives it."""
     lr: float = 1e-3
     """Peak learning rate."""
     schedule: str = "cosine"
-    """Learning rate over the run. "cosine": up over the first twentieth, then down to 0; "constant"; "steps"."""
+    """Learning rate over the run: "cosine" or "linear", down to 0; "constant"; "steps"."""
+    warmup_epochs: float | None = None
+    """Epochs over which the learning rate rises from 0 to its peak: step by step in "cosine" and "linear", by default
+    a twentieth of the run; epoch by epoch in "constant" and "steps", by default none."""
     lr_steps: tuple[tuple[int, float], ...] = ()
     """Of the schedule "steps": after so many epochs, what factor of the peak learning rate holds."""
     lr_decay: float = 0.0
@@ -54,7 +63,16 @@ class Recipe:
     plateau: Plateau = field(default_factory=Plateau)
     """Lowers a "constant" or "steps" learning rate where the validation loss stands still."""
     weight_decay: float = 0.0
-    """Decoupled weight decay (AdamW); 0 is plain Adam."""
+    """Decoupled weight decay, as AdamW's, for any optimizer; biases and norms do not decay."""
+    clip_norm: float | None = None
+    """Largest norm of all gradients together; larger ones are scaled down to it."""
+    ema: float | None = None
+    """Keeps a moving average of the weights, of which this share (such as 0.999) stays in every step. It is validated
+    beside the weights, and the better of both is kept."""
+    patience: int | None = None
+    """Stops after so many epochs without a better validation accuracy."""
+    class_weights: str = "none"
+    """"balanced": a label weighs n / (C n_c), so that all classes weigh the same together; "none": each weighs 1."""
     label_smoothing: float = 0.0
     """Share of every label that is spread evenly over all classes, 0 to below 1."""
     batch_size: int = 64
@@ -67,24 +85,29 @@ class Recipe:
     """Of the initial weights, the order of images and views, and the dropout."""
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name.replace('_', '-')} must be at least 1, received {getattr(self, name)}")
+        for name in ("epochs", "batch_size", "patience"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"{_flag(name)} must be at least 1, received {value}")
         for name, limit in (("seed", 2**32), ("weight_decay", math.inf), ("lr_decay", math.inf)):
-            value = getattr(self, name)
-            if not 0 <= value < limit:
-                raise InputError(f"{name.replace('_', '-')} must be 0 or more, and below {limit}, received {value}")
-        if not 0 < self.lr < math.inf:
-            raise InputError(f"lr must be above 0, received {self.lr}")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label-smoothing must lie in 0..1, below 1, received {self.label_smoothing}")
-        if self.view_order not in VIEW_ORDERS:
-            raise InputError(f'unknown view-order "{self.view_order}": choose one of {", ".join(VIEW_ORDERS)}')
+            if not 0 <= (value := getattr(self, name)) < limit:
+                raise InputError(f"{_flag(name)} must be 0 or more, and below {limit}, received {value}")
+        for name, limit in (("lr", math.inf), ("clip_norm", math.inf), ("ema", 1)):
+            if (value := getattr(self, name)) is not None and not 0 < value < limit:
+                raise InputError(f"{_flag(name)} must be above 0, and below {limit}, received {value}")
+        for name in ("label_smoothing", "momentum"):
+            if (value := getattr(self, name)) is not None and not 0 <= value < 1:
+                raise InputError(f"{_flag(name)} must lie in 0..1, below 1, received {value}")
+        for name, known in (("view_order", VIEW_ORDERS), ("schedule", SCHEDULES), ("class_weights", CLASS_WEIGHTS)):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(f'unknown {_flag(name)} "{value}": choose one of {", ".join(known)}')
+        if self.optimizer.lower() == "adamw" and self.weight_decay == 0:
+            raise InputError(
+                '"adamw" without weight decay is "adam": give --weight-decay, such as 0.004, or --optimizer adam'
+            )
         self._check_schedule()
+        self._check_warmup()
 
     def _check_schedule(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise InputError(f'unknown schedule "{self.schedule}": choose one of {", ".join(SCHEDULES)}')
         if (self.schedule == "steps") != bool(self.lr_steps):
             raise InputError(
                 f'schedule "{self.schedule}" with lr-steps {list(self.lr_steps)}: give --schedule steps and '
@@ -95,8 +118,28 @@ class Recipe:
             raise InputError(
                 f"lr-steps must be rising epochs from 1 with factors above 0, received {list(self.lr_steps)}"
             )
-        if self.schedule == "cosine" and (self.plateau.factor < 1 or self.lr_decay > 0):
-            raise InputError("a cosine schedule ends at 0: give --schedule constant with a plateau or lr-decay")
+        if self.schedule in STEPWISE_SCHEDULES and (self.plateau.factor < 1 or self.lr_decay > 0):
+            raise InputError(
+                f"a {self.schedule} schedule ends at 0: give --schedule constant with a plateau or lr-decay"
+            )
+
+    def _check_warmup(self) -> None:
+        if self.warmup_epochs is None:
+            return
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise InputError(
+                f"warmup-epochs must be 0 or more, and fewer than the {self.epochs} of the run, received "
+                f"{self.warmup_epochs:g}"
+            )
+        if self.schedule not in STEPWISE_SCHEDULES and 0 < self.warmup_epochs < 1:
+            raise InputError(
+                f'the schedule "{self.schedule}" warms up by whole epochs: give --warmup-epochs 1 or more, received '
+                f"{self.warmup_epochs:g}"
+            )
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _plain_views(**changes) -> ViewSpec:
@@ -138,6 +181,7 @@ RECIPES = {
     # Our own, not yet compared with the others (benchmarks/recipes.sh): strong views and smoothed labels.
     "strong": Recipe(
         epochs=22,
+        optimizer="adamw",
         lr=2e-3,
         weight_decay=0.02,
         label_smoothing=0.1,

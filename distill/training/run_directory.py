@@ -3,8 +3,8 @@
 RUN/settings.json        settings, data fingerprint, loss formula, versions: written before training
 RUN/metrics.csv          a row an epoch; the same figures as TensorBoard events beside it
 RUN/curves.png           learning curves, redrawn every few epochs and at the end
-RUN/last.keras           student and optimizer after the last finished epoch
-RUN/best.keras           the student alone, of the epoch with the best validation accuracy
+RUN/last.keras           student and optimizer after the last finished epoch; previous.keras: after the one before
+RUN/best.keras           the student alone, with the weights (or their moving average) of the best validation accuracy
 RUN/summary.json         what came out; its presence says that the run is complete
 """
 
@@ -17,13 +17,19 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import keras
+from filelock import FileLock, Timeout
 
 from distill import __version__
 from distill.errors import InputError
 from distill.files import write_csv, write_json, written_beside
+from distill.training.checkpoints import LAST, load_checkpoint, save_checkpoint
+from distill.training.events import event_writer
 
 SETTINGS, METRICS, CURVES, SUMMARY = "settings.json", "metrics.csv", "curves.png", "summary.json"
-LAST, BEST = "last.keras", "best.keras"
+BEST = "best.keras"
+LOCK = ".writer.lock"
+AVERAGED = "_ema"
+"""What the names of metrics of the averaged weights end in."""
 
 # Parts of a record that say where things lay or what computed them: a run may go on though they change.
 _INCIDENTAL = {"versions", "settings.data", "settings.out", "settings.logits", "data.name"}
@@ -31,7 +37,7 @@ _INCIDENTAL |= {"settings.weights", "settings.recipe"}  # what they stand for is
 
 
 class RunDirectory:
-    """Opens a run directory for writing.
+    """Opens a run directory; as a context manager, for writing by one process at a time.
 
     Args:
         path: new, empty, or a run of the same record, which is then continued.
@@ -39,7 +45,8 @@ class RunDirectory:
             student, so an unfinished one may be continued; paths and versions may differ.
 
     Raises:
-        InputError: `path` holds something else, or a run with another record.
+        InputError: `path` holds something else, or a run with another record; when entered, also where another
+            process writes there.
     """
 
     def __init__(self, path: str | Path, record: Mapping):
@@ -47,9 +54,31 @@ class RunDirectory:
         self.record = json.loads(json.dumps(record))
         self._check_is_ours()
         self.rows = read_metrics(self.path)
+        self.saved_epochs = 0
+        self._lock = FileLock(self.path / LOCK, timeout=0)
         self._best_student: keras.Model | None = None
         self._events: Callable[[Mapping[str, float]], None] | None = None
         self._next_picture = 0.0
+
+    def __enter__(self) -> "RunDirectory":
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"another process trains into {self.path}: wait until it has finished, or name another folder"
+            ) from None
+        try:
+            self._check_is_ours()  # another process may have begun there meanwhile
+        except InputError:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.complete:
+            (self.path / LOCK).unlink(missing_ok=True)
+        self._lock.release()
 
     @property
     def complete(self) -> bool:
@@ -64,7 +93,7 @@ class RunDirectory:
     def _check_is_ours(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: name a new folder for the run")
-        # Names that begin with a dot are what a killed process was writing.
+        # Names that begin with a dot are what a killed process was writing, and the lock.
         if not self.path.exists() or all(child.name.startswith(".") for child in self.path.iterdir()):
             return
         stored = read_record(self.path)
@@ -89,32 +118,37 @@ class RunDirectory:
             for unfinished in self.path.glob(f".{Path(name).stem}-*"):  # what a killed process was writing
                 unfinished.unlink()
         self._best_student = keras.models.clone_model(student)  # to be saved without the optimizer's slots
+        self._events = event_writer(self.path)
         optimizer.build(student.trainable_variables)
-        self._events = _event_writer(self.path)
-        last = self.path / LAST
-        if not last.exists():
-            self.rows = []
-            return 0
-        saved = keras.saving.load_model(last, safe_mode=True)
-        student.set_weights(saved.get_weights())
-        for mine, theirs in zip(optimizer.variables, saved.optimizer.variables, strict=True):
-            mine.assign(theirs)
+        load_checkpoint(self.path, student)
         # The checkpoint knows best how far it came: a kill can fall between it and the table.
         done = int(keras.ops.convert_to_numpy(optimizer.iterations)) // steps_per_epoch
-        self.rows = self.rows[:done]
+        self.rows = read_metrics(self.path)[:done]
+        if len(self.rows) < done:
+            raise InputError(
+                f"{self.path / METRICS} has {len(self.rows)} of the {done} epochs that are done: delete {self.path}, "
+                "and train again"
+            )
+        self.saved_epochs = done
         return done
 
-    def record_epoch(self, student: keras.Model, row: Mapping[str, float]) -> None:
-        """Save the state after an epoch; a kill at any moment leaves the state before or after it."""
-        is_best = all(row["validation_accuracy"] > earlier["validation_accuracy"] for earlier in self.rows)
+    def record_epoch(
+        self, student: keras.Model, row: Mapping[str, float], *, averaged: keras.Model | None = None
+    ) -> None:
+        """Save the state after an epoch; a kill at any moment leaves the state before or after it.
+
+        Args:
+            row: the metrics, with those of `averaged`, the same network with averaged weights, where there is one.
+        """
+        is_best = all(best_accuracy(row) > best_accuracy(earlier) for earlier in self.rows)
         self.rows.append(dict(row))
         if is_best:
-            self._best_student.set_weights(student.get_weights())
+            self._best_student.set_weights((averaged if _averaged_is_best(row) else student).get_weights())
             with written_beside(self.path / BEST) as unfinished:
                 self._best_student.save(unfinished)
         write_csv(self.path / METRICS, self.rows)
-        with written_beside(self.path / LAST) as unfinished:
-            student.save(unfinished)
+        save_checkpoint(self.path, student)
+        self.saved_epochs = len(self.rows)
         self._events(row)
         if time.monotonic() >= self._next_picture:
             started = time.monotonic()
@@ -130,14 +164,17 @@ class RunDirectory:
     def finish(self) -> keras.Model:
         """Write the summary, which completes the run, and return the best student."""
         self._draw_curves()
-        best = max(self.rows, key=lambda row: row["validation_accuracy"])
+        best = max(self.rows, key=best_accuracy)
         student = self.best_network()
         summary = {
             "epochs": len(self.rows),
             "best_epoch": int(best["epoch"]),
-            "validation_accuracy": best["validation_accuracy"],
+            "best_weights": "averaged" if _averaged_is_best(best) else "raw",
+            "validation_accuracy": best_accuracy(best),
             "seconds": sum(row["seconds"] for row in self.rows),
             "parameters": student.count_params(),
+            "best": best,
+            "last": self.rows[-1],
         }
         write_json(self.path / SUMMARY, summary)
         return student
@@ -145,6 +182,15 @@ class RunDirectory:
     def best_network(self) -> keras.Model:
         """Load the network of the best epoch so far."""
         return load_network(self.path)
+
+
+def best_accuracy(row: Mapping[str, float]) -> float:
+    """Return the validation accuracy of an epoch: that of its averaged weights, where they are better."""
+    return max(row["validation_accuracy"], row.get(f"validation_accuracy{AVERAGED}", 0.0))
+
+
+def _averaged_is_best(row: Mapping[str, float]) -> bool:
+    return best_accuracy(row) > row["validation_accuracy"]
 
 
 def versions() -> dict[str, str]:
@@ -158,24 +204,6 @@ def versions() -> dict[str, str]:
         backend: import_module(backend).__version__,  # of whichever distribution: tensorflow, tensorflow-cpu
         **installed,
     }
-
-
-def _event_writer(path: Path) -> Callable[[Mapping[str, float]], None]:
-    """Return a function that writes a row of metrics as TensorBoard events; without TensorFlow it writes none."""
-    if keras.config.backend() != "tensorflow":
-        return lambda row: None
-    import tensorflow as tf
-
-    writer = tf.summary.create_file_writer(str(path))
-
-    def write(row: Mapping[str, float]) -> None:
-        with writer.as_default(step=int(row["epoch"])):
-            for name, value in row.items():
-                if name != "epoch":
-                    tf.summary.scalar(name, value)
-        writer.flush()
-
-    return write
 
 
 def _differences(stored: Mapping, expected: Mapping, prefix: str = "") -> list[str]:
@@ -213,7 +241,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     if not (path / METRICS).exists():
         return []
     with open(path / METRICS, newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
 
 def read_summary(path: Path) -> dict:

@@ -3,21 +3,24 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from distill.data.dataset import Dataset
-from distill.data.views import ViewSpec
-from distill.errors import InputError
 from distill.logit_store import LogitStore
-from distill.training.batches import ViewBatches, label_probabilities
+from distill.training.batches import ViewBatches, balanced_weights, label_probabilities
+from distill.training.checks import check_can_train, check_sample_weights
+from distill.training.distillation_loss import DistillationLoss
 from distill.training.ensemble import CachedTeachers
-from distill.training.losses import DistillationLoss
-from distill.training.network_identity import architecture_sha256, check_gives_logits, numeric_policy
+from distill.training.loss_schedule import LossSchedule
+from distill.training.network_identity import architecture_sha256, numeric_policy
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
 from distill.training.run_directory import RunDirectory
+from distill.training.schedules import Ramp, WarmedRamp
 
 
 def train(
@@ -27,8 +30,11 @@ def train(
     out: str | Path,
     logits: LogitStore | Sequence[LogitStore] | CachedTeachers | None = None,
     loss: DistillationLoss | None = None,
+    temperature_schedule: Ramp | None = None,
+    lambda_schedule: WarmedRamp | None = None,
     views: int | None = None,
     recipe: Recipe | None = None,
+    sample_weights: np.ndarray | None = None,
     provenance: Mapping | None = None,
     progress: bool = True,
 ) -> keras.Model:
@@ -46,10 +52,14 @@ def train(
         logits: cached logits of a teacher, which also prescribe the views; or of several, which weigh the same
             unless `CachedTeachers` says otherwise. None trains from labels alone.
         loss: by default MicroExpNet's with `logits`, and cross entropy without.
+        temperature_schedule: how the temperature of `loss` moves over the run; by default it does not.
+        lambda_schedule: likewise its lambda, or where it has explicit weights that of the soft part.
         views: without `logits`, how many views of each image the epochs go through; None draws a new one
             in every epoch, or goes through all crops.
         recipe: epochs, learning rate, batch size, seed. The seed does not reach weights that are drawn
             already: call `keras.utils.set_random_seed` before building the network.
+        sample_weights: float [len(dataset)], 0 or more, in its order: how much each image counts in the loss, on
+            top of the class weights of `recipe`. Only those of the train split are used.
         provenance: JSON-able facts for the run's record, such as the weights that the network begins with.
 
     Returns:
@@ -59,23 +69,28 @@ def train(
         InputError: the logits are of another data set or class order, or were cached with other views than
             those asked for, or than those of another teacher; `out` holds something else; the network has
             another number of classes or ends in a softmax; a loss with lambda above 0 has no logits to use; no
-            label to learn or choose by; random views are asked for where there are none to take from.
+            label to learn or choose by; random views are asked for where there are none to take from; a setting
+            that would be ignored; weights that cannot be used; another process trains into `out`.
     """
     from distill.training.trainer import fit  # needs TensorFlow
 
     recipe = recipe or Recipe()
-    loss = loss or DistillationLoss(lambda_=0.0 if logits is None else DistillationLoss.lambda_)
-    teachers = None if logits is None else CachedTeachers.of(logits)
-    _check(network, dataset, loss=loss, teachers=teachers, views=views, view_spec=recipe.view)
+    schedule = LossSchedule(
+        loss=loss or (DistillationLoss(lambda_=0.0) if logits is None else DistillationLoss()),
+        epochs=recipe.epochs,
+        temperature=temperature_schedule or Ramp(),
+        soft_weight=lambda_schedule or WarmedRamp(),
+    )
     return _run(
-        partial(fit, loss=loss),
+        partial(fit, loss=schedule.loss, schedule=schedule),
         network,
         dataset,
         out=out,
-        teachers=teachers,
-        loss=loss,
+        teachers=None if logits is None else CachedTeachers.of(logits),
+        schedule=schedule,
         views=views,
         recipe=recipe,
+        sample_weights=sample_weights,
         provenance=provenance,
         progress=progress,
     )
@@ -88,6 +103,7 @@ def train_from_labels(
     out: str | Path,
     views: int | None = None,
     recipe: Recipe | None = None,
+    sample_weights: np.ndarray | None = None,
     provenance: Mapping | None = None,
     progress: bool = True,
 ) -> keras.Model:
@@ -97,17 +113,17 @@ def train_from_labels(
     """
     from distill.training.keras_trainer import fit_labels
 
-    recipe, loss = recipe or Recipe(), DistillationLoss(lambda_=0.0)
-    _check(network, dataset, loss=loss, teachers=None, views=views, view_spec=recipe.view)
+    recipe = recipe or Recipe()
     return _run(
         fit_labels,
         network,
         dataset,
         out=out,
         teachers=None,
-        loss=loss,
+        schedule=LossSchedule(loss=DistillationLoss(lambda_=0.0), epochs=recipe.epochs),
         views=views,
         recipe=recipe,
+        sample_weights=sample_weights,
         provenance=provenance,
         progress=progress,
     )
@@ -120,92 +136,69 @@ def _run(
     *,
     out: str | Path,
     teachers: CachedTeachers | None,
-    loss: DistillationLoss,
+    schedule: LossSchedule,
     views: int | None,
     recipe: Recipe,
+    sample_weights: np.ndarray | None,
     provenance: Mapping | None,
     progress: bool,
 ) -> keras.Model:
     """Open the run directory, and call `fit` unless the run is complete."""
+    check_can_train(network, dataset, schedule=schedule, teachers=teachers, views=views, recipe=recipe)
     dataset.content_hashes  # noqa: B018 - read every image once, not once per split
     training, validation = dataset.split("train"), dataset.split("validation")
-    taught = training if loss.lambda_ > 0 else _labelled(training)
+    taught_at = np.flatnonzero(dataset.splits == "train")
+    if not schedule.loss.uses_teacher:
+        taught_at = taught_at[_is_labelled(training)]
+    taught = dataset.subset(taught_at)
     batches = ViewBatches(
         taught,
         image_shape=network.input_shape[1:],
         view_spec=recipe.view if teachers is None else teachers.view_spec,
-        teacher_logits=None if teachers is None else teachers.join(taught, temperature=loss.temperature),
+        teacher_logits=None if teachers is None else teachers.join(taught, temperature=schedule.loss.temperature),
         views=(views or recipe.view.crop_count or None) if teachers is None else teachers.views,
         view_order=recipe.view_order,
+        sample_weights=_weights(taught, taught_at, sample_weights, recipe, of=len(dataset)),
         batch_size=recipe.batch_size,
         label_smoothing=recipe.label_smoothing,
         seed=recipe.seed,
     )
-    record = _record(network, training, validation, batches=batches, teachers=teachers, loss=loss, recipe=recipe)
-    known = {name: value for name, value in (provenance or {}).items() if value is not None}
-    run = RunDirectory(out, {**record, **({"provenance": known} if known else {})})
+    optimizer = build_optimizer(recipe, steps_per_epoch=len(batches))
+    record = _record(
+        network, training, validation, batches=batches, teachers=teachers, schedule=schedule, recipe=recipe
+    )
+    run = RunDirectory(out, record | _optional_record(batches, sample_weights, provenance))
     if run.complete:
         print(f"{run.path} is already complete")
         return run.best_network()
     if progress:
-        print(f"{network.name} ({network.count_params():,} parameters) learns {loss.formula}")
+        print(f"{network.name} ({network.count_params():,} parameters) learns {schedule.formula}")
     return fit(
         network,
         batches,
-        _labelled(validation),
-        optimizer=build_optimizer(recipe, steps_per_epoch=len(batches)),
+        validation.subset(_is_labelled(validation)),
+        optimizer=optimizer,
         epochs=recipe.epochs,
         learning_rate=partial(epoch_learning_rate, recipe, steps_per_epoch=len(batches)),
+        patience=recipe.patience,
         run=run,
         progress=progress,
     )
 
 
-def _labelled(dataset: Dataset) -> Dataset:
-    return dataset.subset(label_probabilities(dataset).any(axis=1))
+def _is_labelled(dataset: Dataset) -> np.ndarray:
+    return label_probabilities(dataset).any(axis=1)
 
 
-def _check(
-    network: keras.Model,
-    dataset: Dataset,
-    *,
-    loss: DistillationLoss,
-    teachers: CachedTeachers | None,
-    views: int | None,
-    view_spec: ViewSpec,
-) -> None:
-    check_gives_logits(network, dataset)
-    if teachers is None and loss.lambda_ > 0:
-        raise InputError(f"lambda {loss.lambda_:g} needs a teacher's logits: give --logits, or --lambda 0")
-    if views is not None and views < 1:
-        raise InputError(f"views must be at least 1 (the untouched image), received {views}")
-    if teachers is None and view_spec.crops and (views or 0) > view_spec.crop_count:
-        raise InputError(f'the crops "{view_spec.crops}" are {view_spec.crop_count} views, received --views {views}')
-    if teachers is not None:
-        _check_views(teachers, views, view_spec)
-    labelled = label_probabilities(dataset).any(axis=1)
-    for split in ("validation", "train"):
-        if not labelled[dataset.splits == split].any() and (split == "validation" or loss.lambda_ < 1):
-            raise InputError(f"the {split} split of {dataset.name} has no labels: give labelled images")
-
-
-def _check_views(teachers: CachedTeachers, views: int | None, view_spec: ViewSpec) -> None:
-    """Refuse an augmentation that the teachers never scored."""
-    path = teachers.stores[0].path
-    if views not in (None, teachers.views):
-        raise InputError(
-            f"{views} views are asked for, {path} holds {teachers.views}: leave --views out, or cache again"
-        )
-    stored = teachers.view_spec.to_dict()
-    changed = [
-        f"{name}: stored {stored.get(name)}, asked for {value}"
-        for name, value in view_spec.to_dict().items()
-        if value != stored.get(name)
-    ]
-    if changed and view_spec != ViewSpec():
-        raise InputError(
-            f"{path} was cached with other views ({'; '.join(changed)}): leave --view out, or cache again"
-        )
+def _weights(
+    taught: Dataset, taught_at: np.ndarray, sample_weights: np.ndarray | None, recipe: Recipe, *, of: int
+) -> np.ndarray | None:
+    """Return how much each of the `taught` images counts, those at `taught_at` of all; None: all the same."""
+    weights = None if recipe.class_weights == "none" else balanced_weights(label_probabilities(taught))
+    if sample_weights is None:
+        return weights
+    given = check_sample_weights(sample_weights, taught_at, of=of)
+    return given if weights is None else given * weights
 
 
 def _record(
@@ -215,7 +208,7 @@ def _record(
     *,
     batches: ViewBatches,
     teachers: CachedTeachers | None,
-    loss: DistillationLoss,
+    schedule: LossSchedule,
     recipe: Recipe,
 ) -> dict:
     """What makes this run the run it is."""
@@ -234,7 +227,16 @@ def _record(
             name: {"images": len(split), "fingerprint": split.fingerprint}
             for name, split in (("train", training), ("validation", validation))
         },
-        "loss": {**asdict(loss), "formula": loss.formula},
+        "loss": schedule.describe(),
         "views": {"spec": batches.view_spec.to_dict(), "number": batches.views},
         "teacher": None if teachers is None else teachers.describe(),
     }
+
+
+def _optional_record(batches: ViewBatches, sample_weights: np.ndarray | None, provenance: Mapping | None) -> dict:
+    """What stands in a record only where it was given."""
+    known = {name: value for name, value in (provenance or {}).items() if value is not None}
+    record = {"provenance": known} if known else {}
+    if sample_weights is not None:
+        record["sample_weights_sha256"] = sha256(batches.sample_weights.tobytes()).hexdigest()
+    return record

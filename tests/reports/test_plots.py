@@ -7,7 +7,7 @@ from PIL import Image
 
 from distill.reports import plots
 from distill.reports.metrics import EvaluationMetrics
-from distill.reports.plots import comparison_picture, confusion_picture, learning_curves
+from distill.reports.plots import comparison_picture, confusion_picture, heat_map, learning_curves
 
 NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -48,7 +48,22 @@ def draw_comparison(path):
     )
 
 
-PICTURES = (draw_curves, draw_confusion, draw_comparison)
+def gains_of(differences, *, loss="hinton", seeds=3):
+    """Cells as a comparison reports them: labels alone, and (temperature, lambda) -> difference."""
+    alone = {"student": "small", "loss": "labels alone", "temperature": None, "lambda": 0.0}
+    alone |= {"seeds": seeds, "difference": 0.0, "difference_deviation": None, "best": False}
+    how = {"loss": loss, "difference_deviation": 0.004 if seeds > 1 else None}
+    return [alone] + [
+        {**alone, **how, "temperature": temperature, "lambda": lambda_, "difference": difference}
+        for (temperature, lambda_), difference in differences.items()
+    ]
+
+
+def draw_heat_map(path):
+    heat_map(gains_of({(2.0**t, w): 0.01 * t - w / 50 for t in range(5) for w in (0.1, 0.5, 0.9)}), path)
+
+
+PICTURES = (draw_curves, draw_confusion, draw_comparison, draw_heat_map)
 
 
 def pixels(path):
@@ -121,6 +136,36 @@ def test_comparison_shows_one_face_and_one_network(tmp_path):
     path = tmp_path / "one.png"
     comparison_picture(accuracies={"teacher": [1.0]}, faces=face, face_names=["happy"], path=path)
     assert np.any(np.all(pixels(path) == 90, axis=-1)), "the face is not in the picture"
+
+
+def test_heat_map_writes_points_and_its_colours_are_centred_on_labels_alone(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    cells = gains_of({(8.0, 0.5): 0.02, (2.0, 0.5): -0.03, (2.0, 0.9): 0.0, (8.0, 0.9): 0.01})
+    cells[1]["best"] = True
+    heat_map(cells, tmp_path / "h.png")
+    (image,) = figures[0].axes[0].images
+    np.testing.assert_allclose(image.get_array(), [[-3, 2], [0, 1]])  # lambdas upwards, temperatures across
+    assert image.get_clim() == (-3, 3)
+    assert figures[0].axes[0].texts[0].get_text() == "+2.0\n± 0.4"
+    (frame,) = figures[0].axes[0].patches
+    assert frame.get_xy() == (0.5, -0.5)
+
+
+@pytest.mark.parametrize("differences", [{(4.0, 0.5): 0.02}, {(4.0, 0.5): 0.0}, {(None, 1.0): -0.02}])
+def test_heat_map_of_one_cell(differences, tmp_path):
+    heat_map(gains_of(differences, seeds=1), tmp_path / "one.png")
+    assert pixels(tmp_path / "one.png").min() < 100
+
+
+def test_heat_map_has_a_panel_for_every_student_and_loss(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    cells = gains_of({(2.0, 0.5): 0.02, (4.0, 0.5): 0.01}) + gains_of({(None, 0.5): 0.03}, loss="mse")[1:]
+    heat_map(cells + [{**cell, "student": "big"} for cell in cells], tmp_path / "h.png")
+    titles = [axes.get_title() for axes in figures[0].axes if axes.images]
+    assert titles == ["small\nhinton", "small\nmse", "big\nhinton", "big\nmse"]
+    assert len({axes.images[0].get_clim() for axes in figures[0].axes if axes.images}) == 1
 
 
 def test_pyplot_stays_unused():

@@ -9,7 +9,7 @@ from distill.data.dataset import ArrayImages, Dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.errors import InputError
-from distill.training.batches import ViewBatches
+from distill.training.batches import ViewBatches, balanced_weights
 from distill.training.recipe import VIEW_ORDERS
 from distill.training.trainer import rendered_epoch
 
@@ -152,3 +152,35 @@ def test_soft_and_missing_labels_become_probabilities(dataset, rng):
     probs = label_probabilities(replace(dataset, labels=labels))
     assert probs[3].tolist() == [0] * C
     assert probs.sum() == N - 1
+
+
+# How much each example counts
+
+
+def test_balanced_classes_weigh_the_same_together():
+    # scikit-learn's "balanced": n / (C n_c). Five labels in three of four classes: 5/(3*3), 5/(3*1), 5/(3*1).
+    labels = np.array([0, 0, 0, 1, 2, -1])
+    weights = balanced_weights(np.eye(4, dtype=np.float32)[labels] * (labels >= 0)[:, None])
+    np.testing.assert_allclose(weights, [5 / 9, 5 / 9, 5 / 9, 5 / 3, 5 / 3, 1], rtol=1e-6)
+    assert weights.dtype == np.float32
+    assert weights[:5].mean() == pytest.approx(1)
+
+
+def test_a_soft_label_weighs_the_mean_of_its_classes():
+    # n_c = 2.5 and 0.5 of 3 labels: classes weigh 3 / (2 * 2.5) = 0.6 and 3 / (2 * 0.5) = 3.
+    weights = balanced_weights(np.array([[1, 0], [1, 0], [0.5, 0.5]], np.float32))
+    np.testing.assert_allclose(weights, [0.6, 0.6, 1.8], rtol=1e-6)
+
+
+def test_without_any_label_all_weigh_the_same():
+    np.testing.assert_array_equal(balanced_weights(np.zeros((3, 2), np.float32)), 1)
+
+
+def test_weights_go_with_their_images_into_the_batches(dataset):
+    weights = np.arange(N, dtype=np.float32)
+    batches = batches_of(dataset, sample_weights=weights)
+    for picked, batch in zip(batches.order(1), rendered_epoch(batches, 1), strict=True):
+        np.testing.assert_array_equal(batch.sample_weights, weights[picked])
+    np.testing.assert_array_equal(batches_of(dataset).sample_weights, 1)
+    with pytest.raises(ValueError, match=r"sample_weights must be \[23\]"):
+        batches_of(dataset, sample_weights=weights[1:])

@@ -1,14 +1,22 @@
 """What `train` and `train_from_labels` make of a data set: who teaches, who chooses, what is recorded."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
 from distill.data.dataset import UNLABELLED, ArrayImages, Dataset
+from distill.errors import InputError
+from distill.training.batches import ViewBatches
+from distill.training.checks import check_can_train, check_labels
+from distill.training.distillation_loss import DistillationLoss
+from distill.training.loss_schedule import LossSchedule
 from distill.training.recipe import Recipe
 from distill.training.run_directory import read_metrics
+from distill.training.schedules import Ramp, WarmedRamp
 from distill.training.train import train, train_from_labels
 
 
@@ -54,3 +62,98 @@ def test_the_record_names_the_whole_split_and_what_is_known_of_the_weights(faces
     expected = {"images": 30, "fingerprint": faces.split("train").fingerprint}
     assert record["data"]["train"] == expected
     assert record["provenance"] == {"begins_with_sha256": "0123"}
+
+
+# How much each image counts
+
+
+def batches_seen(monkeypatch) -> list:
+    """Watch which batches training makes."""
+    seen, init = [], ViewBatches.__init__
+
+    def watched(self, *args, **how):
+        init(self, *args, **how)
+        seen.append(self)
+
+    monkeypatch.setattr(ViewBatches, "__init__", watched)
+    return seen
+
+
+@pytest.mark.parametrize("trainer", [train, train_from_labels])
+def test_weights_stay_with_their_images_and_count_on_top_of_their_classes(faces, tmp_path, monkeypatch, trainer):
+    seen = batches_seen(monkeypatch)
+    mine = np.arange(50) / 10
+    recipe = Recipe(epochs=1, class_weights="balanced")
+    weighted = {"out": tmp_path / "run", "recipe": recipe, "sample_weights": mine, "progress": False}
+    trainer(small_network(), faces, **weighted)
+    (batches,) = seen
+    taught = [i for i in range(30) if faces.labels[i] != UNLABELLED]
+    assert batches.dataset.ids.tolist() == [f"face{i}" for i in taught]
+    counts = np.bincount(faces.labels[taught])
+    expected = mine[taught] * len(taught) / (2 * counts[faces.labels[taught]])
+    np.testing.assert_allclose(batches.sample_weights, expected, rtol=1e-6)
+    with pytest.raises(InputError, match="sample_weights_sha256: stored .*, now "):
+        trainer(small_network(), faces, **{**weighted, "sample_weights": mine + 1})
+
+
+def test_an_image_without_weight_teaches_nothing(faces, tmp_path):
+    labelled = faces.subset(faces.labels != UNLABELLED)
+    train_rows = np.flatnonzero(labelled.splits == "train")
+    without = labelled.subset(np.setdiff1d(np.arange(len(labelled)), train_rows[:5]))
+    weights = np.ones(len(labelled))
+    weights[train_rows[:5]] = 0
+    how = {"recipe": Recipe(epochs=2, optimizer="sgd", lr=0.5, schedule="constant"), "views": 1, "progress": False}
+    zero = train(small_network(), labelled, out=tmp_path / "zero", sample_weights=weights, **how)
+    fewer = train(small_network(), without, out=tmp_path / "fewer", **how)
+    for a, b in zip(zero.get_weights(), fewer.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(30), r"one number for each of the 50 images, received \(30,\)"),
+        (np.zeros(50), "0 or more, and one of them above 0, received 0.0..0.0"),
+        (np.full(50, -1.0), "0 or more, and one of them above 0, received -1.0"),
+        (np.full(50, np.nan), "0 or more, and one of them above 0, received nan"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused(faces, tmp_path, weights, message):
+    with pytest.raises(InputError, match=message):
+        train(small_network(), faces, out=tmp_path / "run", sample_weights=weights, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_class_weights_need_labels(faces, tmp_path):
+    nobody_knows = np.where(faces.splits == "train", UNLABELLED, faces.labels)
+    unlabelled = replace(faces, labels=nobody_knows)
+    schedule = LossSchedule(loss=DistillationLoss(lambda_=1.0), epochs=1)
+    with pytest.raises(InputError, match="the train split of bright and dark has no labels"):
+        check_labels(unlabelled, schedule, Recipe(class_weights="balanced"))
+    check_labels(unlabelled, schedule, Recipe())  # the teacher alone needs none
+
+
+# What would be ignored is refused
+
+
+def test_a_temperature_that_moves_is_refused_where_the_teachers_target_holds_at_one_alone(faces):
+    loss = DistillationLoss()
+    schedule = LossSchedule(loss=loss, epochs=20, temperature=Ramp(end=2.0))
+    how = {"schedule": schedule, "views": None, "recipe": Recipe()}
+    with pytest.raises(InputError, match="exact at one temperature alone: leave --temperature-schedule"):
+        check_can_train(small_network(), faces, teachers=SimpleNamespace(mean="probabilities"), **how)
+
+
+@pytest.mark.parametrize(
+    "schedules", [{"temperature_schedule": Ramp(end=2.0)}, {"lambda_schedule": WarmedRamp(warmup_epochs=1)}]
+)
+def test_schedules_without_a_teacher_are_refused(faces, tmp_path, schedules):
+    with pytest.raises(InputError, match="has no soft part that a schedule could move"):
+        train(small_network(), faces, out=tmp_path / "run", **schedules)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_optimizer_that_keras_does_not_have_leaves_no_folder(faces, tmp_path):
+    with pytest.raises(InputError, match='unknown optimizer "adamm"'):
+        train(small_network(), faces, out=tmp_path / "run", recipe=Recipe(optimizer="adamm"))
+    assert not (tmp_path / "run").exists()

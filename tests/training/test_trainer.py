@@ -1,5 +1,6 @@
 """One step by hand, and the bugs that distillation code is known for."""
 
+import time
 from dataclasses import replace
 
 import keras
@@ -7,15 +8,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distill.data.dataset import ArrayImages, Dataset
+from distill.data.dataset import ArrayImages
 from distill.data.views import ViewSpec
 from distill.training.batches import Batch, ViewBatches
+from distill.training.distillation_loss import DistillationLoss
 from distill.training.keras_trainer import fit_labels
-from distill.training.losses import DistillationLoss
-from distill.training.run_directory import RunDirectory
-from distill.training.trainer import fit, rendered_epoch, train_step
-
-RECORD = {"settings": {"lr": 0.01}, "class_names": ["dark", "bright"], "data": {}}
+from distill.training.loss_schedule import LossSchedule
+from distill.training.losses import cross_entropy
+from distill.training.run_directory import RunDirectory, read_metrics
+from distill.training.schedules import Ramp, WarmedRamp
+from distill.training.trainer import compiled_step, fit, rendered_epoch, train_step
+from distill.training.validation import validation_metrics
+from tests.training.small_runs import (
+    RECORD,
+    Killed,
+    assert_same_weights,
+    bright_and_dark,
+    fit_small,
+    plain_student,
+)
 
 
 def linear_student(weights, bias=(0.0, 0.0), regularizer=None):
@@ -96,56 +107,8 @@ def test_unlabelled_examples_learn_from_the_teacher_and_are_never_called_correct
 
 
 @pytest.fixture
-def dataset(rng):
-    """Two classes, bright and dark images: 40 to learn from, 10 to validate on."""
-    labels = np.arange(50) % 2
-    images = (labels * 120 + 60)[:, None, None, None] + rng.integers(-50, 50, (50, 6, 6, 1))
-    return Dataset(
-        name="bright and dark",
-        ids=np.array([f"face{i}" for i in range(50)]),
-        labels=labels,
-        class_names=("dark", "bright"),
-        images=ArrayImages(images.astype(np.uint8)),
-        splits=np.array(["train"] * 40 + ["validation"] * 10),
-    )
-
-
-def dropout_student():
-    """A student whose dropout, batch norm and weights all have a state to keep."""
-    keras.utils.set_random_seed(3)
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((6, 6, 1)),
-            layers.Rescaling(1 / 255),
-            layers.Flatten(),
-            layers.BatchNormalization(momentum=0.5),
-            layers.Dense(8, activation="relu"),
-            layers.Dropout(0.5),
-            layers.Dense(2),
-        ],
-        name="small",
-    )
-
-
-def fit_small(dataset, path, *, epochs=4, student=None, engine=fit, **changes):
-    batches = ViewBatches(
-        dataset.split("train"), image_shape=(6, 6, 1), view_spec=ViewSpec(), batch_size=8, **changes
-    )
-    student = student or dropout_student()
-    loss = {"loss": DistillationLoss(lambda_=0.0)} if engine is fit else {}
-    return engine(
-        student,
-        batches,
-        dataset.split("validation"),
-        **loss,
-        optimizer=keras.optimizers.Adam(0.01),
-        epochs=epochs,
-        # Depends on what the run recorded, which a resumed run must know, too.
-        learning_rate=lambda epoch, losses: 0.01 / (1 + sum(losses)),
-        run=RunDirectory(path, RECORD),
-        progress=False,
-    )
+def dataset():
+    return bright_and_dark()
 
 
 def test_training_learns_and_keeps_the_best_epoch(dataset, tmp_path):
@@ -160,14 +123,14 @@ def test_training_learns_and_keeps_the_best_epoch(dataset, tmp_path):
     assert (logits.argmax(1) == validation.labels).mean() == max(accuracies)
 
 
-class Killed(BaseException):
-    """Stands for a process that ends without a word."""
-
-
 @pytest.mark.parametrize("engine", [fit, fit_labels])
 @pytest.mark.parametrize("moment", ["in the middle of an epoch", "between checkpoint and table"])
 def test_a_killed_run_goes_on_to_the_same_weights(dataset, tmp_path, monkeypatch, moment, engine):
-    fit_small(dataset, tmp_path / "whole", engine=engine)
+    def train(name):
+        optimizer = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9)
+        fit_small(dataset, tmp_path / name, engine=engine, optimizer=optimizer)
+
+    train("whole")
     if moment == "in the middle of an epoch":
         images_seen = []
 
@@ -190,13 +153,11 @@ def test_a_killed_run_goes_on_to_the_same_weights(dataset, tmp_path, monkeypatch
 
         monkeypatch.setattr(keras.Model, "save", dying_save)
     with pytest.raises(Killed):
-        fit_small(dataset, tmp_path / "killed", engine=engine)
+        train("killed")
     monkeypatch.undo()
     keras.utils.set_random_seed(99)  # nothing of the first process is left in the second
-    fit_small(dataset, tmp_path / "killed", engine=engine)
-    whole, killed = (keras.saving.load_model(tmp_path / run / "last.keras") for run in ("whole", "killed"))
-    for a, b in zip(whole.get_weights(), killed.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    train("killed")
+    assert_same_weights(tmp_path / "whole", tmp_path / "killed")
     assert not [path for path in (tmp_path / "killed").iterdir() if path.name.startswith(".")]
 
 
@@ -213,16 +174,10 @@ def test_both_trainers_take_the_same_steps_from_labels(dataset, tmp_path):
             assert row[name] == pytest.approx(other[name], rel=1e-4), name
 
 
-def plain_student():
-    keras.utils.set_random_seed(3)
-    layers = keras.layers
-    return keras.Sequential(
-        [keras.Input((6, 6, 1)), layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(2)], name="plain"
-    )
-
-
 def test_the_same_seed_gives_the_same_student_and_another_does_not(dataset, tmp_path):
-    runs = [fit_small(dataset, tmp_path / str(i), epochs=2, seed=seed) for i, seed in enumerate((1, 1, 2))]
+    runs = [
+        fit_small(dataset, tmp_path / str(i), epochs=2, batches={"seed": seed}) for i, seed in enumerate((1, 1, 2))
+    ]
     weights = [np.concatenate([w.ravel() for w in run.get_weights()]) for run in runs]
     np.testing.assert_array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
@@ -258,3 +213,169 @@ def test_class_probabilities_of_the_data_are_used(dataset):
     )
     (batch,) = list(rendered_epoch(batches, 0))
     np.testing.assert_array_equal(batch.label_probs, soft)
+
+
+# Numbers of the loss that move
+
+
+@pytest.mark.parametrize(
+    ("constant", "numbers"),
+    [
+        ({"temperature": 2.5}, {"temperature": 2.5}),
+        ({"lambda_": 0.3}, {"lambda_": 0.3}),
+        ({"lambda_": 0.0}, {"lambda_": 0.0}),
+        ({"name": "dkd", "weights": (1.0, 0.2)}, {"weights": (1.0, 0.2)}),
+    ],
+)
+def test_a_number_given_to_the_step_is_that_of_the_loss(constant, numbers):
+    batch = batch_of([[1, 2], [3, 1]], [0, 1], [[2.0, 0.0], [-1.0, 3.0]])
+    one, other = (linear_student([[1, 2], [3, 4]]) for _ in range(2))
+    name = constant.get("name", "microexpnet")
+    train_step(one, keras.optimizers.SGD(1.0), DistillationLoss(**constant), batch)
+    train_step(other, keras.optimizers.SGD(1.0), DistillationLoss(name), batch, **numbers)
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_numbers_that_move_make_no_new_graph():
+    student, optimizer = linear_student([[1, 2], [3, 4]]), keras.optimizers.SGD(0.1)
+    optimizer.build(student.trainable_variables)
+    step = compiled_step(student, optimizer, DistillationLoss())
+    batch = batch_of([[1, 2], [3, 1]], [0, 1], [[2.0, 0.0], [-1.0, 3.0]])
+    losses = [
+        float(step(batch, temperature=tf.constant(t), lambda_=tf.constant(0.1 * t))["loss"]) for t in (8.0, 4.0, 2.0)
+    ]
+    assert len(set(losses)) == 3
+    assert step.experimental_get_tracing_count() == 1
+
+
+def test_every_step_of_a_run_has_the_numbers_of_its_moment(dataset, tmp_path, rng):
+    taught = {"teacher_logits": rng.normal(0, 3, (40, 1, 2)).astype(np.float32), "views": 1}
+    loss = DistillationLoss(temperature=8.0, lambda_=0.8)
+    schedule = LossSchedule(loss=loss, epochs=2, temperature=Ramp(end=2.0), soft_weight=WarmedRamp(warmup_epochs=1))
+    how = {"epochs": 2, "student": plain_student(), "batches": taught, "loss": loss, "schedule": schedule}
+    fit_small(dataset, tmp_path / "run", optimizer=keras.optimizers.SGD(0.01), learning_rate=unchanged, **how)
+    student, optimizer = plain_student(), keras.optimizers.SGD(0.01)
+    for step, batch in enumerate(plain_batches(dataset, epochs=2, **taught)):
+        now = DistillationLoss(temperature=8 - 6 * step / 10, lambda_=0.8 * min(1, step / 5))
+        train_step(student, optimizer, now, batch)
+    trained = keras.saving.load_model(tmp_path / "run" / "last.keras")
+    for a, b in zip(trained.get_weights(), student.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    at_epoch_ends = [(row["temperature"], row["soft_weight"]) for row in read_metrics(tmp_path / "run")]
+    assert at_epoch_ends == [(pytest.approx(5.6), pytest.approx(0.64)), (pytest.approx(2.6), 0.8)]
+
+
+def unchanged(epoch, validation_losses):
+    """The learning rate of an optimizer that keeps its own."""
+
+
+def plain_batches(dataset, *, epochs, **how):
+    """The batches that `fit_small` trains on, one after the other."""
+    batches = ViewBatches(
+        dataset.split("train"), image_shape=(6, 6, 1), view_spec=ViewSpec(), **{"batch_size": 8, **how}
+    )
+    return [batch for epoch in range(epochs) for batch in rendered_epoch(batches, epoch)]
+
+
+# Averaged weights
+
+
+@pytest.mark.parametrize("engine", [fit, fit_labels])
+def test_the_moving_average_is_validated_beside_the_weights_and_leaves_them_alone(dataset, tmp_path, engine):
+    def train(name, **average):
+        optimizer = keras.optimizers.SGD(0.5, **average)
+        how = {"engine": engine, "optimizer": optimizer, "learning_rate": unchanged}
+        fit_small(dataset, tmp_path / name, epochs=2, student=plain_student(), **how)
+        return keras.saving.load_model(tmp_path / name / "last.keras").get_weights(), read_metrics(tmp_path / name)
+
+    alone, _ = train("alone")
+    raw, rows = train("averaged", use_ema=True, ema_momentum=0.8)
+    for a, b in zip(alone, raw, strict=True):
+        np.testing.assert_array_equal(a, b)
+    student, optimizer = plain_student(), keras.optimizers.SGD(0.5)
+    validation = dataset.split("validation")
+    images, average = validation.read(np.arange(10)).reshape(10, -1) / 255, None
+    for step, batch in enumerate(plain_batches(dataset, epochs=2)):
+        train_step(student, optimizer, DistillationLoss(lambda_=0.0), batch)
+        now = [weight.astype(np.float64) for weight in student.get_weights()]
+        average = now if step == 0 else [0.8 * a + 0.2 * w for a, w in zip(average, now, strict=True)]
+        if step % 5 == 4:
+            for suffix, (kernel, bias) in (("", now), ("_ema", average)):
+                logits = (images @ kernel + bias).astype(np.float32)
+                expected = np.mean(cross_entropy(student_logits=logits, labels=validation.labels))
+                assert rows[step // 5][f"validation_loss{suffix}"] == pytest.approx(expected, rel=1e-4)
+
+
+# Weights of examples
+
+
+@pytest.mark.parametrize("engine", [fit, fit_labels])
+def test_an_example_of_weight_two_counts_as_two_to_both_trainers(dataset, tmp_path, engine):
+    # In one batch an epoch, of untouched images.
+    rows = np.concatenate([np.arange(50), np.arange(10)])
+    columns = {
+        "labels": dataset.labels[rows],
+        "splits": dataset.splits[rows],
+        "images": ArrayImages(dataset.read(rows)),
+    }
+    twice = replace(dataset, ids=np.array([f"face{i}" for i in range(60)]), **columns)
+    weights = np.where(np.arange(40) < 10, 2, 1).astype(np.float32)
+    how = {"epochs": 2, "engine": engine, "learning_rate": unchanged}
+    one_batch = {"batch_size": 60, "views": 1}
+    trained = [
+        fit_small(faces, tmp_path / name, student=plain_student(), optimizer=keras.optimizers.SGD(0.5), **how)
+        for name, faces, how in (
+            ("weighted", dataset, {**how, "batches": {**one_batch, "sample_weights": weights}}),
+            ("repeated", twice, {**how, "batches": one_batch}),
+        )
+    ]
+    for a, b in zip(*(network.get_weights() for network in trained), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_without_weight_changes_nothing():
+    changes = gradient_step(linear_student([[1, 2], [3, 4]]), batch_of([[1, 2]], [0], sample_weights=[0.0]))
+    for change in changes:
+        np.testing.assert_array_equal(change, 0)
+
+
+# What is measured
+
+
+def test_an_epoch_tells_how_often_the_student_agrees_with_its_teacher(dataset, tmp_path, rng):
+    logits = rng.normal(0, 3, (40, 1, 2)).astype(np.float32)
+    student, still = plain_student(), keras.optimizers.SGD(0.0)
+    how = {"optimizer": still, "learning_rate": unchanged, "loss": DistillationLoss()}
+    taught = {"teacher_logits": logits, "views": 1}
+    fit_small(dataset, tmp_path / "run", epochs=1, student=student, batches=taught, **how)
+    (row,) = read_metrics(tmp_path / "run")
+    train = dataset.split("train")
+    predicted = student.predict(train.read(np.arange(40)).astype(np.float32), verbose=0).argmax(1)
+    assert row["train_agreement"] == pytest.approx(np.mean(predicted == logits[:, 0].argmax(1)))
+    assert row["train_accuracy"] == pytest.approx(np.mean(predicted == train.labels))
+    parts = 0.5 * row["train_cross_entropy"] + 0.5 * row["train_distillation"]
+    assert row["train_loss"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_validation_by_hand(dataset):
+    # Certain of class 0 with 3/4 for rows 0 and 1, with 1/4 for rows 2 and 3; labels 0, 1, 0, 1.
+    logits = np.log([[3.0, 1.0], [3.0, 1.0], [1.0, 3.0], [1.0, 3.0]]).astype(np.float32)
+    metrics = validation_metrics(logits, dataset.subset(np.arange(4)))
+    expected = {"loss": np.log(4) - np.log(3) / 2, "accuracy": 0.5, "macro_f1": 0.5, "calibration_error": 0.25}
+    assert metrics == {name: pytest.approx(value, rel=1e-6) for name, value in expected.items()}
+
+
+def test_waiting_for_input_is_told_from_training(dataset, tmp_path, monkeypatch):
+    fit_small(dataset, tmp_path / "quick", epochs=2)
+    rows = ViewBatches.rows
+
+    def slow_rows(self, *picked):
+        time.sleep(0.1)
+        return rows(self, *picked)
+
+    monkeypatch.setattr(ViewBatches, "rows", slow_rows)
+    fit_small(dataset, tmp_path / "slow", epochs=2)
+    quick, slow = (read_metrics(tmp_path / name)[1]["input_share"] for name in ("quick", "slow"))
+    assert 0 < quick < slow < 1
+    assert slow > 0.5

@@ -1,0 +1,221 @@
+"""Compare ways to teach students: `python -m distill.compare --data D --logits L.h5 --out OUT`.
+
+What lies in OUT in the end says `distill.training.comparison_folder`.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from statistics import mean
+from typing import Annotated
+
+from tqdm import tqdm
+from tyro.conf import arg
+
+from distill.data.data_settings import DataSettings
+from distill.errors import InputError
+from distill.stage import run_stage
+from distill.train_student import TrainStudentSettings
+from distill.training.comparison import Cell, grid
+from distill.training.recipe import Recipe
+
+_OF_TEACHERS = ("logits", "teacher_weights", "teacher_mean", "class_match")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings(DataSettings, Recipe):
+    """Train students from labels alone and distilled, over a grid and several seeds, and compare them.
+
+    The same command again goes on after an interruption; with a larger grid it trains what is missing.
+    """
+
+    out: str
+    """Directory for the runs, the tables and the heat map."""
+    logits: Annotated[tuple[str, ...], arg(metavar="FILE [FILE ...]")]
+    """Stores that distill.teacher_logits wrote, one for each teacher. Labels alone get the same views."""
+    teacher_weights: tuple[float, ...] | None = None
+    """Of several teachers: how much each counts, in the order of --logits; by default all the same."""
+    teacher_mean: str | None = None
+    """Of several teachers: the mean of their "logits" (default), or of their "probabilities" at the temperature."""
+    class_match: str | None = None
+    """A teacher's classes are those of the data in the same order ("exact", default), or are found by name among
+    its own, in any order ("names"): what else it knows is left out."""
+    students: tuple[str, ...] = (TrainStudentSettings.student,)
+    """Names of the networks."""
+    losses: tuple[str, ...] = (TrainStudentSettings.loss,)
+    """Names of the losses."""
+    temperatures: tuple[float, ...] = (2.0, 4.0, 8.0)
+    """T of every loss that has one; the others are trained once for every lambda."""
+    lambdas: tuple[float, ...] = (0.5, 0.9)
+    """Weights of the soft part, 0..1; for a loss that is usually given two weights a and b, try b / (a + b). Labels
+    alone, which is 0, is always trained, once per student and seed."""
+    seeds: int = 3
+    """Runs of every cell: with --seed and the numbers that follow it."""
+    keep_prob: float = TrainStudentSettings.keep_prob
+    """Share of the dense layer that dropout keeps in training."""
+    pixel_scale: float = TrainStudentSettings.pixel_scale
+    """What the students multiply pixels by."""
+    image_size: int | None = None
+    """Height and width that the networks take; the published ones by default."""
+    test: bool = False
+    """In the end, measure the chosen cell and labels alone on the test split, once: it closes the grid."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("logits", "students", "losses", "temperatures", "lambdas"):
+            if not getattr(self, name):
+                raise InputError(f"--{name} is empty: give at least one")
+        if self.seeds < 1:
+            raise InputError(f"seeds must be at least 1, received {self.seeds}")
+        if not any(self.lambdas):
+            raise InputError("--lambdas 0 is labels alone, which is always trained: give one above 0 beside it")
+
+
+def compare(settings: CompareSettings) -> dict:
+    """Train what is missing, print the table, and leave everything in `settings.out`.
+
+    Returns:
+        The content of comparison.json. Accuracies lie in 0..1.
+
+    Raises:
+        InputError: a setting, data or logits that cannot be used, or `settings.out` holds something else; all of
+            it before anything is trained.
+    """
+    from distill.training.comparison_folder import ComparisonFolder
+
+    cells = _cells(settings)
+    folder = ComparisonFolder(settings.out)
+    dataset = settings.open()
+    test = _test_split(dataset) if settings.test else None
+    learned = dataset.split("train", "validation")  # training has no way to the images of the test split
+    teachers = _open_teachers(settings)
+    record = _record(settings, learned, teachers)
+    folder.check_open_for(record)
+    for student in settings.students:
+        _build(settings, student, learned)
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    runs = {(cell, seed): _run_settings(settings, cell, seed, folder, teachers) for seed in seeds for cell in cells}
+    for cell, seed in _announced(runs, folder):
+        _train(cell, runs[cell, seed], learned, teachers)
+    return folder.report(list(runs), record, test=test)
+
+
+def _cells(settings: CompareSettings) -> tuple[Cell, ...]:
+    """Return the cells of the grid, all of losses, temperatures and lambdas that can be used."""
+    from distill.training.distillation_loss import SOFT_LOSSES, DistillationLoss
+
+    for name in settings.losses:
+        DistillationLoss(name=name)  # refuses one that is unknown
+    softening = [name for name in settings.losses if SOFT_LOSSES[name].temperature is not None]
+    if not softening and settings.temperatures != CompareSettings.temperatures:
+        raise InputError(f"no temperature reaches the loss {' or '.join(settings.losses)}: leave --temperatures out")
+    temperatures = {name: settings.temperatures if name in softening else (None,) for name in settings.losses}
+    cells = grid(settings.students, temperatures, settings.lambdas)
+    for cell in cells:
+        _loss(cell)
+    return cells
+
+
+def _loss(cell: Cell):
+    from distill.training.distillation_loss import DistillationLoss
+
+    if cell.loss is None:
+        return DistillationLoss(lambda_=0.0)
+    return DistillationLoss(name=cell.loss, temperature=cell.temperature, lambda_=cell.lambda_)
+
+
+def _test_split(dataset):
+    from distill.training.batches import label_probabilities
+
+    test = dataset.split("test")
+    if not label_probabilities(test).any():
+        raise InputError(f"the test split of {dataset.name} has no labels: leave --test out")
+    return test
+
+
+def _open_teachers(settings: CompareSettings):
+    from distill.logit_store import open_logits
+    from distill.training.ensemble import CachedTeachers
+
+    stores = [open_logits(path) for path in settings.logits]
+    for store in stores:
+        if not store.pixels_known:
+            print(f"note: pixels of {store.path} are unknown: joined by file name, unchecked")
+    named = {"weights": settings.teacher_weights, "mean": settings.teacher_mean, "class_match": settings.class_match}
+    return CachedTeachers(stores, **{name: value for name, value in named.items() if value is not None})
+
+
+def _record(settings: CompareSettings, learned, teachers) -> dict:
+    """What makes this comparison the one it is."""
+    learned.content_hashes  # noqa: B018 - read every image once, not once per split
+    data = {name: learned.split(name).fingerprint for name in ("train", "validation")}
+    return {"settings": asdict(settings), "data": data, "teacher": teachers.describe()}
+
+
+def _build(settings: CompareSettings | TrainStudentSettings, student: str, dataset):
+    from distill.networks import build_network
+    from students import STUDENTS
+
+    return build_network(
+        STUDENTS,
+        student,
+        classes=dataset.num_classes,
+        image_size=settings.image_size,
+        keep_prob=settings.keep_prob,
+        pixel_scale=settings.pixel_scale,
+    )
+
+
+def _run_settings(settings: CompareSettings, cell: Cell, seed: int, folder, teachers) -> TrainStudentSettings:
+    """Return the settings with which `distill.train_student` would train the same student."""
+    names = [field.name for field in fields(TrainStudentSettings) if hasattr(settings, field.name)]
+    shared = {name: getattr(settings, name) for name in names}
+    shared |= {"student": cell.student, "seed": seed, "out": str(folder.run(cell, seed))}
+    if cell.loss is None:
+        own = dict.fromkeys(_OF_TEACHERS) | {"view": teachers.view_spec, "views": teachers.views}
+    else:
+        own = {"loss": cell.loss, "temperature": cell.temperature, "lambda_": cell.lambda_}
+    return TrainStudentSettings(**shared | own)
+
+
+def _announced(runs: Iterable[tuple[Cell, int]], folder) -> Iterator[tuple[Cell, int]]:
+    """Yield the runs, each after a line that says how far the comparison is and how long it will go on."""
+    # Begun ones go first, then distilled ones: so `train` refuses other settings than theirs, or logits that do not
+    # fit, before anything new is trained.
+    runs = sorted(runs, key=lambda run: (not folder.run(*run).exists(), run[1], run[0].loss is None))
+    unfinished = [run for run in runs if not folder.is_finished(*run)]
+    seconds = []
+    for number, run in enumerate(runs, 1):
+        left = f", about {tqdm.format_interval(mean(seconds) * len(unfinished))} left" if seconds else ""
+        print(f"\nrun {number} of {len(runs)}{left}: {folder.run(*run).name}")
+        started = time.monotonic()
+        yield run
+        if run in unfinished:
+            unfinished.remove(run)
+            seconds.append(time.monotonic() - started)
+
+
+def _train(cell: Cell, settings: TrainStudentSettings, learned, teachers) -> None:
+    import keras
+
+    from distill.training.train import train
+
+    keras.backend.clear_session()  # of the graphs of the runs before
+    keras.utils.set_random_seed(settings.seed)
+    train(
+        _build(settings, settings.student, learned),
+        learned,
+        out=settings.out,
+        logits=None if cell.loss is None else teachers,
+        loss=_loss(cell),
+        views=settings.views,
+        recipe=settings,
+    )
+
+
+def main() -> None:
+    run_stage(compare, CompareSettings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What a network in training is worth: its metrics on the validation split, with and without averaged weights."""
+
+import keras
+import numpy as np
+
+from distill.data.dataset import Dataset
+from distill.data.views import ViewSpec
+from distill.errors import InputError
+from distill.reports.calibration import temperature_table
+from distill.reports.metrics import evaluate_predictions
+from distill.training.batches import label_probabilities
+from distill.training.losses import cross_entropy
+from distill.training.run_directory import AVERAGED
+from distill.training.scoring import Scorer
+
+
+class Validation:
+    """Scores a network, and the same network with the moving average of its weights.
+
+    Args:
+        network: the one in training.
+        optimizer: that of `network`, which keeps the average, or does not.
+        dataset: labelled images.
+        view_spec: how views are drawn, see `Scorer`.
+    """
+
+    def __init__(
+        self, network: keras.Model, optimizer: keras.optimizers.Optimizer, dataset: Dataset, *, view_spec: ViewSpec
+    ):
+        self.averaged = keras.models.clone_model(network) if optimizer.use_ema else None
+        self._network, self._optimizer, self._dataset = network, optimizer, dataset
+        self._scorers = {"": Scorer(network, dataset, view_spec=view_spec)}
+        if self.averaged is not None:
+            self._scorers[AVERAGED] = Scorer(self.averaged, dataset, view_spec=view_spec)
+
+    def __call__(self) -> dict[str, float]:
+        """Return the columns "validation_...", and those of the averaged weights, which end in "_ema"."""
+        if self.averaged is not None:
+            self._take_average()
+        return {
+            f"validation_{name}{suffix}": value
+            for suffix, scorer in self._scorers.items()
+            for name, value in validation_metrics(scorer.score_for_evaluation(), self._dataset).items()
+        }
+
+    def _take_average(self) -> None:
+        self.averaged.set_weights(self._network.get_weights())  # statistics of batch norms are averages already
+        self._optimizer.finalize_variable_values(self.averaged.trainable_variables)
+        # JAX now shares memory with the optimizer, and would give it away in the next call of this network.
+        self.averaged.set_weights([np.array(weight) for weight in self.averaged.get_weights()])
+
+
+def validation_metrics(logits: np.ndarray, dataset: Dataset) -> dict[str, float]:
+    """Return "loss" (cross entropy with the labels, in nats), "accuracy", "macro_f1" and "calibration_error" (0..1).
+
+    Args:
+        logits: float32 [N, C] of the images of `dataset`.
+
+    Raises:
+        InputError: a logit is not finite, or no image has a label.
+    """
+    if not np.isfinite(logits).all():
+        raise InputError("the network has diverged, its logits are not finite: try a smaller learning rate (--lr)")
+    losses = cross_entropy(student_logits=logits, labels=label_probabilities(dataset))
+    metrics = evaluate_predictions(labels=dataset.labels, logits=logits, class_names=dataset.class_names)
+    (at_temperature_1,) = temperature_table(logits, dataset.labels, temperatures=(1,))
+    return {
+        "loss": float(np.mean(keras.ops.convert_to_numpy(losses))),
+        "accuracy": metrics.accuracy,
+        "macro_f1": metrics.macro_f1,
+        "calibration_error": at_temperature_1["calibration_error"],
+    }

@@ -1,0 +1,326 @@
+"""The comparison from end to end on a few faces: what it trains, when it looks at the test split, what it refuses."""
+
+import csv
+import json
+from dataclasses import replace
+from statistics import mean
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distill.compare import CompareSettings, compare
+from distill.data.data_settings import DataSettings
+from distill.data.open_dataset import open_dataset
+from distill.data.views import ViewSpec
+from distill.evaluate import EvaluateSettings, evaluate
+from distill.logit_store import LogitHeader, LogitWriter
+from distill.stage import run_stage
+from distill.train_student import TrainStudentSettings, train_student
+
+STUDENT = "microexpnet_p12_xxs"
+SMALL = ("--students", STUDENT, "--image-size", 12, "--epochs", 1)
+GRID = ("--losses", "hinton", "--temperatures", 2, 4, "--lambdas", 0, 0.5, "--seeds", 2)
+CELLS = [f"{STUDENT}-{how}" for how in ("labels-alone", "hinton-T2-lambda0.5", "hinton-T4-lambda0.5")]
+
+
+def run(*args, stage=compare, settings=CompareSettings) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run_stage(stage, settings, [str(arg) for arg in args])
+    return ended.value.code
+
+
+def write_faces(path) -> None:
+    rng = np.random.default_rng(0)
+    with open(path, "w") as file:
+        file.write("emotion,pixels,Usage\n")
+        for usage, count in (("Training", 28), ("PublicTest", 14), ("PrivateTest", 14)):
+            for row in range(count):
+                pixels = " ".join(map(str, rng.integers(0, 256, 12 * 12)))
+                file.write(f"{row % 7},{pixels},{usage}\n")
+
+
+def write_logits(path, dataset) -> None:
+    """What a teacher might have said of the images of `dataset` that teach, in two views."""
+    taught = dataset.split("train")
+    header = LogitHeader(
+        class_names=taught.class_names,
+        views=2,
+        view_spec=ViewSpec(rotation=5).to_dict(),
+        teacher_name="teacher",
+        teacher_sha256="0" * 64,
+        teacher_input_shape=(48, 48, 1),
+        numeric_policy="float32",
+        dataset_fingerprint=taught.fingerprint,
+        dataset_name=taught.name,
+    )
+    columns = {"content_hashes": taught.content_hashes, "labels": taught.labels}
+    writer = LogitWriter(path, header, sample_ids=taught.ids, **columns)
+    logits = np.random.default_rng(1).normal(0, 3, (len(taught), 2, 7)).astype(np.float32)
+    for rows in writer.missing():
+        writer.write(rows, logits[rows])
+    writer.finish()
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with data and logits."""
+    folder = tmp_path_factory.mktemp("work")
+    write_faces(folder / "fer2013.csv")
+    write_logits(folder / "logits.h5", open_dataset(folder / "fer2013.csv"))
+    return folder
+
+
+def base(work) -> tuple:
+    return ("--data", work / "fer2013.csv", "--logits", work / "logits.h5", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def compared(work):
+    """The folder of a comparison of two cells, which was interrupted in its third run, and went on."""
+    import distill.training.train as module
+
+    out, begun, train = work / "compared", [], module.train
+
+    def interrupted(*args, **how):
+        begun.append(how["out"])
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return train(*args, **how)
+
+    module.train = interrupted
+    try:
+        assert run(*base(work), *GRID, "--out", out) == 130
+        assert sorted(path.name for path in out.iterdir()) == ["runs"]
+        assert run(*base(work), *GRID, "--out", out) == 0
+    finally:
+        module.train = train
+    assert len(begun) == 3 + 6, "every run is opened once more, finished or not"
+    return out
+
+
+def report_of(out) -> dict:
+    return json.loads((out / "comparison.json").read_text())
+
+
+def failure(capsys) -> str:
+    """The one line that a command printed as its error."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+class TestWhatIsLeft:
+    def test_labels_alone_is_trained_once_for_every_seed(self, compared):
+        left = sorted(path.parent.name for path in (compared / "runs").glob("*/summary.json"))
+        assert left == sorted(f"{cell}-{seed}" for cell in CELLS for seed in (0, 1))
+
+    def test_both_arms_go_through_the_same_views(self, compared):
+        for path in (compared / "runs").glob("*/settings.json"):
+            record = json.loads(path.read_text())
+            assert record["views"] == {"spec": ViewSpec(rotation=5).to_dict(), "number": 2}, path
+            assert (record["teacher"] is None) == ("labels-alone" in str(path))
+
+    @pytest.mark.parametrize("name", [f"{CELLS[0]}-1", f"{CELLS[2]}-0"])
+    def test_a_run_is_what_train_student_makes_of_its_settings(self, compared, name, capsys):
+        folder = compared / "runs" / name
+        given = ("--config", folder / "settings.json", "--out", folder)
+        assert run(*given, stage=train_student, settings=TrainStudentSettings) == 0
+        assert "is already complete" in capsys.readouterr().out
+
+    def test_the_report_and_the_tables_hold_the_accuracies_of_the_runs(self, compared):
+        report = report_of(compared)
+        with open(compared / "runs.csv", newline="") as file:
+            runs = {row["run"]: row for row in csv.DictReader(file)}
+        with open(compared / "cells.csv", newline="") as file:
+            cells = list(csv.DictReader(file))
+        summaries = {
+            name: json.loads((compared / "runs" / name / "summary.json").read_text())["validation_accuracy"]
+            for name in runs
+        }
+        for cell, row, name in zip(report["cells"], cells, CELLS, strict=True):
+            expected = mean(summaries[f"{name}-{seed}"] for seed in (0, 1))
+            assert cell["mean"] == float(row["mean"]) == pytest.approx(expected)
+            gain = expected - mean(summaries[f"{CELLS[0]}-{seed}"] for seed in (0, 1))
+            assert float(row["difference"]) == pytest.approx(gain)
+        assert [float(runs[name]["validation_accuracy"]) for name in summaries] == list(summaries.values())
+        assert sum(cell["best"] for cell in report["cells"]) == 1
+        assert report["tested"] == {}
+        assert {"tensorflow", "keras"} <= report["versions"].keys()
+        with Image.open(compared / "heat_map.png") as picture:
+            assert picture.width > 400
+
+    def test_the_same_command_again_trains_nothing_and_prints_the_table(self, compared, capsys):
+        before = {path: path.stat().st_mtime_ns for path in compared.glob("runs/*/*")}
+        assert run("--config", compared / "comparison.json") == 0
+        assert {path: path.stat().st_mtime_ns for path in compared.glob("runs/*/*")} == before
+        printed = capsys.readouterr().out
+        assert "run 6 of 6: " in printed
+        assert "left" not in printed
+        table = [line for line in printed.splitlines() if line.startswith(f"{STUDENT}  ")]
+        assert len(table) == 3
+        assert sum(line.endswith("best") for line in table) == 1
+        assert f"{STUDENT}: best of 2 cells, chosen on validation" in printed
+
+    def test_other_settings_than_those_of_its_runs_are_told_before_a_new_run_begins(self, work, compared, capsys):
+        assert run(*base(work), *GRID, "--lambdas", 0.2, 0.5, "--lr", 0.1, "--out", compared) == 2
+        assert "holds a run with other settings (settings.lr: stored 0.001, now 0.1)" in failure(capsys)
+        assert len(list((compared / "runs").iterdir())) == 6
+
+    def test_time_left_is_told_from_the_runs_that_were_trained(self, work, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("distill.compare._train", lambda *args: None)
+        with pytest.raises(FileNotFoundError):  # nothing was trained
+            compare(
+                CompareSettings(data=str(work / "fer2013.csv"), out=str(tmp_path), logits=(str(work / "logits.h5"),))
+            )
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")]
+        assert lines[0] == "run 1 of 21: microexpnet-microexpnet-T2-lambda0.5-0"
+        assert lines[1] == "run 2 of 21, about 00:00 left: microexpnet-microexpnet-T2-lambda0.9-0"
+
+
+class Untouchable:
+    """Images of which those at `forbidden` raise when they are read."""
+
+    def __init__(self, images, forbidden):
+        self.images, self.forbidden, self.shape = images, forbidden, images.shape
+
+    def __len__(self):
+        return len(self.images)
+
+    def read(self, indices):
+        if self.forbidden[indices].any():
+            raise AssertionError("the test split was read")
+        return self.images.read(indices)
+
+
+class TestTheTestSplit:
+    @pytest.fixture
+    def guarded(self, work, monkeypatch):
+        """Settings of two runs, on data whose test images raise when they are read."""
+        dataset = open_dataset(work / "fer2013.csv")
+        images = Untouchable(dataset.images, dataset.splits == "test")
+        monkeypatch.setattr(DataSettings, "open", lambda self: replace(dataset, images=images))
+        return CompareSettings(
+            data="guarded",
+            logits=(str(work / "logits.h5"),),
+            out=str(work / "guarded"),
+            students=(STUDENT,),
+            temperatures=(4.0,),
+            lambdas=(0.5,),
+            seeds=1,
+            epochs=1,
+            image_size=12,
+        )
+
+    def test_is_read_with_its_flag_alone_after_everything_else(self, guarded):
+        report = compare(guarded)
+        assert report["test"] == []
+        with pytest.raises(AssertionError, match="the test split was read"):
+            compare(replace(guarded, test=True))
+
+    def test_is_asked_about_the_chosen_cell_and_labels_alone_once(self, work, compared, capsys, monkeypatch):
+        assert run(*base(work), *GRID, "--out", compared, "--test") == 0
+        printed = capsys.readouterr().out
+        report = report_of(compared)
+        chosen = next(name for cell, name in zip(report["cells"], CELLS, strict=True) if cell["best"])
+        assert set(report["tested"]) == {f"{name}-{seed}" for name in (CELLS[0], chosen) for seed in (0, 1)}
+        name, accuracy = next(iter(report["tested"].items()))
+        model = ("--model", compared / "runs" / name, "--data", work / "fer2013.csv", "--out", work / "evaluation")
+        assert run(*model, "--split", "test", stage=evaluate, settings=EvaluateSettings) == 0
+        assert json.loads((work / "evaluation" / "evaluation.json").read_text())["accuracy"] == accuracy
+        gain, alone = report["test"][1], report["test"][0]
+        assert gain["difference"] == pytest.approx(gain["mean"] - alone["mean"])
+        table = printed.split("on the test split:\n")[1]
+
+        def twice(*args, **how):
+            raise AssertionError("the test split was asked twice")
+
+        monkeypatch.setattr("distill.training.comparison_folder.evaluate_model", twice)
+        assert run(*base(work), *GRID, "--out", compared, "--test") == 0
+        assert capsys.readouterr().out.split("on the test split:\n")[1] == table
+        assert report_of(compared)["tested"] == report["tested"]
+
+        # Whoever goes on with another grid has seen the test split.
+        for flags in (("--temperatures", 4), ("--seeds", 3, "--test")):
+            assert run(*base(work), *GRID, "--out", compared, *flags) == 2
+            message = failure(capsys)
+            assert "was measured on the test split, which closed it (settings." in message
+            assert "name a new folder" in message
+
+    def test_must_be_there_to_be_asked(self, work, tmp_path, capsys):
+        lines = (work / "fer2013.csv").read_text().splitlines()
+        (tmp_path / "fer2013.csv").write_text("\n".join(line for line in lines if "PrivateTest" not in line))
+        data = ("--data", tmp_path / "fer2013.csv", "--out", tmp_path / "out")
+        assert run(*base(work), *data, "--test") == 2
+        assert "has no test split: it has train, validation" in failure(capsys)
+        assert not (tmp_path / "out").exists()
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (("--students", "microexpent"), 'unknown network "microexpent": did you mean microexpnet'),
+            (("--losses", "hintn"), 'unknown loss "hintn"'),
+            (("--students",), "--students is empty: give at least one"),
+            (("--losses",), "--losses is empty: give at least one"),
+            (("--temperatures",), "--temperatures is empty: give at least one"),
+            (("--lambdas",), "--lambdas is empty: give at least one"),
+            (("--logits",), "--logits is empty: give at least one"),
+            (("--lambdas", 0), "--lambdas 0 is labels alone, which is always trained: give one above 0"),
+            (("--lambdas", 0.5, 1.5), "lambda must lie in 0..1, received 1.5"),
+            (("--lambdas", -0.5), "lambda must lie in 0..1, received -0.5"),
+            (("--lambdas", "nan"), "lambda must lie in 0..1, received nan"),
+            (("--temperatures", 4, 0), "temperature must be above 0, received 0.0"),
+            (
+                ("--losses", "mse", "--temperatures", 2, 4),
+                "no temperature reaches the loss mse: leave --temperatures",
+            ),
+            (("--seeds", 0), "seeds must be at least 1, received 0"),
+            (("--epochs", 0), "epochs must be at least 1, received 0"),
+            (("--seed", 2**32 - 1), "seed must be 0 or more, and below 4294967296, received 4294967296"),
+            (("--image-size", 0), "0"),
+            (("--logits", "nowhere.h5"), "nowhere.h5 does not exist"),
+            (("--teacher-mean", "logits", "--teacher-weights", 1), "are for several teachers"),
+            (("--view.rotation", 3), "was cached with other views (rotation: stored 5"),
+        ],
+    )
+    def test_wrong_settings_are_told_before_anything_is_trained(self, work, tmp_path, capsys, flags, message):
+        assert run(*base(work), "--out", tmp_path / "out", *flags) == 2
+        assert message in failure(capsys)
+        assert not list(tmp_path.glob("out/runs/*/*"))
+
+    def test_a_folder_of_something_else_stays_as_it_is(self, work, tmp_path, capsys):
+        (tmp_path / "holidays.png").write_bytes(b"")
+        assert run(*base(work), "--out", tmp_path) == 2
+        assert "holds holidays.png, which is not of a comparison: name a new folder" in failure(capsys)
+        assert run(*base(work), "--out", tmp_path / "holidays.png") == 2
+        assert "is a file: name a new folder" in failure(capsys)
+        assert [path.name for path in tmp_path.iterdir()] == ["holidays.png"]
+
+    @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"tested": 3}'])
+    def test_a_damaged_report_is_told(self, work, tmp_path, capsys, content):
+        (tmp_path / "comparison.json").write_text(content)
+        assert run(*base(work), "--out", tmp_path) == 2
+        assert "comparison.json is not that of a comparison" in failure(capsys)
+
+
+def test_a_loss_without_a_temperature_is_trained_once_for_every_lambda(work, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr("distill.compare._train", lambda cell, *args: trained.append(cell.name))
+    with pytest.raises(FileNotFoundError):  # nothing was trained
+        compare(
+            CompareSettings(
+                data=str(work / "fer2013.csv"),
+                out=str(tmp_path),
+                logits=(str(work / "logits.h5"),),
+                losses=("hinton", "mse"),
+                temperatures=(2.0, 4.0),
+                lambdas=(0.5,),
+                seeds=1,
+            )
+        )
+    assert trained == [
+        *("microexpnet-hinton-T2-lambda0.5", "microexpnet-hinton-T4-lambda0.5", "microexpnet-mse-lambda0.5"),
+        "microexpnet-labels-alone",
+    ]
