@@ -119,6 +119,7 @@ def verify(settings: VerifySettings) -> None:
         raise InputError("--teacher can be asked again only about images: give --data")
     _refuse_what_only_a_teacher_uses(settings)
     store = open_logits(settings.store)
+    _check_classes(settings, store)
     print(f"checksums  {len(store):,} samples, {store.header.views} views: every block is as it was written")
     if settings.data is None:
         return
@@ -127,6 +128,8 @@ def verify(settings: VerifySettings) -> None:
     seen = "each has the pixels that the teacher saw"
     unseen = "found by name; the pixels that the teacher saw are unknown"
     print(f"images     {len(dataset):,} of {dataset.name}: {seen if store.pixels_known else unseen}")
+    if dataset.class_names:
+        print(f"classes    {_class_order(store, dataset)}")
     if settings.teacher is not None:
         _ask_again(settings, store, dataset)
 
@@ -170,11 +173,38 @@ def _ask_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset"
     import_keras_quietly()
     from distill.training.spot_check import spot_check
 
-    check = spot_check(settings.open(dataset), store, dataset, images=settings.images, seed=settings.seed)
+    check = spot_check(
+        settings.open(dataset),
+        store,
+        dataset,
+        class_names=settings.class_names(dataset),
+        images=settings.images,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+    )
     print(
         f"teacher    asked again about {check.images} images x {check.views} views: same class in "
         f"{check.agreement:.1%}, largest difference {check.largest_difference:.2g} "
         f"(rounding explains {check.tolerance:.2g})"
+    )
+
+
+def _check_classes(settings: VerifySettings, store: "LogitStore") -> None:
+    from distill.data.expressions import parse_class_names
+
+    if settings.classes is not None and parse_class_names(settings.classes) != store.class_names:
+        raise InputError(
+            f"{store.path} holds logits of the classes {', '.join(store.class_names)}, expected --classes "
+            f"{settings.classes}: write them again with these, or name the classes as they were"
+        )
+
+
+def _class_order(store: "LogitStore", dataset: "Dataset") -> str:
+    if store.class_names == tuple(dataset.class_names):
+        return f"those of {dataset.name}, in the same order"
+    return (
+        f"not those of {dataset.name} in their order: stored {', '.join(store.class_names)}; "
+        f"the data has {', '.join(dataset.class_names)}"
     )
 
 

@@ -5,9 +5,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 
 @contextmanager
@@ -15,21 +18,61 @@ def written_beside(path: str | Path) -> Iterator[Path]:
     """Yield a path to write to; it replaces `path` when the block ends, and vanishes when the block fails.
 
     The temporary path has the suffix of `path`, so that libraries recognise the format, and lies in the same
-    folder, which is created if need be, so that the rename cannot cross file systems.
+    folder, which is created if need be, so that the rename cannot cross file systems. What a killed process has
+    left of it goes when `path` is written again.
+
+    Raises:
+        OSError: it cannot be written; `filename` is `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    unfinished = Path(unfinished)
+    with _swept(path), _target_in_errors(path):
+        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=_unfinished(path), suffix=path.suffix)
+        os.close(handle)
+        unfinished = Path(unfinished)
+        try:
+            yield unfinished
+            unfinished.chmod(0o666 & ~_umask())  # mkstemp lets only the owner read
+            with open(unfinished, "r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> str:
+    """Return how the names of unfinished files that are to become `path` begin."""
+    return f".{path.name}-"
+
+
+@contextmanager
+def _swept(path: Path) -> Iterator[None]:
+    """Remove what a killed process has left of `path`, unless another one is writing it at this moment."""
+    lock = FileLock(path.parent / f".{path.name}.lock", timeout=0)
     try:
-        yield unfinished
-        unfinished.chmod(0o666 & ~_umask())  # mkstemp lets only the owner read
-        with open(unfinished, "r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        lock.acquire()
+    except (OSError, NotImplementedError):  # it is held, or there are no locks here: then nothing is removed
+        yield
+        return
+    try:
+        for left in path.parent.glob(f"{escape(_unfinished(path))}????????{escape(path.suffix)}"):
+            left.unlink(missing_ok=True)
+        yield
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # the next writer can have it, too
+            os.unlink(lock.lock_file)
+        lock.release()
+
+
+@contextmanager
+def _target_in_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        of_unfinished = isinstance(error.filename, str) and Path(error.filename).name.startswith(_unfinished(path))
+        if error.errno is not None and (error.filename is None or of_unfinished):
+            error.filename = str(path)
+        raise
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -19,7 +19,8 @@ class TeacherSettings:
     teacher: str = "facenet"
     """Name of a network, whose --weights are given; or a teacher from elsewhere, which --input describes: a
     .keras, .h5 or .onnx file, the folder of a SavedModel, or MODULE:FUNCTION. The last two are programs: they
-    can do whatever you can do."""
+    can do whatever you can do. A function is known by the source of its module; where that loads
+    weights, give the function an attribute fingerprint, a text that changes with them."""
     weights: str | None = None
     """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file."""
     classes: str | None = None
@@ -29,6 +30,8 @@ class TeacherSettings:
     """Height and width that a network takes; those of the weights by default."""
     input: InputFormat = field(default_factory=InputFormat)
     """What a teacher from elsewhere expects of its pixels."""
+    gives: str = "auto"
+    """What a teacher from elsewhere gives: "logits", "probabilities", or "auto", which looks."""
     policy: str = "float32"
     """"float32", or "mixed_bfloat16", which is faster on processors with bfloat16 units."""
     batch_size: int = 256
@@ -56,9 +59,9 @@ class TeacherSettings:
         class_names = self.class_names(dataset, weights=weights)
         if is_model_file(self.teacher):
             self._refuse(("weights", "image_size"), "networks of this project: describe a model's file with --input")
-            model = open_model(self.teacher, input_format=self.input, policy=self.policy)
+            model = open_model(self.teacher, input_format=self.input, policy=self.policy, gives=self.gives)
         else:
-            self._refuse(("input",), "teachers from elsewhere, whose file is named as --teacher")
+            self._refuse(("input", "gives"), "teachers from elsewhere, whose file is named as --teacher")
             model = self._network(weights or self.weights, class_names)
         return as_image_model(model, class_names)
 

@@ -108,6 +108,7 @@ def test_verify_checks_the_file_the_images_and_the_teacher(stored, work, capsys)
     assert cache("verify", stored, *asked(work, "--images", 7)) == 0
     shown = capsys.readouterr().out
     assert "each has the pixels that the teacher saw" in shown
+    assert ", in the same order" in shown
     assert "7 images x 2 views: same class in 100.0%, largest difference 0 " in shown
 
 
@@ -125,6 +126,26 @@ def test_verify_notices_a_flipped_byte_another_image_and_another_teacher(stored,
     assert "1 of 30 images" in capsys.readouterr().err
     assert cache("verify", stored, *asked(work, "--input.range", 0, 1)) == 2
     assert "input_format: stored" in capsys.readouterr().err
+
+
+def test_verify_looks_at_the_order_of_the_classes(work, tmp_path, capsys):
+    store = write_logits(work, "--out", tmp_path / "other.h5", "--classes", "affectnet7")
+    assert cache("verify", store, *asked(work, "--classes", "affectnet7")) == 0
+    shown = capsys.readouterr().out
+    assert "fer2013.csv in their order: stored neutral, happy, " in shown
+    assert "the data has angry, disgust, " in shown
+    assert cache("verify", store, *asked(work)) == 2
+    assert "class_names: stored" in capsys.readouterr().err
+    for flags in (asked(work, "--classes", "fer2013"), ["--classes", "fer2013"]):
+        assert cache("verify", store, *flags) == 2
+        assert "expected --classes fer2013" in capsys.readouterr().err
+    assert cache("verify", store, "--data", work / "fer2013.csv") == 0
+    assert "classes    not those of " in capsys.readouterr().out
+
+
+def test_a_negative_seed_is_refused_in_one_line(stored, work, capsys):
+    assert cache("verify", stored, *asked(work, "--seed", -1)) == 2
+    assert "seed of a spot check must be at least 0, received -1" in capsys.readouterr().err
 
 
 def test_a_teacher_without_images_cannot_be_asked_again(stored, capsys):

@@ -55,6 +55,12 @@ def test_a_file_is_a_teacher_from_elsewhere(faces, saved):
     assert model.input_format["range"] == [-1, 1]
 
 
+def test_what_a_teacher_from_elsewhere_gives_can_be_said(faces, saved):
+    assert TeacherSettings(teacher=saved(), gives="probabilities").open(faces).logits_from == BEFORE_SOFTMAX
+    with pytest.raises(InputError, match="ends in a softmax, so it does not give logits"):
+        TeacherSettings(teacher=saved(), gives="logits").open(faces)
+
+
 def test_a_teacher_of_more_classes_names_them(faces, saved):
     settings = TeacherSettings(teacher=saved(8), classes="affectnet")
     assert settings.class_names(faces) == CLASS_ORDERS["affectnet"]
@@ -74,6 +80,7 @@ def test_a_teacher_of_more_classes_names_them(faces, saved):
             {"teacher": "facenet", "weights": "run", "input": InputFormat(size=48)},
             "--input is not for --teacher facenet",
         ),
+        ({"teacher": "facenet", "weights": "run", "gives": "logits"}, "--gives is not for --teacher facenet"),
         ({"teacher": "theirs.keras", "weights": "run"}, "--weights is not for --teacher theirs.keras"),
         ({"teacher": "theirs.onnx", "image_size": 64}, "--image-size is not for --teacher theirs.onnx"),
         ({"teacher": "nothing.keras"}, "nothing.keras does not exist"),

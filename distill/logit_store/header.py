@@ -1,8 +1,8 @@
 """What a logit store says of itself: who was asked, about what, in which way."""
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import ClassVar
 
 from distill.errors import InputError
@@ -30,7 +30,7 @@ class LogitHeader:
     """JSON-able: how the views are drawn, their "seed" among it."""
     teacher_name: str
     teacher_sha256: str
-    """Of the teacher's weights."""
+    """Of the teacher's weights, and of the rest of it where it comes from elsewhere (see `ImageModel.sha256`)."""
     teacher_input_shape: tuple[int, int, int]
     """Height, width, channels."""
     numeric_policy: str
@@ -79,7 +79,27 @@ def identity_fields() -> tuple[str, ...]:
 
 def differences(stored: LogitHeader, expected: LogitHeader, *, but: Collection[str] = ()) -> list[str]:
     """Return one text per identity field, except those named by `but`, whose stored and expected value differ."""
-    names = [name for name in identity_fields() if name not in but]
+    return _differences(stored, expected, [name for name in identity_fields() if name not in but])
+
+
+def are_first_views(stored: LogitHeader, header: LogitHeader) -> bool:
+    """Whether a store of `header` has all that a store of `stored` has: they differ in nothing but further views."""
+    return stored.views <= header.views and not differences(stored, header, but=("views",))
+
+
+def training_differences(stored: LogitHeader, expected: LogitHeader) -> list[str]:
+    """Return a text where both say what the teacher learned from, and say otherwise."""
+    known = stored.teacher_training and expected.teacher_training
+    return _differences(stored, expected, ["teacher_training"]) if known else []
+
+
+def with_known_training(header: LogitHeader, *others: LogitHeader) -> LogitHeader:
+    """Return `header`, saying what its teacher learned from if one of `others`, of the same teacher, does."""
+    known = (each.teacher_training for each in (header, *others) if each.teacher_training)
+    return replace(header, teacher_training=next(known, {}))
+
+
+def _differences(stored: LogitHeader, expected: LogitHeader, names: Iterable[str]) -> list[str]:
     pairs = {name: (getattr(stored, name), getattr(expected, name)) for name in names}
     return [
         f"{name}: stored {json.dumps(old, sort_keys=True)}, expected {json.dumps(new, sort_keys=True)}"

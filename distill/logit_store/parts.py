@@ -1,7 +1,9 @@
 """A store in parts: what a writer has left in a folder, or several writers in several."""
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +11,16 @@ import numpy as np
 
 from distill.errors import InputError
 from distill.files import written_beside
-from distill.logit_store.header import LogitHeader, differences
-from distill.logit_store.layout import (
-    COMMAND,
-    PART,
-    STORE,
-    Columns,
-    Content,
-    Extent,
-    read_blocks,
-    read_content,
-    read_logits,
-    write_content,
+from distill.logit_store.header import (
+    LogitHeader,
+    are_first_views,
+    differences,
+    training_differences,
+    with_known_training,
 )
+from distill.logit_store.layout import COMMAND, PART, STORE, Columns, Extent, write_content
+from distill.logit_store.reading import Content, read_blocks, read_content, read_header, read_logits
+from distill.logit_store.samples import SAMPLE_COLUMNS, by_id, sample_differences
 
 PART_FILES = "part-*.h5"
 MERGE = "python -m distill.cache merge"
@@ -65,10 +64,11 @@ def part_path(folder: Path, rows: slice, rows_per_part: int) -> Path:
     return folder / f"part-{rows.start // rows_per_part:05d}.h5"
 
 
-def gather_parts(folders: Sequence[str | os.PathLike]) -> list[Content]:
+def gather_parts(folders: Sequence[str | os.PathLike], *, merged_into: LogitHeader | None = None) -> list[Content]:
     """Read and check the parts of one store, wherever they lie; return them in the order of their rows.
 
-    Equal parts in two folders count once.
+    Equal parts in two folders count once. Those whose logits a store of `merged_into` holds count for nothing:
+    a merge leaves them, and shards that add views write over them.
 
     Raises:
         InputError: no part, parts of different runs, rows that are missing or there twice with other logits,
@@ -81,6 +81,8 @@ def gather_parts(folders: Sequence[str | os.PathLike]) -> list[Content]:
     found: dict[int, Content] = {}
     for path in paths:
         part = read_content(path, kind=PART)
+        if merged_into is not None and are_first_views(part.header, merged_into):
+            continue
         _check_same_store(part, next(iter(found.values()), part))
         if _same_rows(found.setdefault(part.extent.first_row, part), part):
             continue
@@ -88,24 +90,46 @@ def gather_parts(folders: Sequence[str | os.PathLike]) -> list[Content]:
             f"{found[part.extent.first_row].path} and {path} hold other logits of the same rows: keep one"
         )
     parts = [found[first_row] for first_row in sorted(found)]
-    _check_complete(parts, where)
+    if parts:
+        _check_complete(parts, where)
     return parts
+
+
+def header_of_all(parts: Sequence[Content]) -> LogitHeader:
+    """Return the header of the store that `parts` make up."""
+    return with_known_training(*(part.header for part in parts))
 
 
 def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
     """Write the store whose parts lie in `folders`; these stay as they are.
 
+    A store in the place of `out` is replaced by one that adds views to it, and by no other.
+
     Raises:
-        InputError: the parts are not those of one whole store (see `gather_parts`), or `out` is there already.
+        InputError: the parts are not those of one whole store (see `gather_parts`), or `out` is something else
+            already.
     """
     out = Path(out)
-    if out.exists():
-        raise InputError(f"{out} is there already: choose another --out")
-    parts = gather_parts(folders)
+    stored = _content_to_replace(out) if out.exists() else None
+    parts = gather_parts(folders, merged_into=stored and stored.header)
+    header = header_of_all(parts) if parts else stored.header
+    if stored is not None:
+        _check_adds_views(stored, header, parts)
+        header = with_known_training(header, stored.header)
     blocks = (block for part in parts for block in read_blocks(part))
     with written_beside(out) as temporary:
-        write_store(temporary, parts[0].header, blocks, extent=parts[0].extent, id_bytes=_id_bytes(parts[0]))
+        write_store(temporary, header, blocks, extent=parts[0].extent, id_bytes=_id_bytes(parts[0]))
     return out
+
+
+def remove_merged_parts(folder: Path, header: LogitHeader) -> None:
+    """Remove the parts whose logits a store of `header` holds, and the folder, where it has no others."""
+    for path in sorted(folder.glob(PART_FILES)):
+        with suppress(InputError):  # what cannot be read is not known to be in the store
+            if are_first_views(read_header(path, kind=PART), header):
+                path.unlink()
+    if not any(folder.glob(PART_FILES)):
+        shutil.rmtree(folder)
 
 
 def write_store(path: Path, header: LogitHeader, blocks: Iterable[Columns], *, extent: Extent, id_bytes: int) -> None:
@@ -115,8 +139,26 @@ def write_store(path: Path, header: LogitHeader, blocks: Iterable[Columns], *, e
     write_content(path, header, blocks, kind=STORE, extent=whole, id_bytes=id_bytes)
 
 
+def _content_to_replace(out: Path) -> Content:
+    try:
+        return read_content(out, kind=STORE)
+    except InputError as error:
+        raise InputError(f"{out} is there already ({error}): choose another --out") from error
+
+
+def _check_adds_views(stored: Content, header: LogitHeader, parts: Sequence[Content]) -> None:
+    found = differences(stored.header, header, but=("views",)) + training_differences(stored.header, header)
+    if parts and not found:
+        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in SAMPLE_COLUMNS}
+        found = sample_differences(by_id(stored.columns), by_id(columns))
+    if stored.header.views >= header.views:
+        found.append(f"views: stored {stored.header.views}, in the parts no others")
+    if found:
+        raise InputError(f"{stored.path} is there already ({'; '.join(found)}): choose another --out")
+
+
 def _check_same_store(part: Content, other: Content) -> None:
-    found = differences(part.header, other.header)
+    found = differences(part.header, other.header) + training_differences(part.header, other.header)
     for name in ("store_rows", "rows_per_block"):
         stored, expected = getattr(part.extent, name), getattr(other.extent, name)
         if stored != expected:
@@ -130,8 +172,12 @@ def _check_same_store(part: Content, other: Content) -> None:
 def _same_rows(part: Content, other: Content) -> bool:
     return part is other or (
         all(np.array_equal(part.columns[name], other.columns[name]) for name in part.columns)
-        and np.array_equal(read_logits(part), read_logits(other))
+        and np.array_equal(_logits(part), _logits(other))
     )
+
+
+def _logits(part: Content) -> np.ndarray:
+    return read_logits([part], part.extent.first_row + np.arange(part.extent.rows))
 
 
 def _check_complete(parts: Sequence[Content], where: str) -> None:

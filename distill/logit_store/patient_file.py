@@ -13,8 +13,7 @@ class PatientFile:
     def __init__(self, path: str | os.PathLike):
         self._path = os.fspath(path)
         self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by `close`
-        self._failure: BaseException | None = None
-        # As they are: an interruption in a method of our own would end up in HDF5, too.
+        self._failure: OSError | None = None
         self.seek, self.tell = self._file.seek, self._file.tell
         self.readinto, self.flush = self._file.readinto, self._file.flush
 
@@ -24,7 +23,7 @@ class PatientFile:
             rest = memoryview(content)
             while rest:
                 rest = rest[self._file.write(rest) :]
-        except (OSError, KeyboardInterrupt) as error:
+        except OSError as error:
             self._keep(error)
         return len(content)
 
@@ -32,23 +31,21 @@ class PatientFile:
         """Change the size, if that is possible."""
         try:
             return self._file.truncate(size)
-        except (OSError, KeyboardInterrupt) as error:
+        except OSError as error:
             self._keep(error)
             return size
 
     def close(self) -> None:
-        """Close the file.
+        """Close the file, after HDF5 has closed it for itself.
 
         Raises:
-            OSError, KeyboardInterrupt: what had come in between, the first of it.
+            OSError: what had come in between, the first of it.
         """
         self._file.close()
         failure, self._failure = self._failure, None  # no cycle with its traceback
         if failure is not None:
             raise failure
 
-    def _keep(self, error: OSError | KeyboardInterrupt) -> None:
+    def _keep(self, error: OSError) -> None:
         # Not the exception itself: its traceback would hold on to memory that belongs to HDF5.
-        if isinstance(error, OSError):
-            error = OSError(error.errno, error.strerror, self._path)
-        self._failure = self._failure or error.with_traceback(None)
+        self._failure = self._failure or OSError(error.errno, error.strerror, self._path)

@@ -1,4 +1,4 @@
-"""`LogitStore`: stored logits in memory, joined to a data set by sample id and content hash, or by file name."""
+"""`LogitStore`: stored logits, joined to a data set by sample id and content hash, or by file name."""
 
 import os
 import re
@@ -13,16 +13,9 @@ from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.errors import InputError
 from distill.logit_store.header import LogitHeader
-from distill.logit_store.layout import (
-    COMMAND,
-    STORE,
-    UNKNOWN_PIXELS,
-    Content,
-    decode_ids,
-    read_content,
-    read_logits,
-)
-from distill.logit_store.parts import MERGE, PART_FILES, gather_parts, parts_folder
+from distill.logit_store.layout import COMMAND, STORE, UNKNOWN_PIXELS, decode_ids, encode_ids
+from distill.logit_store.parts import MERGE, PART_FILES, gather_parts, header_of_all, parts_folder
+from distill.logit_store.reading import Content, read_content, read_logits
 
 CLASS_MATCHES = ("exact", "names")
 
@@ -54,7 +47,11 @@ class LogitStore:
     @cached_property
     def logits(self) -> np.ndarray:
         """float32 [N, views, classes], raw, at temperature 1; read when first used, and checked again."""
-        return _concatenated([read_logits(content) for content in self.contents])
+        return self.read(np.arange(len(self)))
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return float32 [len(rows), views, classes]: some of `logits`, read and checked without the others."""
+        return read_logits(self.contents, rows)
 
     def _column(self, name: str) -> np.ndarray:
         return _concatenated([content.columns[name] for content in self.contents])
@@ -91,8 +88,8 @@ class LogitStore:
             InputError: other class names or another order of them, or whatever `rows_of` finds.
         """
         columns = self._columns_of(dataset, class_match)
-        rows = self.rows_of(dataset)
-        return self.logits[rows] if columns is None else self.logits[rows][:, :, columns]
+        logits = self.read(self.rows_of(dataset))
+        return logits if columns is None else logits[:, :, columns]
 
     def _columns_of(self, dataset: Dataset, class_match: str) -> list[int] | None:
         """Return where the classes of `dataset` stand, or None where they stand in order."""
@@ -124,12 +121,12 @@ class LogitStore:
             self._check_hashes(rows, dataset)
         return rows
 
-    @cached_property
-    def _row_by_id(self) -> dict[str, int]:
-        return {sample_id: row for row, sample_id in enumerate(self.sample_ids.tolist())}
-
     def _find_rows(self, dataset: Dataset) -> np.ndarray:
-        rows = np.array([self._row_by_id.get(i, -1) for i in dataset.ids.tolist()], np.int64)
+        stored, wanted = self._column("sample_id"), encode_ids(dataset.ids)
+        order = np.argsort(stored, kind="stable")
+        # Where each id would stand, if it is there; behind the last there is nothing to compare it with.
+        found = order[np.searchsorted(stored[order], wanted).clip(max=len(stored) - 1)]
+        rows = np.where(stored[found] == wanted, found, -1)
         if not self.pixels_known and (rows < 0).any():
             rows = self._rows_by_file_name(rows, dataset)
         absent = dataset.ids[rows < 0].tolist()
@@ -181,7 +178,7 @@ def open_logits(path: str | os.PathLike) -> LogitStore:
         )
     else:
         contents = [read_content(path, kind=STORE)]
-    return LogitStore(path=path, header=contents[0].header, contents=contents)
+    return LogitStore(path=path, header=header_of_all(contents), contents=contents)
 
 
 def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,30 +1,27 @@
 """`LogitWriter`: logits into parts, parts into one store; a run that was cut off goes on where it stopped."""
 
+import errno
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from distill.errors import InputError
 from distill.files import written_beside
-from distill.logit_store.header import LogitHeader, differences
-from distill.logit_store.layout import (
-    HASH_BYTES,
-    PART,
-    STORE,
-    Columns,
-    Content,
-    DamagedError,
-    Extent,
-    encode_ids,
-    read_blocks,
-    read_content,
-    write_content,
+from distill.logit_store.header import (
+    LogitHeader,
+    are_first_views,
+    differences,
+    training_differences,
+    with_known_training,
 )
-from distill.logit_store.parts import Shard, part_path, parts_folder, write_store
+from distill.logit_store.layout import PART, STORE, Columns, Extent, write_content
+from distill.logit_store.parts import MERGE, Shard, part_path, parts_folder, remove_merged_parts, write_store
+from distill.logit_store.reading import Content, DamagedError, read_content
+from distill.logit_store.samples import by_id, checked_samples, sample_differences
 from distill.logit_store.writer_lock import WriterLock
 
 
@@ -66,7 +63,7 @@ class LogitWriter:
                 or there is no sample.
         """
         self.path, self.header, self.rows_per_part = Path(path), header, rows_per_part
-        self._samples = _checked_samples(sample_ids, content_hashes, labels)
+        self._samples = checked_samples(sample_ids, content_hashes, labels)
         count = len(self._samples["label"])
         parts = [slice(start, min(start + rows_per_part, count)) for start in range(0, count, rows_per_part)]
         self._parts = parts if shard is None else parts[shard.number - 1 :: shard.of]
@@ -75,14 +72,19 @@ class LogitWriter:
         if self._folder.exists() and not self._folder.is_dir():
             raise InputError(f"{self._folder} must be a folder, for parts: move it or choose another --out")
         self._lock = WriterLock(self._folder, shard)
-        self.views_present = self._views_present()
+        self._stored: LogitHeader | None = None
+        self._look_at_store()
+
+    @property
+    def views_present(self) -> int:
         """Views that a finished store in `path` holds already, which the parts must repeat; 0 without one."""
+        return 0 if self._stored is None else self._stored.views
 
     def __enter__(self) -> "LogitWriter":
         if not self.complete:
-            with self._told_when_full():
+            with self._told_when_not_writable():
                 self._lock.acquire()
-            self.views_present = self._views_present()  # another writer may have finished in between
+            self._look_at_store()  # another writer may have finished in between
         return self
 
     def __exit__(self, *_) -> None:
@@ -122,7 +124,7 @@ class LogitWriter:
         if rows not in self._parts:
             raise ValueError(f"rows must be a slice that missing() returned. Received: {rows}")
         block = {**self._block(rows), "logits": self._checked_logits(rows, np.asarray(logits))}
-        with self._told_when_full():
+        with self._told_when_not_writable():
             self._lock.acquire()
             with written_beside(self._part_path(rows)) as temporary:
                 id_bytes = block["sample_id"].dtype.itemsize
@@ -141,13 +143,19 @@ class LogitWriter:
             if self._shard is not None:
                 self._lock.release()
                 return self._folder
-            with self._told_when_full():
+            with self._told_when_not_writable():
                 self._merge()
-            self.views_present = self.header.views
+            self._stored = self.header
+        if self._shard is None and self._folder.is_dir():
+            self._remove_parts()
         self._lock.release()
-        if self._folder.is_dir() and self._shard is None:
-            shutil.rmtree(self._folder)
         return self.path
+
+    def _remove_parts(self) -> None:
+        # The store is complete without that: where others write, or nobody can, the folder stays.
+        with suppress(InputError, OSError):
+            self._lock.acquire()
+            remove_merged_parts(self._folder, self.header)
 
     def _check_all_there(self) -> None:
         absent = sum(not self._part_path(rows).exists() for rows in self._parts)
@@ -160,25 +168,27 @@ class LogitWriter:
         # Inside the folder of the parts, so that a kill leaves nothing beside the store.
         merged = self._folder / f"merged{self.path.suffix}"
         with written_beside(merged) as temporary:
-            blocks = (block for rows in self._parts for block in self._finished_part(rows))
+            blocks = (self._finished_part(rows) for rows in self._parts)
             id_bytes = self._samples["sample_id"].dtype.itemsize
             write_store(temporary, self.header, blocks, extent=self._extent(self._parts[0]), id_bytes=id_bytes)
         os.replace(merged, self.path)
 
-    def _finished_part(self, rows: slice) -> Iterator[Columns]:
-        part = self._read_part(rows)
+    def _finished_part(self, rows: slice) -> Columns:
+        part = self._read_part(rows, with_logits=True)
         if part is None:
             raise InputError(f"{self._part_path(rows)} is damaged: run again to write it anew")
-        return read_blocks(part)
+        return part.columns
 
     @contextmanager
-    def _told_when_full(self) -> Iterator[None]:
+    def _told_when_not_writable(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            full = errno.errorcode.get(error.errno) in ("ENOSPC", "EDQUOT", "EFBIG")
+            mend = "make room" if full else "make it writable, or choose another --out"
             raise InputError(
                 f"{self._folder} cannot be written ({error.strerror or error}): what is finished is kept; "
-                "make room, and give the same command again"
+                f"{mend}, and give the same command again"
             ) from error
 
     def _extent(self, rows: slice) -> Extent:
@@ -195,42 +205,57 @@ class LogitWriter:
     def _block(self, rows: slice) -> Columns:
         return {name: column[rows] for name, column in self._samples.items()}
 
-    def _read_part(self, rows: slice) -> Content | None:
-        """Return a part, or None where it is missing or damaged."""
+    def _read_part(self, rows: slice, *, with_logits: bool = False) -> Content | None:
+        """Return a part, or None where it is missing, damaged, or merged already."""
         path = self._part_path(rows)
         if not path.exists():
             return None
         try:
-            part = read_content(path, kind=PART)
+            part = read_content(path, kind=PART, with_logits=with_logits)
         except DamagedError:
             return None
-        found = differences(part.header, self.header)
+        if self._stored is not None and are_first_views(part.header, self._stored):
+            return None  # left by the merge of the store that is to get more views now
+        found = differences(part.header, self.header) + training_differences(part.header, self.header)
         if part.extent.rows_per_block != self.rows_per_part:
             found.append(f"rows_per_part: stored {part.extent.rows_per_block}, expected {self.rows_per_part}")
-        found = found or _row_differences(part.columns, self._block(rows))
+        found = found or sample_differences(part.columns, self._block(rows))
         if found:
-            raise InputError(
-                f"{self._folder} holds parts of another run ({'; '.join(found)}): "
-                "choose another --out, or delete the folder to begin anew"
-            )
+            self._refuse_parts(part.header, found)
+        self.header = with_known_training(self.header, part.header)
         return part
 
-    def _views_present(self) -> int:
+    def _refuse_parts(self, stored: LogitHeader, found: list[str]) -> NoReturn:
+        mends = "choose another --out, or delete the folder to begin anew"
+        if stored.views < self.header.views and are_first_views(stored, self.header):
+            mends = f"finish and merge them first ({MERGE} {self._folder} --out {self.path}), {mends}"
+        raise InputError(f"{self._folder} holds parts of another run ({'; '.join(found)}): {mends}")
+
+    def _look_at_store(self) -> None:
+        """See which views a store in `path` has, and what it knows of the teacher that made them."""
         if not self.path.exists():
-            return 0
+            self._stored = None
+            return
         try:
             stored = read_content(self.path, kind=STORE)
         except InputError as error:
             raise InputError(f"{error} (or choose another --out)") from error
-        fewer_views = stored.header.views < self.header.views
-        found = differences(stored.header, self.header, but=("views",) if fewer_views else ())
-        found = found or _row_differences(_by_id(stored.columns), _by_id(self._samples))
+        views, wanted = stored.header.views, self.header.views
+        found = differences(stored.header, self.header, but=("views",))
+        if views < wanted:
+            found += training_differences(stored.header, self.header)
+        found = found or sample_differences(by_id(stored.columns), by_id(self._samples))
         if found:
             raise InputError(
                 f"{self.path} already holds other logits ({'; '.join(found)}): "
                 "choose another --out, or delete the file to write it anew"
             )
-        return stored.header.views
+        if views > wanted:
+            raise InputError(
+                f"{self.path} already holds the views asked for, and others (views: stored {views}, expected "
+                f"{wanted}): use it as it is, ask for {views} views, or choose another --out"
+            )
+        self._stored, self.header = stored.header, with_known_training(self.header, stored.header)
 
     def _checked_logits(self, rows: slice, logits: np.ndarray) -> np.ndarray:
         header = self.header
@@ -250,43 +275,3 @@ class LogitWriter:
                 f"{len(bad)} samples, the first {sample_id}: check its weights, or try float32"
             )
         return stored
-
-
-def _checked_samples(sample_ids, content_hashes, labels) -> Columns:
-    ids = encode_ids(sample_ids)
-    hashes, labels = np.asarray(content_hashes), np.asarray(labels)
-    if not len(ids):
-        raise InputError("there is no sample to write logits of: expected one or more")
-    if hashes.shape != (len(ids), HASH_BYTES) or hashes.dtype != np.uint8 or labels.shape != (len(ids),):
-        raise ValueError(
-            f"{len(ids)} ids need content hashes uint8 [{len(ids)}, {HASH_BYTES}] and as many labels. "
-            f"Received: {hashes.dtype} {list(hashes.shape)}, labels {list(labels.shape)}"
-        )
-    different = len(np.unique(ids))
-    if different != len(ids):
-        raise InputError(f"sample ids must be unique: received {len(ids)}, of which {different} differ")
-    return {"sample_id": ids, "content_hash": hashes, "label": labels.astype(np.int64)}
-
-
-def _by_id(columns: Columns) -> Columns:
-    order = np.argsort(columns["sample_id"], kind="stable")
-    return {name: column[order] for name, column in columns.items()}
-
-
-def _row_differences(stored: Columns, expected: Columns) -> list[str]:
-    """Return a text where the samples differ: how many they are, or the first difference."""
-    if len(stored["label"]) != len(expected["label"]):
-        return [f"samples: stored {len(stored['label'])}, expected {len(expected['label'])}"]
-    for name, column in expected.items():
-        differs = (stored[name] != column).reshape(len(column), -1).any(1)
-        if differs.any():
-            row = np.argmax(differs)
-            return [f"{name}: stored {_shown(stored[name][row])}, expected {_shown(column[row])}"]
-    return []
-
-
-def _shown(value: np.ndarray | np.generic) -> str:
-    """Return an id as text, a hash in hexadecimal, a label as a number."""
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.tobytes().hex() if value.shape else str(value)

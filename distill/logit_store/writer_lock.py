@@ -1,11 +1,15 @@
 """`WriterLock`: two processes never write the same rows of one store."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from distill.errors import InputError
-from distill.logit_store.parts import Shard
+from distill.logit_store.parts import PART_FILES, Shard
+
+# Writers that begin at once look at each other's locks, for a moment each; that is no reason to give up.
+_PROBE_SECONDS = 1
 
 
 class WriterLock:
@@ -34,7 +38,7 @@ class WriterLock:
             self._own.acquire()
             for other in self._folder.glob(self._others):
                 if str(other) != self._own.lock_file:
-                    with FileLock(other, timeout=0):
+                    with FileLock(other, timeout=_PROBE_SECONDS):
                         pass
         except Timeout:
             self.release()
@@ -44,5 +48,12 @@ class WriterLock:
             ) from None
 
     def release(self) -> None:
-        """Let go of the lock, if it is held."""
+        """Let go of the lock, if it is held; where nothing was written, no folder is left."""
+        if not self._own.is_locked:
+            return
+        with suppress(OSError):
+            if not any(self._folder.glob(PART_FILES)):
+                Path(self._own.lock_file).unlink(missing_ok=True)
         self._own.release()
+        with suppress(OSError):  # it is not empty
+            self._folder.rmdir()

@@ -23,7 +23,8 @@ class ImageModel:
     classes: int
     """How many logits it gives, C."""
     sha256: str
-    """Of the weights (Keras), of the files (ONNX, SavedModel), or of the function's source."""
+    """Of the weights (Keras; of a file with its description), of the files (ONNX, SavedModel), or of the function's
+    source; or what the function says."""
     numeric_policy: str
     """Precision of the computation, "float32" or "mixed_bfloat16"; other runtimes than Keras count as "float32"."""
     logits_from: str

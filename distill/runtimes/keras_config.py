@@ -47,14 +47,18 @@ _FORBIDDEN = {
 _MEND = "rebuild it of plain layers, or give a function that runs it, module:function"
 
 
-def check_keras_file(path: Path) -> None:
+def check_keras_file(path: Path) -> dict:
     """Check the description of the network in a `.keras`, `.h5` or `.hdf5` file, before Keras acts on it.
+
+    Returns:
+        The description, without the settings of its training.
 
     Raises:
         InputError: the file is damaged or holds no network, or the network names a layer that runs code, reads
             files, or is neither one of Keras nor registered with it.
     """
-    for each in _objects(_read_config(path)):
+    config = _read_config(path)
+    for each in _objects(config):
         names = str(each.get("class_name")), str(each.get("registered_name"))
         forbidden = next((name for name in names if name in _FORBIDDEN), None)
         if forbidden is not None:
@@ -63,20 +67,26 @@ def check_keras_file(path: Path) -> None:
             name = each.get("config") if names[0] == "function" else names[0]
             place = f" of {each['module']!r:.80}" if each.get("module") else ""
             raise InputError(f"{path} holds {name!r:.80}{place}, which is no layer that Keras knows: {_MEND}")
+    return config
 
 
-def _read_config(path: Path) -> Any:
+def _read_config(path: Path) -> dict:
     """Return the description that a file holds, without the settings of its training."""
     try:
         text = _zipped_config(path) if path.suffix == ".keras" else _hdf5_config(path)
         if len(text) > _MAX_BYTES:
             raise InputError(f"{path} describes its network in {len(text):,} bytes, more than any network needs")
-        config = json.loads(text)
+        config = json.loads(text, object_hook=_without_addresses)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, RecursionError) as error:
         raise InputError(f"{path} is no Keras model that can be loaded: {reason(error)}") from error
     if not isinstance(config, dict):
         raise InputError(f"{path} is no Keras model that can be loaded: it describes no network")
     return {key: value for key, value in config.items() if key != "compile_config"}
+
+
+def _without_addresses(described: dict) -> dict:
+    """Leave out where in memory a shared object lay: that changes whenever the same network is saved."""
+    return {key: value for key, value in described.items() if key != "shared_object_id"}
 
 
 def _zipped_config(path: Path) -> bytes:

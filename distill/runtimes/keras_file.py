@@ -11,8 +11,8 @@ from distill.runtimes.input_format import InputFormat, PixelFormat
 from distill.runtimes.keras_config import check_keras_file
 from distill.runtimes.keras_graph import from_pixels, in_policy, is_graph, without_softmax
 from distill.runtimes.reasons import reason
-from distill.runtimes.softmax import Predict, probed
-from distill.runtimes.weights import weights_sha256
+from distill.runtimes.softmax import Predict, check_given, probed
+from distill.runtimes.weights import described_sha256
 
 POLICIES = ("float32", "mixed_bfloat16")
 SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -23,7 +23,7 @@ def recognise(source: str) -> bool:
     return source.endswith(SUFFIXES)
 
 
-def open_file(source: str, input_format: InputFormat, policy: str) -> ImageModel:
+def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -> ImageModel:
     """Open the network in a Keras file.
 
     One that is a graph of layers is rebuilt: the input format becomes part of it, nested models become part of one
@@ -31,24 +31,28 @@ def open_file(source: str, input_format: InputFormat, policy: str) -> ImageModel
 
     Raises:
         InputError: the file is damaged, holds weights alone or anything that could run code; the network does not
-            take one image, or does not give raw logits or probabilities; the input format or policy is not for it.
+            take one image, or does not give raw logits or probabilities, or not what `gives` says; the input format
+            or policy is not for it.
     """
-    model = _load(Path(source))
+    model, description = _load(Path(source))
     shape = _one(model, "input", source)
     pixel_format = input_format.resolve(None if shape is None else shape[1:], source=source)
     if is_graph(model):
-        network, predict, classes, logits_from = _rebuilt(model, pixel_format, policy, source)
+        network, predict, classes, logits_from = _rebuilt(model, pixel_format, policy, gives, source)
     else:
         _check_own_policy(model, policy, source)
         network = None
         predict, classes, logits_from = probed(
-            lambda images: _predict(model, pixel_format(images)), pixel_format.image_shape, source=source
+            lambda images: _predict(model, pixel_format(images)),
+            pixel_format.image_shape,
+            gives=gives,
+            source=source,
         )
     return ImageModel(
         name=Path(source).stem,
         input_shape=pixel_format.image_shape,
         classes=classes,
-        sha256=weights_sha256(model),
+        sha256=described_sha256(model, description),
         numeric_policy=policy,
         logits_from=logits_from,
         input_format=pixel_format.to_dict(),
@@ -57,10 +61,11 @@ def open_file(source: str, input_format: InputFormat, policy: str) -> ImageModel
     )
 
 
-def _load(path: Path) -> keras.Model:
+def _load(path: Path) -> tuple[keras.Model, dict]:
+    """Return the network, and its description in the file."""
     if not path.is_file():
         raise InputError(f"{path} is no file: expected a network saved by Keras, {', '.join(SUFFIXES)}")
-    check_keras_file(path)
+    description = check_keras_file(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, h5py, zipfile and json each fail in their own way
@@ -69,11 +74,11 @@ def _load(path: Path) -> keras.Model:
         raise InputError(f"{path} holds a {type(model).__name__}, expected a whole network: save a keras.Model")
     if not model.built:
         raise InputError(f"{path} was saved before it saw an image, so it has no weights: build it, and train it")
-    return model
+    return model, description
 
 
 def _rebuilt(
-    model: keras.Model, pixel_format: PixelFormat, policy: str, source: str
+    model: keras.Model, pixel_format: PixelFormat, policy: str, gives: str, source: str
 ) -> tuple[keras.Model | None, Predict, int, str]:
     """Return the rebuilt network (None where its values, not its layers, tell that it gives probabilities)."""
     shape = _one(model, "output", source)
@@ -92,8 +97,9 @@ def _rebuilt(
         return _predict(network, images)
 
     if logits_from is not None:
+        check_given(logits_from, gives, source=source)
         return network, predict, shape[1], logits_from
-    probed_predict, classes, logits_from = probed(predict, pixel_format.image_shape, source=source)
+    probed_predict, classes, logits_from = probed(predict, pixel_format.image_shape, gives=gives, source=source)
     return (network if logits_from == LOGITS else None), probed_predict, classes, logits_from
 
 

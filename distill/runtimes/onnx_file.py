@@ -10,7 +10,7 @@ from distill.errors import InputError
 from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.reasons import reason
-from distill.runtimes.softmax import SOFTMAX_NAMES, checked, in_batches_of, probed
+from distill.runtimes.softmax import SOFTMAX_NAMES, check_given, checked, in_batches_of, probed
 from distill.runtimes.weights import files_sha256
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def recognise(source: str) -> bool:
     return source.endswith(SUFFIX)
 
 
-def open_file(source: str, input_format: InputFormat, policy: str) -> ImageModel:
+def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -> ImageModel:
     """Open the network in an ONNX file.
 
     Where it ends in a softmax, what goes into that is read instead. The file is read whole and run from memory:
@@ -33,8 +33,8 @@ def open_file(source: str, input_format: InputFormat, policy: str) -> ImageModel
 
     Raises:
         InputError: onnxruntime or onnx is not installed; the file is damaged or keeps weights elsewhere; the network
-            does not take one float32 image, or does not give raw logits or probabilities; the input format is not
-            for it.
+            does not take one float32 image, or does not give raw logits or probabilities, or not what `gives` says;
+            the input format is not for it.
     """
     model = _load(Path(source))
     stripped = _strip_softmax(model)
@@ -47,9 +47,10 @@ def open_file(source: str, input_format: InputFormat, policy: str) -> ImageModel
 
     if stripped:
         logits_from = BEFORE_SOFTMAX
+        check_given(logits_from, gives, source=source)
         logits, classes = checked(predict, pixel_format.image_shape, source=source)
     else:
-        logits, classes, logits_from = probed(predict, pixel_format.image_shape, source=source)
+        logits, classes, logits_from = probed(predict, pixel_format.image_shape, gives=gives, source=source)
     return ImageModel(
         name=Path(source).stem,
         input_shape=pixel_format.image_shape,

@@ -10,6 +10,7 @@ from distill.errors import InputError
 from distill.runtimes import keras_file, onnx_file, python_function, saved_model
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
+from distill.runtimes.softmax import AUTO, GIVES
 
 
 class Format(NamedTuple):
@@ -17,7 +18,7 @@ class Format(NamedTuple):
 
     name: str
     recognise: Callable[[str], bool]
-    open: Callable[[str, InputFormat, str], ImageModel]
+    open: Callable[[str, InputFormat, str, str], ImageModel]
     policies: tuple[str, ...] = ("float32",)
 
 
@@ -40,17 +41,21 @@ def is_model_file(teacher: str) -> bool:
     return bool(re.search(r"[./\\:]", teacher)) or _format_of(teacher) is not None
 
 
-def open_model(source: str, *, input_format: InputFormat | None = None, policy: str = "float32") -> ImageModel:
+def open_model(
+    source: str, *, input_format: InputFormat | None = None, policy: str = "float32", gives: str = AUTO
+) -> ImageModel:
     """Open a network that is no part of this project.
 
     Args:
         source: a file or folder of one of the `FORMATS`, or `module:function`.
         input_format: what it expects of its pixels; by default 0..255, sized as its file says.
         policy: "float32" or, for Keras networks, "mixed_bfloat16".
+        gives: what its last layer gives: "logits", "probabilities", or "auto", which looks at its last layer or at
+            what it gives for a few images.
 
     Raises:
-        InputError: there is no such file, it has no known format, the policy is not for it; and whatever its
-            format finds wrong.
+        InputError: there is no such file, it has no known format, the policy is not for it, `gives` is none of the
+            three; and whatever its format finds wrong.
     """
     source = str(source)
     if not python_function.recognise(source):
@@ -60,8 +65,10 @@ def open_model(source: str, *, input_format: InputFormat | None = None, policy: 
         problem = "is no network that can be opened" if Path(source).exists() else f"does not exist{_near(source)}"
         raise InputError(f"{source} {problem}; {_EXPECTED}")
     _check_policy(policy, model_format)
+    if gives not in GIVES:
+        raise InputError(f'--gives must be {" or ".join(GIVES)}, received "{gives}"')
     try:
-        return model_format.open(source, input_format or InputFormat(), policy)
+        return model_format.open(source, input_format or InputFormat(), policy, gives)
     except OSError as error:
         raise InputError(f"{error.filename or source} cannot be read: {error.strerror or error}") from error
 

@@ -25,7 +25,7 @@ def recognise(source: str) -> bool:
     return _FUNCTION.fullmatch(source) is not None
 
 
-def open_function(source: str, input_format: InputFormat, policy: str) -> ImageModel:
+def open_function(source: str, input_format: InputFormat, policy: str, gives: str) -> ImageModel:
     """Import `module:function`, from the current directory too, as `python -m` does.
 
     The function takes float32 images in the input format, [B, h, w, c] or [B, c, h, w], and returns floats [B, C]:
@@ -33,8 +33,8 @@ def open_function(source: str, input_format: InputFormat, policy: str) -> ImageM
     the source file of its module does.
 
     Raises:
-        InputError: there is no such function, it fails, it returns something else, or size or channels of its
-            images are not given.
+        InputError: there is no such function, it fails, it returns something else, or not what `gives` says, or
+            size or channels of its images are not given.
     """
     function = _import(source)
     pixel_format = input_format.resolve(None, source=source)
@@ -47,7 +47,7 @@ def open_function(source: str, input_format: InputFormat, policy: str) -> ImageM
             problem = f"{type(error).__name__}: {reason(error)}"
             raise InputError(f"{source} failed on images {list(formatted.shape)} with {problem}") from error
 
-    logits, classes, logits_from = probed(predict, pixel_format.image_shape, source=source)
+    logits, classes, logits_from = probed(predict, pixel_format.image_shape, gives=gives, source=source)
     return ImageModel(
         name=source,
         input_shape=pixel_format.image_shape,

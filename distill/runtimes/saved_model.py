@@ -35,7 +35,7 @@ def recognise(source: str) -> bool:
     return (Path(source) / GRAPH).is_file()
 
 
-def open_folder(source: str, input_format: InputFormat, policy: str) -> ImageModel:
+def open_folder(source: str, input_format: InputFormat, policy: str, gives: str) -> ImageModel:
     """Open the network in a SavedModel, by its signature "serving_default" or its only one.
 
     A SavedModel is a program. One whose functions have an operation that reaches files, other machines or Python
@@ -43,14 +43,15 @@ def open_folder(source: str, input_format: InputFormat, policy: str) -> ImageMod
 
     Raises:
         InputError: TensorFlow is not installed; the folder is damaged, of TensorFlow 1, or refused; the network does
-            not take one float32 image, or does not give raw logits or probabilities; the input format is not for it.
+            not take one float32 image, or does not give raw logits or probabilities, or not what `gives` says; the
+            input format is not for it.
     """
     folder = Path(source)
     function, batch, shape = _load(folder)
     pixel_format = input_format.resolve(shape, source=source)
     run = in_batches_of(batch, function)
     logits, classes, logits_from = probed(
-        lambda images: run(pixel_format(images)), pixel_format.image_shape, source=source
+        lambda images: run(pixel_format(images)), pixel_format.image_shape, gives=gives, source=source
     )
     return ImageModel(
         name=folder.resolve().name,

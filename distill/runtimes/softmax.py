@@ -5,16 +5,20 @@ from collections.abc import Callable
 import numpy as np
 
 from distill.errors import InputError
-from distill.runtimes.image_model import LOG_PROBABILITIES, LOGITS
+from distill.runtimes.image_model import BEFORE_SOFTMAX, LOG_PROBABILITIES, LOGITS
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
 SOFTMAX_NAMES = ("Softmax", "LogSoftmax", "softmax", "log_softmax")
 """Operations and activations whose input are logits, whatever the runtime."""
 
+AUTO, GIVES_LOGITS, GIVES_PROBABILITIES = GIVES = ("auto", "logits", "probabilities")
+"""What can be said of what a network gives; auto: its last layer tells, or else its values."""
+
 _NOISE, _FLAT = 5, (0.0, 128.0, 255.0)
 _PROBES = _NOISE + len(_FLAT)
 _TOLERANCE = 1e-3
+_MEND = "leave --gives out"
 _SMALLEST = np.finfo(np.float32).tiny
 
 
@@ -33,36 +37,55 @@ def checked(predict: Predict, image_shape: tuple[int, int, int], *, source: str)
         InputError: the outputs are no rows of numbers, or are of one class. The returned function raises it where
             they are no rows of C numbers.
     """
-    outputs = _rows(predict(_probe_images(image_shape)), source=source)
+    outputs = _rows(predict(probe_images(image_shape)), source=source)
     classes = outputs.shape[1]
     if classes < 2:
         raise InputError(f"{source} gives one number per image, expected a logit for each of two classes or more")
     return lambda images: _rows(predict(images), images=len(images), classes=classes, source=source), classes
 
 
-def probed(predict: Predict, image_shape: tuple[int, int, int], *, source: str) -> tuple[Predict, int, str]:
+def probed(
+    predict: Predict, image_shape: tuple[int, int, int], *, source: str, gives: str = AUTO
+) -> tuple[Predict, int, str]:
     """As `checked`, and tell from the values how to get raw logits.
 
     Rows that are all nonnegative and sum to 1 are probabilities. Their logarithm is the logits minus one number
     for each image, which no softmax sees.
 
+    Args:
+        gives: one of `GIVES`. Whatever is said to be logits is taken as it is.
+
     Returns:
         A function from pixels to float32 raw logits [B, C]; C; and `LOGITS` or `LOG_PROBABILITIES`.
 
     Raises:
-        InputError: as `checked`; the outputs look like those of a sigmoid. The returned function raises it where
-            they are no longer probabilities.
+        InputError: as `checked`; the outputs look like those of a sigmoid, or are not the probabilities that
+            `gives` says. The returned function raises it where they are no longer probabilities.
     """
     predict, classes = checked(predict, image_shape, source=source)
-    outputs = predict(_probe_images(image_shape))
-    if _is_probabilities(outputs):
+    outputs = predict(probe_images(image_shape))
+    if gives != GIVES_LOGITS and _is_probabilities(outputs):
         return lambda images: _log_probabilities(predict(images), source), classes, LOG_PROBABILITIES
-    if np.all((outputs >= 0) & (outputs <= 1)):
+    if gives == GIVES_PROBABILITIES:
+        raise InputError(f"{source} gives rows that are negative or do not sum to 1, so no probabilities: {_MEND}")
+    if gives == AUTO and np.all((outputs >= 0) & (outputs <= 1)):
         raise InputError(
             f"{source} gives numbers in 0..1 that do not sum to 1, which looks like a sigmoid: "
-            "save it without its last activation"
+            "save it without its last activation, or where they are raw logits say --gives logits"
         )
     return predict, classes, LOG_PROBABILITIES if _is_log_probabilities(outputs) else LOGITS
+
+
+def check_given(logits_from: str, gives: str, *, source: str) -> None:
+    """Check that what is said of a network agrees with its last layer, where that tells.
+
+    Raises:
+        InputError: it is said to give logits and ends in a softmax, or the other way round.
+    """
+    if (logits_from, gives) == (BEFORE_SOFTMAX, GIVES_LOGITS):
+        raise InputError(f"{source} ends in a softmax, so it does not give logits: {_MEND}")
+    if (logits_from, gives) == (LOGITS, GIVES_PROBABILITIES):
+        raise InputError(f"{source} ends without a softmax, so it does not give probabilities: {_MEND}")
 
 
 def in_batches_of(count: int | None, predict: Predict) -> Predict:
@@ -79,7 +102,8 @@ def in_batches_of(count: int | None, predict: Predict) -> Predict:
     return predict_all
 
 
-def _probe_images(image_shape: tuple[int, int, int]) -> np.ndarray:
+def probe_images(image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Return float32 pixels 0..255 [8, h, w, c] that tell networks apart: noise, black, grey and white."""
     noise = np.random.default_rng(0).uniform(0, 255, (_NOISE, *image_shape))
     flat = [np.full(image_shape, level) for level in _FLAT]
     return np.concatenate([noise, flat]).astype(np.float32)

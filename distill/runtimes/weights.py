@@ -1,6 +1,7 @@
 """Fingerprints of networks: of their weights, or of the files that they were read from."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,18 @@ def weights_sha256(model: "keras.Model") -> str:
         array = keras.ops.convert_to_numpy(weight)
         digest.update(f"{array.shape} {array.dtype}\n".encode() + array.tobytes())
     return digest.hexdigest()
+
+
+def described_sha256(model: "keras.Model", description: Mapping) -> str:
+    """Return the sha256 over the weights of a network and what else its file says of it.
+
+    Layers without weights count as much as those with: a `Rescaling` of other factors is another teacher.
+
+    Args:
+        description: JSON-able, as the file has it and not as this release of Keras would write it.
+    """
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.sha256(f"{weights_sha256(model)}\n{text}".encode()).hexdigest()
 
 
 def files_sha256(files: Mapping[str, Path]) -> str:

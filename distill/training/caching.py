@@ -8,16 +8,27 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from distill.data.dataset import UNLABELLED, Dataset
-from distill.data.expressions import canonical_name
+from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitHeader, LogitStore, LogitWriter, Shard, open_logits
+from distill.logit_store.header import differences
+from distill.logit_store.layout import PART, decode_ids
+from distill.logit_store.parts import PART_FILES, parts_folder
+from distill.logit_store.reading import read_content
 from distill.runtimes.image_model import LOGITS, ImageModel
+from distill.runtimes.softmax import probe_images
 from distill.training.folding import fold_batch_norm
-from distill.training.network_identity import check_raw_logits, numeric_policy, weights_sha256
+from distill.training.network_identity import (
+    check_raw_logits,
+    explained_by_rounding,
+    numeric_policy,
+    weights_sha256,
+)
 from distill.training.run_directory import versions
 from distill.training.scoring import Scorer
+
+_ASKED_AGAIN = 4  # images: what changes a teacher shows in each
 
 
 def cache_logits(
@@ -37,7 +48,8 @@ def cache_logits(
     """Compute and store the logits of `views` views of every image of `dataset`.
 
     An interrupted call that is repeated goes on where it stopped; a finished store of the same settings is
-    opened without asking the teacher; to a finished store of fewer views the others are added.
+    opened; to a finished store of fewer views the others are added. Where anything is stored, the teacher is
+    first asked again about a few images of it, because its fingerprint need not cover all that it computes.
 
     Args:
         teacher: takes pixels 0..255 at its own `input_shape`, returns raw logits.
@@ -58,29 +70,36 @@ def cache_logits(
 
     Raises:
         InputError: the teacher has another number of classes, ends in a softmax, or gives logits that are
-            not finite; `out` holds something else, or another process writes it; there is no room.
+            not finite; it no longer says what is stored; `out` holds something else, or another process writes
+            it; there is no room.
     """
     if batch_size < 1:
         raise InputError(f"batch-size must be at least 1, received {batch_size}")
     class_names = tuple(class_names or dataset.class_names)
     teacher = as_image_model(teacher, class_names)
     view_spec = view_spec or ViewSpec()
+    header = describe_logits(
+        teacher, dataset, views=views, view_spec=view_spec, class_names=class_names, teacher_run=teacher_run
+    )
+    view_spec.parameters([""], [views - 1])  # refuses more views than there are crops, before anything is written
     writer = LogitWriter(
         out,
-        describe_logits(
-            teacher, dataset, views=views, view_spec=view_spec, class_names=class_names, teacher_run=teacher_run
-        ),
+        header,
         sample_ids=dataset.ids,
         content_hashes=dataset.content_hashes,
-        labels=_labels_among(class_names, dataset),
+        labels=dataset.labels_among(class_names),
         rows_per_part=rows_per_part,
         shard=shard,
     )
     with writer:
+        missing = writer.missing()
+        store = open_logits(writer.path) if writer.views_present else None
+        scorer = Scorer(inference_model(teacher), dataset, view_spec=view_spec, batch_size=batch_size)
+        _check_says_the_same(teacher, scorer, writer, store)
         if writer.complete:
             print(f"{out} is already complete")
         else:
-            _score_missing(writer, teacher, dataset, view_spec=view_spec, batch_size=batch_size, progress=progress)
+            _score_missing(writer, missing, scorer, store, progress=progress)
         written = writer.finish()
         return open_logits(written) if writer.complete else None
 
@@ -113,8 +132,17 @@ def as_image_model(teacher: keras.Model | ImageModel, class_names: Sequence[str]
 
 
 def inference_model(teacher: ImageModel) -> ImageModel:
-    """Return the same teacher, made faster for inference where that is possible."""
-    return teacher if teacher.network is None else replace(teacher, network=fold_batch_norm(teacher.network))
+    """Return the same teacher, made faster for inference where that changes its logits by rounding alone."""
+    if teacher.network is None:
+        return teacher
+    folded = fold_batch_norm(teacher.network)
+    images = probe_images(teacher.input_shape)
+    before, after = (
+        np.float32(keras.ops.convert_to_numpy(network(images, training=False)))
+        for network in (teacher.network, folded)
+    )
+    same = np.abs(after - before).max() <= explained_by_rounding(before, teacher.numeric_policy)
+    return replace(teacher, network=folded) if same else teacher
 
 
 def describe_logits(
@@ -145,38 +173,59 @@ def describe_logits(
     )
 
 
+def _check_says_the_same(teacher: ImageModel, scorer: Scorer, writer: LogitWriter, store: LogitStore | None) -> None:
+    """Ask again about a few rows of what is stored already, if anything is.
+
+    Raises:
+        InputError: a logit differs by more than rounding explains.
+    """
+    found = _some_stored(scorer.dataset, writer, store)
+    if found is None:
+        return
+    rows, stored = found
+    asked = scorer.score(rows, range(stored.shape[1]))
+    difference = np.abs(asked - stored)
+    if difference.max() > explained_by_rounding(stored, teacher.numeric_policy):
+        row, view, column = worst = np.unravel_index(difference.argmax(), difference.shape)
+        which = f"{scorer.dataset.ids[rows[row]]}, view {view}, {writer.header.class_names[column]}"
+        raise InputError(
+            f"{teacher.name} no longer gives the logits that {writer.path} began with ({which}: stored "
+            f"{stored[worst]:.6g}, now {asked[worst]:.6g}): bring it back as it was, or choose another --out"
+        )
+
+
+def _some_stored(
+    dataset: Dataset, writer: LogitWriter, store: LogitStore | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return rows of `dataset` and what is stored of them: in the finished store, or in any part of this one."""
+    if store is not None:
+        rows = np.arange(min(len(dataset), _ASKED_AGAIN))
+        return rows, store.read(store.rows_of(dataset)[rows])
+    for path in sorted(parts_folder(writer.path).glob(PART_FILES)):  # those of other shards too
+        try:
+            part = read_content(path, kind=PART, with_logits=True)
+        except InputError:  # damaged: it is written anew
+            continue
+        rows = part.extent.first_row + np.arange(min(part.extent.rows, _ASKED_AGAIN))
+        ids = decode_ids(part.columns["sample_id"][: len(rows)])
+        if not differences(part.header, writer.header) and np.array_equal(ids, dataset.ids[rows]):
+            return rows, part.columns["logits"][: len(rows)]
+    return None
+
+
 def _score_missing(
-    writer: LogitWriter,
-    teacher: ImageModel,
-    dataset: Dataset,
-    *,
-    view_spec: ViewSpec,
-    batch_size: int,
-    progress: bool,
+    writer: LogitWriter, missing: Sequence[slice], scorer: Scorer, store: LogitStore | None, *, progress: bool
 ) -> None:
-    present = writer.views_present
-    stored = _stored_logits(writer.path, dataset) if present else None
-    views = range(present, writer.header.views)
-    scorer = Scorer(inference_model(teacher), dataset, view_spec=view_spec, batch_size=batch_size)
-    missing = writer.missing()
+    stored_rows, present = None, writer.views_present
+    if store is not None:
+        stored_rows = store.rows_of(scorer.dataset)
+        print(f"{store.path} holds {present} views: the others are added")
     done = writer.rows - sum(rows.stop - rows.start for rows in missing)
-    with tqdm(total=writer.rows, initial=done, desc=teacher.name, unit="image", disable=not progress) as bar:
+    name = writer.header.teacher_name
+    with tqdm(total=writer.rows, initial=done, desc=name, unit="image", disable=not progress) as bar:
         for rows in missing:
+            views = range(present, writer.header.views)
             logits = scorer.score(np.arange(rows.start, rows.stop), views, on_batch=bar.update)
-            writer.write(rows, logits if stored is None else np.concatenate([stored[rows], logits], axis=1))
-
-
-def _stored_logits(path: Path, dataset: Dataset) -> np.ndarray:
-    store = open_logits(path)
-    print(f"{path} holds {store.header.views} views: the others are added")
-    return store.logits[store.rows_of(dataset)]
-
-
-def _labels_among(class_names: Sequence[str], dataset: Dataset) -> np.ndarray:
-    """Return the labels as positions in `class_names`; a class that is not among them is `UNLABELLED`."""
-    if tuple(class_names) == dataset.class_names:
-        return dataset.labels
-    positions = {canonical_name(name): position for position, name in enumerate(class_names)}
-    # The last entry is where UNLABELLED, -1, is looked up.
-    own = [*(positions.get(canonical_name(name), UNLABELLED) for name in dataset.class_names), UNLABELLED]
-    return np.array(own)[dataset.labels]
+            if store is not None:  # read part by part, so that it need not be held whole
+                logits = np.concatenate([store.read(stored_rows[rows]), logits], axis=1)
+            writer.write(rows, logits)

@@ -20,8 +20,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     In inference a batch normalisation is x·a + b with constant a = gamma / sqrt(variance + epsilon) and
     b = beta - mean·a. Where x comes from a convolution and goes nowhere else, a joins its kernel and b its
-    bias. The logits change by rounding alone. Other layers, and models that are not functional, stay as
-    they are.
+    bias. The logits change by rounding alone. Other layers, norms over another axis than the last, where the
+    channels are, and models that are not functional, stay as they are.
     """
     if type(model).__name__ != "Functional":
         return model
@@ -53,12 +53,18 @@ def _foldable_norms(model: keras.Model) -> list[layers.BatchNormalization]:
                 source = tensor._keras_history.operation.name
                 readers[source] = readers.get(source, 0) + 1
     norms = [layer for layer in model.layers if type(layer) is layers.BatchNormalization]
-    return [norm for norm in norms if _folds_into(norm.input._keras_history.operation, readers)]
+    return [norm for norm in norms if _folds(norm, readers)]
 
 
-def _folds_into(source: layers.Layer, readers: dict[str, int]) -> bool:
-    linear = getattr(source, "activation", None) is keras.activations.linear
-    return type(source) in _CONVOLUTIONS and linear and readers[source.name] == 1
+def _folds(norm: layers.BatchNormalization, readers: dict[str, int]) -> bool:
+    if len(norm._inbound_nodes) != 1:  # a shared norm has no one convolution before it
+        return False
+    source, rank = norm.input._keras_history.operation, len(norm.input.shape)
+    if type(source) not in _CONVOLUTIONS or readers[source.name] != 1:
+        return False
+    # Channels first is left alone: there Keras adds a bias along the width, where that is as long (Keras 3.15).
+    over_channels = source.data_format == "channels_last" and norm.axis % rank == rank - 1
+    return over_channels and source.activation is keras.activations.linear
 
 
 def _folded_weights(convolution: layers.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:

@@ -4,10 +4,15 @@ import hashlib
 import json
 
 import keras
+import numpy as np
 
 from distill.data.dataset import Dataset
 from distill.errors import InputError
 from distill.runtimes.weights import weights_sha256 as weights_sha256  # offered here with the rest
+
+# Shares of the largest logit: rounding on another processor, or in other batches, stays well below.
+_ROUNDING = {"float32": 1e-3}
+_COARSE_ROUNDING = 0.05
 
 
 def check_classes(network: keras.Model, dataset: Dataset) -> None:
@@ -58,6 +63,11 @@ def numeric_policy(model: keras.Model) -> str:
     layers = [layer for layer in model.layers if layer.weights]
     policies = {layer.dtype_policy.name for layer in layers}
     return "+".join(sorted(policies - {"float32"})) or "float32"
+
+
+def explained_by_rounding(logits: np.ndarray, policy: str) -> float:
+    """Return the largest difference from `logits` that rounding explains in a network of this numeric policy."""
+    return _ROUNDING.get(policy, _COARSE_ROUNDING) * max(float(np.abs(logits).max()), 1.0)
 
 
 def architecture_sha256(model: keras.Model) -> str:

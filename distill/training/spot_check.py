@@ -1,5 +1,6 @@
 """Ask a teacher again about some of what it said: does a logit store still tell the truth?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -11,11 +12,8 @@ from distill.errors import InputError
 from distill.logit_store import LogitStore, differences
 from distill.runtimes.image_model import ImageModel
 from distill.training.caching import as_image_model, describe_logits, inference_model
+from distill.training.network_identity import explained_by_rounding
 from distill.training.scoring import Scorer
-
-# Shares of the largest logit: rounding on another processor, or in other batches, stays well below.
-_TOLERANCES = {"float32": 1e-3}
-_COARSE_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -35,34 +33,44 @@ class SpotCheck:
 
 
 def spot_check(
-    teacher: keras.Model | ImageModel, store: LogitStore, dataset: Dataset, *, images: int = 64, seed: int = 0
+    teacher: keras.Model | ImageModel,
+    store: LogitStore,
+    dataset: Dataset,
+    *,
+    class_names: Sequence[str] | None = None,
+    images: int = 64,
+    seed: int = 0,
+    batch_size: int = 256,
 ) -> SpotCheck:
     """Ask `teacher` again about all views of images drawn at random.
 
     Args:
         dataset: the images that the store was written for, or some of them, with their pixels.
+        class_names: the classes that the teacher tells apart, in its own order; by default those of `dataset`.
         images: how many are drawn; all of them where there are fewer.
-        seed: which ones.
+        seed: which ones, 0 or more.
+        batch_size: rendered views in one call of the teacher.
 
     Raises:
-        InputError: the teacher, what it sees, or the images are not those of the store; or the largest
-            difference is more than rounding explains.
+        InputError: the teacher, its classes, what it sees, or the images are not those of the store; or the
+            largest difference is more than rounding explains.
     """
-    if images < 1:
-        raise InputError(f"a spot check needs at least one image, received {images}")
-    teacher = as_image_model(teacher, store.class_names)
+    for name, value, least in (("images", images, 1), ("seed", seed, 0), ("batch-size", batch_size, 1)):
+        if value < least:
+            raise InputError(f"{name} of a spot check must be at least {least}, received {value}")
+    class_names = tuple(class_names or dataset.class_names)
+    teacher = as_image_model(teacher, class_names)
     view_spec = ViewSpec.from_dict(store.view_spec)
-    _check_header(teacher, store, dataset, view_spec)
+    _check_header(teacher, store, dataset, view_spec=view_spec, class_names=class_names)
     drawn = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:images])
-    stored = store.logits[store.rows_of(dataset)[drawn]]
-    scorer = Scorer(inference_model(teacher), dataset, view_spec=view_spec)
+    stored = store.read(store.rows_of(dataset)[drawn])
+    scorer = Scorer(inference_model(teacher), dataset, view_spec=view_spec, batch_size=batch_size)
     asked = scorer.score(drawn, range(store.header.views))
-    share = _TOLERANCES.get(teacher.numeric_policy, _COARSE_TOLERANCE)
     check = SpotCheck(
         images=len(drawn),
         views=store.header.views,
         largest_difference=float(np.abs(asked - stored).max()),
-        tolerance=share * max(float(np.abs(stored).max()), 1.0),
+        tolerance=explained_by_rounding(stored, teacher.numeric_policy),
         agreement=float((asked.argmax(2) == stored.argmax(2)).mean()),
     )
     if check.largest_difference > check.tolerance:
@@ -74,10 +82,12 @@ def spot_check(
     return check
 
 
-def _check_header(teacher: ImageModel, store: LogitStore, dataset: Dataset, view_spec: ViewSpec) -> None:
+def _check_header(
+    teacher: ImageModel, store: LogitStore, dataset: Dataset, *, view_spec: ViewSpec, class_names: Sequence[str]
+) -> None:
     """Compare what the store says of its teacher with the one at hand."""
     expected = describe_logits(
-        teacher, dataset, views=store.header.views, view_spec=view_spec, class_names=store.class_names
+        teacher, dataset, views=store.header.views, view_spec=view_spec, class_names=class_names
     )
     # A part of the data will do for a spot check, and the file's dtype is no matter of the teacher.
     found = differences(store.header, expected, but=("dataset_fingerprint", "logits_dtype"))

@@ -47,7 +47,7 @@ def logits(faces):
 def writer_for(faces, header):
     """A function that makes a LogitWriter; `changes` are header fields."""
 
-    def make(path, *, rows_per_part=4, dataset=faces, **changes):
+    def make(path, *, rows_per_part=4, dataset=faces, shard=None, **changes):
         return LogitWriter(
             path,
             replace(header, **changes),
@@ -55,6 +55,7 @@ def writer_for(faces, header):
             content_hashes=dataset.content_hashes,
             labels=dataset.labels,
             rows_per_part=rows_per_part,
+            shard=shard,
         )
 
     return make

@@ -116,10 +116,9 @@ def test_killed_before_the_parts_are_removed(path, writer_for, written, files, m
     def killed(folder):
         raise KeyboardInterrupt
 
-    writer = written(path)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt), written(path) as writer:
             writer.finish()
     again = writer_for(path)
     assert again.complete

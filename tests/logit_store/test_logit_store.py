@@ -10,7 +10,7 @@ import pytest
 
 from distill.data.dataset import UNLABELLED, ArrayImages
 from distill.errors import InputError
-from distill.logit_store import LogitWriter, layout, open_logits
+from distill.logit_store import LogitWriter, layout, open_logits, reading
 
 FORMAT_PAGE = Path(__file__).parents[2] / "docs" / "logit_format.md"
 
@@ -55,6 +55,21 @@ def test_described_format_is_the_written_one(stored, logits, monkeypatch):
     assert found["header"]["class_names"] == ["angry", "happy", "neutral"]
     assert found["sample_ids"][-1] == "train/été.png"
     np.testing.assert_array_equal(found["logits"], logits)
+
+
+def test_some_rows_are_read_without_the_blocks_of_the_others(stored, logits):
+    store = open_logits(stored)
+    with h5py.File(stored, "r+") as file:
+        file["logits"][8:] += 1  # the last block of four rows
+    np.testing.assert_array_equal(store.read(np.array([5, 0, 7, 5])), logits[[5, 0, 7, 5]])
+    with pytest.raises(InputError, match="damaged .rows 8 to 10 do not match"):
+        store.read(np.array([5, 9]))
+
+
+def test_rows_are_read_from_parts_in_any_order(path, written, logits):
+    written(path)
+    order = np.random.default_rng(0).permutation(len(logits))
+    np.testing.assert_array_equal(open_logits(f"{path}.parts").read(order), logits[order])
 
 
 # Joining
@@ -115,6 +130,10 @@ def test_join_refuses_images_that_swapped_names(stored, faces):
     swapped = replace(faces, images=ArrayImages(faces.images.array[::-1]))
     with pytest.raises(InputError, match="10 of 11 images"):  # the middle one stays
         open_logits(stored).join(swapped)
+
+
+def test_join_of_no_sample_is_empty(stored, faces):
+    assert open_logits(stored).join(faces.subset(np.array([], int))).shape == (0, 2, 3)
 
 
 # Damage
@@ -188,6 +207,15 @@ def test_unfinished_store_and_its_parts_are_refused(path, written):
         open_logits(next(path.parent.glob("*.parts/*.h5")))
 
 
+def test_a_missing_checksum_is_refused(stored):
+    with h5py.File(stored, "r+") as file:
+        checksums = file["checksum"][:-1]
+        del file["checksum"]
+        file["checksum"] = checksums
+    with pytest.raises(InputError, match="is damaged"):
+        open_logits(stored)
+
+
 def test_unknown_format_version_is_refused_by_name(stored):
     with h5py.File(stored, "a") as file:
         file.attrs["format_version"] = 2
@@ -204,11 +232,53 @@ def test_edited_header_is_refused(stored):
         open_logits(stored)
 
 
+def craft(path, **changes):
+    """Change header fields of a file, with a checksum that agrees."""
+    with h5py.File(path, "a") as file:
+        text = json.dumps({**json.loads(file.attrs["header"]), **changes}).encode()
+        file.attrs["header"] = np.bytes_(text)
+        file.attrs["header_checksum"] = np.bytes_(layout.header_checksum(text))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows_per_block": -1}, "rows_per_block is -1"),
+        ({"rows_per_block": 0}, "rows_per_block is 0"),
+        ({"rows_per_block": 2.5}, "rows_per_block is 2.5"),
+        ({"rows_per_block": 10**30}, "checksum is uint8"),
+        ({"rows": 0}, "rows is 0"),
+        ({"rows": True}, "rows is True"),
+        ({"rows": 10**15}, "rows 0 to 999999999999999 of 11"),
+        ({"rows": 10**15, "store_rows": 10**15}, "sample_id is .*11.*, expected .*1000000000000000"),
+        ({"first_row": -4}, "first_row is -4"),
+        ({"first_row": None}, "first_row is None"),
+        ({"store_rows": "11"}, "store_rows is 11"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused_whatever_the_checksum_says(stored, changes, message):
+    craft(stored, **changes)
+    with pytest.raises(InputError, match=rf"damaged \({message}.*delete it"):
+        open_logits(stored)
+
+
+def test_rows_that_were_never_written_are_refused(stored):
+    rows = 10**15  # HDF5 would make up zeros for them
+    with h5py.File(stored, "a") as file:
+        for name in layout.COLUMN_NAMES:
+            shape, dtype, chunks = file[name].shape, file[name].dtype, file[name].chunks
+            del file[name]
+            file.create_dataset(name, (rows, *shape[1:]), dtype, chunks=chunks)
+    craft(stored, rows=rows, store_rows=rows)
+    with pytest.raises(InputError, match=r"damaged \(sample_id is there in part"):
+        open_logits(stored)
+
+
 def test_stored_nan_is_refused(path, written, logits, monkeypatch):
     logits[3, 1, 2], logits[9, 0, 0] = np.nan, np.inf
     with monkeypatch.context() as patch:
         patch.setattr(LogitWriter, "_checked_logits", lambda self, rows, values: values)
-        patch.setattr(layout, "_check_span", lambda *span: None)
+        patch.setattr(reading, "_check_span", lambda *span: None)
         written(path).finish()
     with pytest.raises(InputError, match=r"damaged \(it holds 2 logits that are NaN or infinite"):
         open_logits(path)

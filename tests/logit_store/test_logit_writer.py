@@ -1,6 +1,8 @@
 """Writing: nothing of another run is taken or lost, and only whole, finite logits go in."""
 
+import errno
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +134,29 @@ def test_file_in_the_place_of_the_parts_is_left_alone(path, writer_for):
     with pytest.raises(InputError, match="must be a folder"):
         writer_for(path)
     assert parts.read_text() == "my notes\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "mend"),
+    [
+        (errno.ENOSPC, "make room, and"),
+        (errno.EDQUOT, "make room, and"),
+        (errno.EFBIG, "make room, and"),
+        (errno.EROFS, "make it writable, or choose another --out, and"),
+        (errno.EACCES, "make it writable, or choose another --out, and"),
+    ],
+    ids=errno.errorcode.get,
+)
+def test_what_cannot_be_written_is_told_with_its_mend(path, written, monkeypatch, code, mend):
+    def failing(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(
+        InputError, match=re.escape(f"teacher.h5.parts cannot be written ({os.strerror(code)})")
+    ) as told:
+        written(path)
+    assert mend in str(told.value)
 
 
 # What may be written

@@ -1,13 +1,24 @@
 """Shared work: shards write parts, a merge joins them, and the result is that of one process."""
 
+import errno
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from distill.errors import InputError
+from distill.files import written_beside
 from distill.logit_store import LogitWriter, Shard, merge_parts, open_logits
+from distill.logit_store.exchange import export_logits
 from distill.logit_store.parts import parts_folder
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -115,11 +126,67 @@ def test_a_damaged_part_is_named(path, write_shard):
         merge_parts([folder], path)
 
 
-def test_a_merge_overwrites_nothing_and_needs_parts(tmp_path, stored):
-    with pytest.raises(InputError, match="teacher.h5 is there already"):
-        merge_parts([tmp_path], stored)
+def test_a_merge_overwrites_nothing_and_needs_parts(tmp_path, stored, write_shard, logits):
+    same, before = write_shard(tmp_path / "same.h5", "1/1"), stored.read_bytes()
+    with pytest.raises(InputError, match="teacher.h5 is there already .views: stored 2, in the parts no others"):
+        merge_parts([same], stored)
+    assert stored.read_bytes() == before
+    (tmp_path / "notes.h5").write_text("my notes")
+    with pytest.raises(InputError, match="notes.h5 is there already .*choose another --out"):
+        merge_parts([same], tmp_path / "notes.h5")
+    assert (tmp_path / "notes.h5").read_text() == "my notes"
     with pytest.raises(InputError, match="has no parts of a logit store"):
         merge_parts([tmp_path], tmp_path / "merged.h5")
+
+
+KILLED = """
+import os, signal, sys
+from distill.logit_store import merge_parts, open_logits
+from distill.logit_store.exchange import export_logits
+
+sys.addaudithook(lambda event, _: event == "os.rename" and os.kill(os.getpid(), signal.SIGKILL))
+verb, parts, out = sys.argv[1:]
+merge_parts([parts], out) if verb == "merge" else export_logits(open_logits(parts), out)
+"""
+
+
+@pytest.mark.parametrize(("verb", "suffix"), [("merge", "h5"), ("export", "npz"), ("export", "csv")])
+def test_what_a_kill_has_left_goes_when_the_command_is_given_again(path, write_shard, files, verb, suffix):
+    folder, out = write_shard(path, "1/1"), path.with_suffix(f".{suffix}")
+    (path.parent / f".{out.stem}-notes.{suffix}").write_text("of somebody else")
+    before = files()
+    command = [sys.executable, "-c", KILLED, verb, str(folder), str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert len(files()) > len(before)
+    if verb == "merge":
+        merge_parts([folder], out)
+    else:
+        export_logits(open_logits(folder), out)
+    made = {out.name} | ({f"{out.stem}.header.json"} if suffix == "csv" else set())
+    assert set(files()) == {*before, *made}
+
+
+def test_a_file_that_another_process_writes_is_not_removed(path, write_shard, files):
+    folder = write_shard(path, "1/1")
+    with written_beside(path) as unfinished:
+        merge_parts([folder], path)
+        assert unfinished.exists()
+        unfinished.write_bytes(b"last")
+    assert path.read_bytes() == b"last"
+    assert not [name for name in files() if name.startswith(".")]
+
+
+def test_an_error_names_the_file_and_not_its_unfinished_name(path, write_shard, monkeypatch):
+    folder = write_shard(path, "1/1")
+
+    def read_only(*args, **options):
+        raise OSError(errno.EROFS, "Read-only file system", f"{path.parent}/.{path.name}-abcdefgh.h5")
+
+    monkeypatch.setattr(tempfile, "mkstemp", read_only)
+    with pytest.raises(OSError, match="Read-only file system") as raised:
+        merge_parts([folder], path)
+    assert raised.value.filename == str(path)
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "-1/2", "1/0", ""])

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from threading import Timer
 
 import pytest
+from filelock import FileLock
 
 from distill.errors import InputError
 from distill.logit_store.parts import Shard, parts_folder
@@ -74,3 +76,24 @@ def test_a_store_that_another_writer_finished_meanwhile_is_complete(path, writer
     with late:
         assert late.complete
         assert late.missing() == []
+
+
+def test_a_lock_that_another_shard_just_looks_at_is_no_writer(path):
+    lock = WriterLock(parts_folder(path), Shard(1, 2))
+    lock.acquire()  # makes the folder
+    looked_at = FileLock(parts_folder(path) / "writer-whole.lock", thread_local=False)
+    looked_at.acquire()  # as the other does, for a moment
+    timer = Timer(0.2, looked_at.release)
+    timer.start()
+    beside = WriterLock(parts_folder(path), Shard(2, 2))
+    beside.acquire()
+    timer.join()
+
+
+def test_a_writer_that_wrote_nothing_leaves_no_folder(path, writer_for, written):
+    with writer_for(path):
+        assert parts_folder(path).is_dir()
+    assert not parts_folder(path).exists()
+    with written(path, parts=1):
+        pass
+    assert len(list(parts_folder(path).glob("part-*.h5"))) == 1

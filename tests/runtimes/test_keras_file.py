@@ -200,6 +200,52 @@ class Subclassed(keras.Model):
         return self.dense(ops.mean(inputs, axis=(1, 2)))
 
 
+CHANGES = {
+    "nothing": {},
+    "a scale": {"scale": 1 / 127.5, "offset": -1.0},
+    "an activation": {"activation": "tanh"},
+    "one more layer": {"factor": 3.0},
+    "the connections": {"skips": True},
+}
+
+
+def changeable(scale=1 / 255, offset=0.0, activation="relu", factor=2.0, skips=False):
+    """A network in which everything but its weights can be changed."""
+    initializer = keras.initializers.RandomNormal(seed=0)
+    inputs = keras.Input(SHAPE, name="inputs")
+    scaled = layers.Rescaling(scale, offset, name="scaled")(inputs)
+    x = layers.Dense(3, activation=activation, kernel_initializer=initializer, name="first")(scaled)
+    if factor != 2:
+        x = layers.Rescaling(factor, name="factor")(x)
+    x = layers.Add(name="sum")([x, scaled if skips else x])
+    x = layers.Flatten(name="flat")(x)
+    return keras.Model(inputs, layers.Dense(CLASSES, kernel_initializer=initializer, name="head")(x), name="teacher")
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_the_fingerprint_covers_whatever_a_file_says_of_its_network(save, suffix):
+    fingerprints = {change: open_model(save(changeable(**CHANGES[change]), suffix)).sha256 for change in CHANGES}
+    assert len(set(fingerprints.values())) == len(CHANGES)
+    again = changeable()
+    again.compile("adam", "mse")  # how it is trained is no matter of what it says
+    source = save(again, suffix)
+    assert open_model(source).sha256 == fingerprints["nothing"]
+    keras.saving.load_model(source, compile=False).save(source)
+    assert open_model(source).sha256 == fingerprints["nothing"]
+
+
+def test_the_fingerprint_covers_the_weights_and_operations(save):
+    inputs = keras.Input(SHAPE, name="inputs")
+    head = layers.Dense(CLASSES, name="head")
+    flat = layers.Flatten(name="flat")
+    fingerprints = []
+    for divisor in (255.0, 127.5):
+        fingerprints.append(open_model(save(keras.Model(inputs, head(flat(inputs / divisor))))).sha256)
+    head.set_weights([weight + 1 for weight in head.get_weights()])
+    fingerprints.append(open_model(save(keras.Model(inputs, head(flat(inputs / 127.5))))).sha256)
+    assert len(set(fingerprints)) == 3
+
+
 def test_registered_layers_and_networks_are_known(pixels, save):
     inputs = keras.Input(SHAPE)
     model = keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(Doubled()(inputs))))

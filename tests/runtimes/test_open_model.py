@@ -9,7 +9,6 @@ import pytest
 from distill.runtimes.image_model import BEFORE_SOFTMAX, LOG_PROBABILITIES, LOGITS
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.open_model import FORMATS, is_model_file, open_model
-from distill.runtimes.weights import weights_sha256
 from tests.runtimes.conftest import CLASSES, refusal, softmax
 from tests.runtimes.writers import WRITERS
 
@@ -136,8 +135,38 @@ def test_half_precision_is_for_keras_alone(written):
         )
 
 
-def test_the_fingerprint_is_that_of_the_weights_or_the_file(plain, in_tmp_path):
-    assert open_model(WRITERS["a Keras file"](plain, in_tmp_path)).sha256 == weights_sha256(plain)
+def test_what_is_said_to_be_logits_is_taken_as_it_is(written):
+    name, write, told, network = written
+    options = {"input_format": InputFormat(**told, range=(0, 1)), "gives": "logits"}
+    pixels = images_for(network)
+    expected = network.predict_on_batch(pixels / 255)
+    plain_model = open_model(write(), **options)
+    np.testing.assert_allclose(plain_model.predict(pixels), expected, rtol=1e-5, atol=1e-5)
+    source = write(ending="softmax")
+    if name in LOOKED_INTO:
+        assert "ends in a softmax, so it does not give logits: leave --gives out" in refusal(
+            open_model, source, **options
+        )
+    else:
+        model = open_model(source, **options)
+        np.testing.assert_allclose(model.predict(pixels), softmax(expected), rtol=1e-5, atol=1e-6)
+        assert model.logits_from == LOGITS
+
+
+def test_what_is_said_to_be_probabilities_must_be_some(written):
+    name, write, told, network = written
+    options = {"input_format": InputFormat(**told, range=(0, 1)), "gives": "probabilities"}
+    pixels = images_for(network)
+    expected = softmax(network.predict_on_batch(pixels / 255))
+    np.testing.assert_allclose(
+        softmax(open_model(write(ending="softmax"), **options).predict(pixels)), expected, atol=1e-6
+    )
+    message = refusal(open_model, write(), **options)
+    assert "so it does not give probabilities" in message or "so no probabilities" in message
+    assert message.endswith(": leave --gives out")
+
+
+def test_the_fingerprint_is_that_of_the_file(plain, in_tmp_path):
     onnx_file = WRITERS["an ONNX file"](plain, in_tmp_path)
     with open(onnx_file, "rb") as file:
         assert open_model(onnx_file).sha256 == hashlib.sha256(file.read()).hexdigest()
@@ -170,6 +199,8 @@ def test_what_cannot_be_opened_says_what_could(in_tmp_path):
     assert "teachre.pt does not exist, did you mean teacher.pt?; expected" in refusal(open_model, "teachre.pt")
     assert "nor does its folder no" in refusal(open_model, "no/teacher.onnx")
     assert "folder.keras is no file" in refusal(open_model, "folder.keras")
+    message = refusal(open_model, "folder.keras", gives="odds")
+    assert message == '--gives must be auto or logits or probabilities, received "odds"'
     assert 'unknown numeric policy "float16"' in refusal(open_model, "folder.keras", policy="float16")
 
 

@@ -55,6 +55,26 @@ def test_a_sigmoid_is_refused():
     assert message.startswith("teacher gives numbers in 0..1 that do not sum to 1, which looks like a sigmoid")
 
 
+def test_raw_logits_in_0_to_1_are_taken_where_the_user_says_so():
+    def small(images):
+        return 1 / (1 + np.exp(-logits_of(images)))
+
+    predict, _, logits_from = probed(small, SHAPE, source="teacher", gives="logits")
+    np.testing.assert_allclose(predict(IMAGES), small(IMAGES), rtol=1e-6)
+    assert logits_from == LOGITS
+    assert "say --gives logits" in refusal(probed, small, SHAPE, source="teacher")
+
+
+def test_what_is_said_to_be_probabilities_is_checked():
+    message = refusal(probed, logits_of, SHAPE, source="teacher", gives="probabilities")
+    assert message.startswith("teacher gives rows that are negative or do not sum to 1, so no probabilities")
+    predict, _, logits_from = probed(
+        lambda images: softmax(logits_of(images)), SHAPE, source="t", gives="probabilities"
+    )
+    np.testing.assert_allclose(softmax(predict(IMAGES)), softmax(logits_of(IMAGES)), atol=1e-6)
+    assert logits_from == LOG_PROBABILITIES
+
+
 def test_probabilities_that_stop_being_some_are_refused():
     def moody(images):
         probabilities = softmax(logits_of(images))

@@ -1,21 +1,24 @@
 """Caching: nothing lost, nothing mistaken, and the student sees what the teacher scored."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
-from distill.logit_store import Shard, merge_parts, open_logits
+from distill.logit_store import LogitWriter, Shard, merge_parts, open_logits
 from distill.runtimes.image_model import LOGITS, ImageModel
+from distill.training import caching
 from distill.training.batches import ViewBatches
-from distill.training.caching import cache_logits
+from distill.training.caching import as_image_model, cache_logits, inference_model
 from distill.training.spot_check import spot_check
 
 ROOT = Path(__file__).parents[2]
@@ -107,12 +110,85 @@ def test_more_views_are_added_to_a_finished_file_without_asking_again(tmp_path, 
     teacher.seen.clear()
     shuffled = faces.subset(np.random.default_rng(1).permutation(18))
     more = cache_logits(teacher.model(), shuffled, tmp_path / "t.h5", views=5, **QUIET)
-    assert sum(map(len, teacher.seen)) == 18 * 3
+    assert sum(map(len, teacher.seen)) == 18 * 3 + 4 * 2  # a few are asked again, in the views that are stored
     whole = cache_logits(asked_at_once.model(), faces, tmp_path / "whole.h5", views=5, **QUIET)
     assert more.header == whole.header
     np.testing.assert_allclose(more.join(faces), whole.join(faces), rtol=1e-5)  # in other batches
     with pytest.raises(InputError, match="views: stored 5, expected 4"):
         cache_logits(teacher.model(), faces, tmp_path / "t.h5", views=4, **QUIET)
+
+
+def cut_off(monkeypatch, teacher, faces, out, *, parts=1, **settings):
+    """Let caching end after some parts."""
+    write = LogitWriter.write
+
+    def write_few(writer, rows, logits):
+        if rows.start >= parts * QUIET["rows_per_part"]:
+            raise KeyboardInterrupt
+        write(writer, rows, logits)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LogitWriter, "write", write_few)
+        with pytest.raises(KeyboardInterrupt):
+            cache_logits(teacher, faces, out, **settings, **QUIET)
+
+
+CHANGED = (
+    r"sums no longer gives the logits that .*t.h5 began with \(face-\d+, view \d, \w+: stored (.*), now (.*)\): "
+)
+
+
+@pytest.mark.parametrize("views", [2, 3], ids=["repeated", "extended"])
+def test_a_finished_store_notices_a_teacher_that_changed_behind_its_fingerprint(tmp_path, faces, views):
+    cache_logits(Teacher().model(), faces, tmp_path / "t.h5", views=2, **QUIET)
+    before = (tmp_path / "t.h5").read_bytes()
+    changed = Teacher(scale=1.5).model(sha256="1.0")
+    with pytest.raises(InputError, match=CHANGED) as caught:
+        cache_logits(changed, faces, tmp_path / "t.h5", views=views, **QUIET)
+    stored, now = map(float, re.search(CHANGED, str(caught.value)).groups())
+    assert now == pytest.approx(1.5 * stored, rel=1e-4)
+    assert (tmp_path / "t.h5").read_bytes() == before
+
+
+def test_a_half_done_store_notices_a_teacher_that_changed_behind_its_fingerprint(tmp_path, faces, monkeypatch):
+    out = tmp_path / "t.h5"
+    cut_off(monkeypatch, Teacher().model(), faces, out)
+    with pytest.raises(InputError, match=CHANGED):
+        cache_logits(Teacher(scale=1.5).model(sha256="1.0"), faces, out, **QUIET)
+    teacher = Teacher()
+    cache_logits(teacher.model(), faces, out, **QUIET)  # the first one goes on
+    assert sum(map(len, teacher.seen)) == (14 + 4) * 4
+
+
+def test_a_shard_notices_that_the_others_asked_another_teacher(tmp_path, faces):
+    out = tmp_path / "t.h5"
+    cache_logits(Teacher().model(), faces, out, shard=Shard(1, 2), **QUIET)
+    with pytest.raises(InputError, match=CHANGED):
+        cache_logits(Teacher(scale=1.5).model(sha256="1.0"), faces, out, shard=Shard(2, 2), **QUIET)
+
+
+def test_a_damaged_part_is_not_asked_about(tmp_path, faces, monkeypatch):
+    out = tmp_path / "t.h5"
+    cut_off(monkeypatch, Teacher().model(), faces, out, parts=2)
+    first, second = sorted((tmp_path / "t.h5.parts").glob("part-*.h5"))
+    first.write_bytes(first.read_bytes()[:-9])
+    with pytest.raises(InputError, match=CHANGED):  # the second one tells
+        cache_logits(Teacher(scale=1.5).model(sha256="1.0"), faces, out, **QUIET)
+    second.write_bytes(second.read_bytes()[:-9])
+    changed = cache_logits(Teacher(scale=1.5).model(sha256="1.0"), faces, out, **QUIET)
+    whole = cache_logits(Teacher(scale=1.5).model(sha256="1.0"), faces, tmp_path / "whole.h5", **QUIET)
+    np.testing.assert_array_equal(changed.logits, whole.logits)
+
+
+def test_a_folded_network_that_says_something_else_is_not_used(monkeypatch, faces):
+    inputs = keras.Input((8, 8, 1))
+    network = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    teacher = as_image_model(network, CLASSES)
+    for factor, used in ((1 + 1e-6, True), (1.1, False), (np.nan, False)):
+        folded = keras.models.clone_model(network)
+        folded.set_weights([factor * weight for weight in network.get_weights()])
+        monkeypatch.setattr("distill.training.caching.fold_batch_norm", lambda model, folded=folded: folded)
+        assert inference_model(teacher).network is (folded if used else network)
 
 
 def test_a_second_teacher_scores_the_same_views(tmp_path, faces):
@@ -175,6 +251,36 @@ def test_a_spot_check_names_what_is_another_teacher(tmp_path, faces, changes):
         spot_check(Teacher().model(**changes), store, faces)
 
 
+def test_a_spot_check_knows_the_order_of_the_classes(tmp_path, faces):
+    own = ("neutral", "happy", "angry")
+    store = cache_logits(Teacher().model(), faces, tmp_path / "t.h5", class_names=own, **QUIET)
+    assert spot_check(Teacher().model(), store, faces, class_names=own).agreement == 1
+    for names in (None, CLASSES):  # without names they are those of the data
+        with pytest.raises(
+            InputError, match='class_names: stored .*"neutral", "happy".*, expected .*"angry", "happy"'
+        ):
+            spot_check(Teacher().model(), store, faces, class_names=names)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"images": 0}, "images .* least 1"), ({"seed": -1}, "seed .* 0, rec"), ({"batch_size": 0}, "batch-size")],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_a_spot_check_that_cannot_be_drawn(tmp_path, faces, settings, message):
+    store = cache_logits(Teacher().model(), faces, tmp_path / "t.h5", **QUIET)
+    with pytest.raises(InputError, match=message):
+        spot_check(Teacher().model(), store, faces, **settings)
+
+
+def test_a_spot_check_asks_in_batches_of_the_size_given(tmp_path, faces):
+    teacher = Teacher()
+    store = cache_logits(teacher.model(), faces, tmp_path / "t.h5", **QUIET)
+    teacher.seen.clear()
+    spot_check(teacher.model(), store, faces, images=5, batch_size=8)
+    assert [len(images) for images in teacher.seen] == [8, 8, 4]
+
+
 # Kills and full disks
 
 KILLED_AT_RANDOM = """
@@ -182,11 +288,12 @@ import faulthandler, os, random, shutil, signal, sys, time
 from pathlib import Path
 import numpy as np
 from distill.data.dataset import ArrayImages, Dataset
+from distill.logit_store import Shard, merge_parts
 from distill.runtimes.image_model import ImageModel
 from distill.training.caching import cache_logits
 
 faulthandler.dump_traceback_later(240, exit=True)
-folder, kills = Path(sys.argv[1]), 20
+folder, what, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 rows, rows_per_part = 60, 3
 rng = np.random.default_rng(0)
 faces = Dataset("faces", np.array([f"face-{row}" for row in range(rows)]), rng.integers(0, 3, rows), ("a", "b", "c"),
@@ -199,8 +306,22 @@ def sums(images):
 teacher = ImageModel(name="sums", input_shape=(8, 8, 1), classes=3, sha256="0", numeric_policy="float32",
                      logits_from="logits", input_format={}, network=None, predict=sums)
 
-def cache(out):
-    cache_logits(teacher, faces, out, views=4, rows_per_part=rows_per_part, progress=False)
+def cache(out, **how):
+    how = {"views": 4, "rows_per_part": rows_per_part, **how}
+    cache_logits(teacher, faces, out, progress=False, **how)
+
+def command(out):
+    if what == "merge":
+        merge_parts([f"{out}.parts"], out)
+    else:
+        cache(out)
+
+def begin(out):  # what is there before the command is given for the first time
+    shutil.rmtree(out.parent, ignore_errors=True)
+    shutil.copytree(folder / "before", out.parent)
+
+def at(name):
+    return folder / name / "t.h5"
 
 def finished_parts(out):
     return set(Path(f"{out}.parts").glob("part-*.h5"))
@@ -208,31 +329,41 @@ def finished_parts(out):
 def killed_after(seconds, out):
     child = os.fork()
     if not child:
-        cache(out)
+        command(out)
         os._exit(0)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
-whole, out = folder / "whole.h5", folder / "killed" / "t.h5"
-cache(whole)  # also warms up what runs once
-begun = time.perf_counter()
-cache(folder / "timed.h5")
-lasts = time.perf_counter() - begun
+at("before").parent.mkdir()
+if what == "more views":
+    cache(at("before"), views=2)
+if what == "merge":
+    cache(at("before"), shard=Shard(1, 1))
+stored = what == "more views" and at("before").read_bytes()
+for name in ("whole", "timed"):  # the first also warms up what runs once
+    begin(at(name))
+    begun = time.perf_counter()
+    command(at(name))
+    lasts = time.perf_counter() - begun
+whole, out = at("whole").read_bytes(), at("killed")
 random.seed(1)
 killed, found = 0, set()
+begin(out)
 while killed < kills:
     before = finished_parts(out)
     killed += killed_after(random.uniform(0, lasts), out)
-    if out.exists():
-        assert out.read_bytes() == whole.read_bytes()
-        shutil.rmtree(out.parent)
+    if out.exists() and out.read_bytes() == whole:
+        begin(out)
     else:
+        assert out.read_bytes() == stored if stored else not out.exists()
         assert before <= finished_parts(out), "a finished part was lost"
         found.add(len(finished_parts(out)))
-cache(out)
-assert out.read_bytes() == whole.read_bytes()
-assert [path.name for path in out.parent.iterdir()] == ["t.h5"], list(out.parent.iterdir())
+command(out)
+assert out.read_bytes() == whole
+left = {path.relative_to(out.parent) for path in out.parent.rglob("*")}
+expected = {path.relative_to(folder / "whole") for path in (folder / "whole").rglob("*")}
+assert left == expected and not [path for path in left if path.name.startswith(".")], left
 print("killed", killed, "with", len(found), "different numbers of parts")
 """
 
@@ -244,11 +375,30 @@ def run(script, *args, backend="numpy"):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_killed_at_twenty_random_moments_and_resumed_gives_the_uninterrupted_file(tmp_path):
-    done = run(KILLED_AT_RANDOM, tmp_path)
+@pytest.mark.parametrize(("what", "kills"), [("new", 20), ("more views", 10), ("merge", 10)])
+def test_killed_at_random_moments_and_resumed_gives_the_uninterrupted_file(tmp_path, what, kills):
+    done = run(KILLED_AT_RANDOM, tmp_path, what, kills)
     assert done.returncode == 0, done.stderr
-    assert "killed 20 with" in done.stdout
-    assert int(done.stdout.split("with ")[1].split()[0]) > 3  # kills did come in the middle
+    assert f"killed {kills} with" in done.stdout
+    if what != "merge":
+        assert int(done.stdout.split("with ")[1].split()[0]) > 3  # kills did come in the middle
+
+
+@pytest.mark.parametrize(("views", "message"), [(9, "ask for at most 8 views"), (0, "views must be 1")])
+def test_views_that_cannot_be_are_refused_before_anything_is_written(tmp_path, faces, monkeypatch, views, message):
+    monkeypatch.setattr(caching, "LogitWriter", None)
+    crops = ViewSpec(crops="microexpnet")
+    with pytest.raises(InputError, match=message):
+        cache_logits(Teacher().model(), faces, tmp_path / "t.h5", views=views, view_spec=crops, **QUIET)
+
+
+def test_a_teacher_that_fails_leaves_no_folder(tmp_path, faces):
+    def broken(images):
+        raise InputError("no memory")
+
+    with pytest.raises(InputError, match="no memory"):
+        cache_logits(replace(Teacher().model(), predict=broken), faces, tmp_path / "t.h5", **QUIET)
+    assert not list(tmp_path.iterdir())
 
 
 FULL_DISK = """

@@ -66,6 +66,26 @@ def test_norms_that_cannot_fold_stay():
         assert any(isinstance(layer, layers.BatchNormalization) for layer in folded.layers)
 
 
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("axis", [1, 2, 3, -3, -1])
+def test_norms_fold_over_the_channels_alone(data_format, axis):
+    # Rows, columns and channels are as many, so that every axis has a factor for each channel.
+    inputs = keras.Input((6, 6, 6))
+    x = layers.BatchNormalization(axis=axis)(layers.Conv2D(6, 3, padding="same", data_format=data_format)(inputs))
+    model = lived_in(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
+    folded = fold_batch_norm(model)
+    assert_same_logits(model, folded)
+    folds = data_format == "channels_last" and axis % 4 == 3
+    assert folds != any(isinstance(layer, layers.BatchNormalization) for layer in folded.layers)
+
+
+def test_a_norm_behind_two_convolutions_stays():
+    inputs, norm = keras.Input((6, 6, 1)), layers.BatchNormalization()
+    x = norm(layers.Conv2D(4, 3)(inputs)) + norm(layers.Conv2D(4, 3)(inputs))
+    model = lived_in(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
+    assert_same_logits(model, fold_batch_norm(model))
+
+
 def test_a_model_that_is_no_graph_of_layers_is_returned_as_it_is():
     model = keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(2)])
     assert fold_batch_norm(model) is model

@@ -1,0 +1,241 @@
+"""Read the files of a logit store: nothing is given out before it is checked, and little is held at a time."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from distill.errors import InputError
+from distill.logit_store.header import LogitHeader
+from distill.logit_store.interrupts import uninterrupted
+from distill.logit_store.layout import (
+    CHECKSUM_BYTES,
+    COMMAND,
+    Columns,
+    Extent,
+    block_checksum,
+    column_types,
+    header_checksum,
+)
+
+_BYTES_AT_ONCE = 2**23  # small blocks are read together
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError)
+
+
+class DamagedError(InputError):
+    """The file is not, or no longer, a whole logit store: something else, truncated, or changed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """One file, checked."""
+
+    path: Path
+    kind: str
+    header: LogitHeader
+    extent: Extent
+    columns: Columns
+    """Its rows; without "logits", unless they were asked for."""
+
+
+def read_content(path: Path, *, kind: str, with_logits: bool = False) -> Content:
+    """Read one file and check all of it against its checksums, holding a few blocks of logits at a time, or all.
+
+    Raises:
+        DamagedError: it is something else, or was truncated or changed, or holds logits that are not finite.
+        InputError: it is missing, of another kind or of another format version.
+    """
+    with uninterrupted() as let_through, _opened(path, kind) as file:
+        rows = file.extent.rows
+        columns = {
+            name: np.empty((rows, *shape), dtype)
+            for name, (dtype, shape) in file.types.items()
+            if with_logits or name != "logits"
+        }
+        for start, span in _checked_spans(file):
+            for name, column in columns.items():
+                column[start : start + len(span[name])] = span[name]
+            let_through()
+        return Content(Path(path), kind, file.header, file.extent, columns)
+
+
+def read_header(path: Path, *, kind: str) -> LogitHeader:
+    """Read what one file says of itself, without its rows.
+
+    Raises:
+        DamagedError, InputError: as `read_content`.
+    """
+    with uninterrupted(), _opened(path, kind) as file:
+        return file.header
+
+
+def read_logits(contents: Sequence[Content], rows: np.ndarray) -> np.ndarray:
+    """Return float32 [len(rows), views, classes], checked again; only the blocks of these rows are read.
+
+    Args:
+        contents: files of one store, in the order of their rows.
+        rows: int64, rows of the finished store in any order.
+
+    Raises:
+        InputError: a file was written anew since it was opened.
+        DamagedError: it has been damaged since.
+    """
+    header = contents[0].header
+    logits = np.empty((len(rows), header.views, len(header.class_names)), np.float32)
+    order = np.argsort(rows, kind="stable")
+    for content in contents:
+        first_row = content.extent.first_row
+        here = order[_between(rows[order], first_row, first_row + content.extent.rows)]
+        wanted = rows[here] - first_row
+        with uninterrupted() as let_through:
+            for start, span in _read_spans(content, wanted):
+                found = _between(wanted, start, start + len(span["label"]))
+                logits[here[found]] = span["logits"][wanted[found] - start]
+                let_through()
+    return logits
+
+
+def read_blocks(content: Content) -> Iterator[Columns]:
+    """Yield the rows of a file block by block, checked again; to be used where it is `uninterrupted`.
+
+    Raises:
+        InputError: the file was written anew since it was opened.
+        DamagedError: it has been damaged since.
+    """
+    rows_per_block = content.extent.rows_per_block
+    for _, span in _read_spans(content):
+        for start in range(0, len(span["label"]), rows_per_block):
+            yield {name: column[start : start + rows_per_block] for name, column in span.items()}
+
+
+def _read_spans(content: Content, wanted: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
+    with _opened(content.path, content.kind) as file:
+        if (file.header, file.extent) != (content.header, content.extent):
+            raise InputError(f"{content.path} was written anew since it was opened: open it again")
+        yield from _checked_spans(file, wanted)
+
+
+@dataclass(frozen=True, eq=False)
+class _OpenFile:
+    """What a file says of itself, checked, and its datasets, not yet read."""
+
+    header: LogitHeader
+    extent: Extent
+    types: Mapping[str, tuple[np.dtype, tuple[int, ...]]]
+    datasets: Mapping[str, h5py.Dataset]
+    checksums: np.ndarray
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[_OpenFile]:
+    """Open a file of this format; whatever its bytes make HDF5 or the reader say is one kind of error."""
+    _check_signature(path)
+    try:
+        with h5py.File(path, "r") as file:
+            values = _checked_header(path, file, kind)
+            header = LogitHeader.from_dict(values)
+            extent = Extent(**{field.name: values.get(field.name) for field in fields(Extent)})
+            types = column_types(header, file["sample_id"].dtype.itemsize)
+            datasets = {
+                name: _checked_dataset(file[name], dtype, (extent.rows, *shape))
+                for name, (dtype, shape) in types.items()
+            }
+            blocks = -(-extent.rows // extent.rows_per_block)
+            checksums = _checked_dataset(file["checksum"], np.dtype("u1"), (blocks, CHECKSUM_BYTES))[()]
+            yield _OpenFile(header, extent, types, datasets, checksums)
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        reason = str(error).partition("\n")[0]
+        raise DamagedError(f"{path} is damaged ({reason}): delete it and write it again with {COMMAND}") from error
+
+
+def _checked_dataset(dataset: h5py.Dataset, dtype: np.dtype, shape: tuple[int, ...]) -> h5py.Dataset:
+    name = dataset.name.lstrip("/")
+    if dataset.dtype != dtype or dataset.shape != shape:
+        raise ValueError(f"{name} is {dataset.dtype}{dataset.shape}, expected {dtype}{shape}")
+    # HDF5 makes up what no block was written of, however much that is.
+    if dataset.id.get_storage_size() < dataset.nbytes:
+        raise ValueError(f"{name} is there in part")
+    return dataset
+
+
+def _check_signature(path: Path) -> None:
+    expected = f"expected a file that {COMMAND} wrote"
+    try:
+        with open(path, "rb") as file:
+            signature = file.read(len(_SIGNATURE))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: {expected}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, not a logit store: {expected}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): {expected}") from error
+    if signature != _SIGNATURE:
+        raise DamagedError(f"{path} is not a logit store: {expected}")
+
+
+def _checked_header(path: Path, file: h5py.File, kind: str) -> dict:
+    if not {"format_version", "header", "header_checksum"} <= set(file.attrs):
+        raise InputError(f"{path} is HDF5, but not a logit store: expected a file that {COMMAND} wrote")
+    version, known = file.attrs["format_version"], LogitHeader.format_version
+    if version != known:
+        raise InputError(
+            f"{path} has logit format version {version}, this program reads version {known}: "
+            f"use the program that wrote it, or delete it and write it again with {COMMAND}"
+        )
+    if file.attrs["header_checksum"] != header_checksum(file.attrs["header"]):
+        raise ValueError("the header does not match its checksum")
+    header = json.loads(file.attrs["header"])
+    if header["kind"] != kind:
+        raise InputError(
+            f"{path} is a {header['kind']}, expected a {kind}: run {COMMAND} again to finish what it began"
+        )
+    return header
+
+
+def _checked_spans(file: _OpenFile, wanted: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
+    """Yield the rows, several blocks at a time, each checked, with the position of the first.
+
+    Where only some rows are `wanted`, blocks without one of them are passed over.
+    """
+    rows_per_block = file.extent.rows_per_block
+    bytes_per_block = rows_per_block * sum(dtype.itemsize * math.prod(shape) for dtype, shape in file.types.values())
+    if wanted is None:
+        wanted = np.arange(0, file.extent.rows, rows_per_block)
+    blocks = np.unique(wanted // rows_per_block)
+    for first, stop in _runs(blocks, at_most=max(_BYTES_AT_ONCE // bytes_per_block, 1)):
+        start = first * rows_per_block
+        span = {name: dataset[start : stop * rows_per_block] for name, dataset in file.datasets.items()}
+        _check_span(span, start, rows_per_block, file.checksums[first:stop])
+        yield start, span
+
+
+def _runs(ascending: np.ndarray, *, at_most: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and the end of neighbouring numbers, `at_most` so many together."""
+    for run in np.split(ascending, np.flatnonzero(np.diff(ascending) > 1) + 1):
+        for start in range(0, len(run), at_most):
+            part = run[start : start + at_most]
+            yield int(part[0]), int(part[-1]) + 1
+
+
+def _between(ascending: np.ndarray, start: int, stop: int) -> slice:
+    """Return where the values from `start` up to `stop` stand."""
+    return slice(*np.searchsorted(ascending, (start, stop)))
+
+
+def _check_span(span: Columns, start: int, rows_per_block: int, checksums: np.ndarray) -> None:
+    for number, first in enumerate(range(0, len(span["label"]), rows_per_block)):
+        block = {name: column[first : first + rows_per_block] for name, column in span.items()}
+        if not np.array_equal(block_checksum(block), checksums[number]):
+            last = start + first + len(block["label"]) - 1
+            raise ValueError(f"rows {start + first} to {last} do not match their checksum")
+    bad = int((~np.isfinite(span["logits"])).sum())
+    if bad:
+        raise ValueError(f"it holds {bad} logits that are NaN or infinite")
