@@ -49,19 +49,18 @@ def _unfinished(path: Path) -> str:
 def _swept(path: Path) -> Iterator[None]:
     """Remove what a killed process has left of `path`, unless another one is writing it at this moment."""
     lock = FileLock(path.parent / f".{path.name}.lock", timeout=0)
-    try:
+    with suppress(OSError, NotImplementedError):  # it is held, or there are no locks here: then nothing is removed
         lock.acquire()
-    except (OSError, NotImplementedError):  # it is held, or there are no locks here: then nothing is removed
-        yield
-        return
     try:
-        for left in path.parent.glob(f"{escape(_unfinished(path))}????????{escape(path.suffix)}"):
-            left.unlink(missing_ok=True)
+        if lock.is_locked:
+            for left in path.parent.glob(f"{escape(_unfinished(path))}????????{escape(path.suffix)}"):
+                left.unlink(missing_ok=True)
         yield
     finally:
-        with suppress(OSError):  # the next writer can have it, too
-            os.unlink(lock.lock_file)
-        lock.release()
+        if lock.is_locked:
+            with suppress(OSError):  # the next writer can have it, too
+                os.unlink(lock.lock_file)
+            lock.release()
 
 
 @contextmanager

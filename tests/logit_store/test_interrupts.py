@@ -17,6 +17,14 @@ from distill.logit_store.parts import merge_parts, parts_folder
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def sigint_interrupts():
+    """As in a terminal; what is started in the background ignores Ctrl-C, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt():
     signal.raise_signal(signal.SIGINT)
 
