@@ -284,15 +284,18 @@ def test_a_spot_check_asks_in_batches_of_the_size_given(tmp_path, faces):
 # Kills and full disks
 
 KILLED_AT_RANDOM = """
-import faulthandler, os, random, shutil, signal, sys, time
+import faulthandler, os, random, shutil, signal, sys, threading, time
 from pathlib import Path
 import numpy as np
+from tqdm import tqdm
 from distill.data.dataset import ArrayImages, Dataset
 from distill.logit_store import Shard, merge_parts
 from distill.runtimes.image_model import ImageModel
 from distill.training.caching import cache_logits
 
 faulthandler.dump_traceback_later(240, exit=True)
+tqdm.monitor_interval = 0
+tqdm.set_lock(threading.RLock())  # its own is shared with forks, and a child that is killed would never give it back
 folder, what, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 rows, rows_per_part = 60, 3
 rng = np.random.default_rng(0)
