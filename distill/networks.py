@@ -11,11 +11,11 @@ from distill.data.dataset import Dataset
 from distill.data.folds import deal_folds, fold_splits
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.runtimes.keras_file import POLICIES
 from distill.training.checkpoints import LAST, PREVIOUS
 from distill.training.network_identity import weights_sha256
 from distill.training.run_directory import BEST, load_network, read_record
 
-POLICIES = ("float32", "mixed_bfloat16")
 Table = Mapping[str, Callable[..., keras.Model]]
 
 
