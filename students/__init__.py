@@ -1,5 +1,6 @@
 """Students: networks small enough to run anywhere. `STUDENTS` maps each name to its builder."""
 
 from students.microexpnet import CANDIDATES, MicroExpNet, MicroExpNet2017
+from students.slim_resnet import SlimResNet
 
-STUDENTS = {"microexpnet": MicroExpNet, "microexpnet_2017": MicroExpNet2017, **CANDIDATES}
+STUDENTS = {"microexpnet": MicroExpNet, "microexpnet_2017": MicroExpNet2017, **CANDIDATES, "slim_resnet": SlimResNet}

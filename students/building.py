@@ -48,6 +48,20 @@ def _check_shape(shape, smallest, name, any_size):
         raise ValueError(f"{name} needs images of at least {smallest}x{smallest}. Received: input_shape={shape}")
 
 
+def checked_keep_prob(keep_prob):
+    """`keep_prob`, the share that dropout keeps in training, if it lies above 0 and up to 1; else a ValueError."""
+    if not 0 < keep_prob <= 1:
+        raise ValueError(f"keep_prob must be above 0 and at most 1. Received: keep_prob={keep_prob}")
+    return keep_prob
+
+
+def checked_pixel_scale(pixel_scale):
+    """`pixel_scale`, what pixels are multiplied by, if it lies above 0; else a ValueError."""
+    if not pixel_scale > 0:
+        raise ValueError(f"pixel_scale must be above 0. Received: pixel_scale={pixel_scale}")
+    return pixel_scale
+
+
 def classifier(features, classes, activation, **options):
     """The last dense layer, in float32 under every policy: half-precision logits are too coarse to distil."""
     return layers.Dense(classes, activation=activation, dtype="float32", name="logits", **options)(features)

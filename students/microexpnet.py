@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from keras import initializers, layers
 
-from students.building import classifier, finished, image_input, pooled
+from students.building import checked_keep_prob, checked_pixel_scale, classifier, finished, image_input, pooled
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,8 @@ def build(
     pixel_scale=1.0,
 ):
     """The network of one `Variant`; the other arguments, values and errors are those of `MicroExpNet`."""
-    if not 0 < keep_prob <= 1:
-        raise ValueError(f"keep_prob must be above 0 and at most 1. Received: keep_prob={keep_prob}")
-    if not pixel_scale > 0:
-        raise ValueError(f"pixel_scale must be above 0. Received: pixel_scale={pixel_scale}")
+    checked_keep_prob(keep_prob)
+    checked_pixel_scale(pixel_scale)
     inputs = image_input(
         input_tensor,
         input_shape,

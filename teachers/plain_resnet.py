@@ -1,29 +1,12 @@
 """A plain residual network for small faces, in two sizes: a strong teacher, and a quick one for a demo.
 
-Sources: He et al., "Deep Residual Learning for Image Recognition", 2015, https://arxiv.org/abs/1512.03385,
-for the units; He et al., "Bag of Tricks for Image Classification with Convolutional Neural Networks", 2018,
-https://arxiv.org/abs/1812.01187, for the average pool before a projection.
+Its units and their sources stand in `students/residual_units.py`.
 """
-
-from dataclasses import dataclass
 
 from keras import layers
 
 from students.building import classifier, finished, image_input, pooled
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What tells one size from another."""
-
-    stem: int
-    widths: tuple[int, ...]
-    strides: tuple[int, ...]
-    """1 or 2: first the stem's, then that of each stage."""
-    units: int
-    """Per stage; the first one widens and strides."""
-    dropout: float
-
+from students.residual_units import Variant, features
 
 PLAIN_RESNET = Variant(stem=32, widths=(40, 40, 80, 160, 320), strides=(1, 1, 2, 2, 2, 2), units=2, dropout=0.3)
 PLAIN_RESNET_TINY = Variant(stem=16, widths=(16, 32, 64), strides=(2, 2, 2, 2), units=1, dropout=0.1)
@@ -117,7 +100,7 @@ def build(
         smallest=1,  # every layer pads
         name=name,
     )
-    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(inputs), variant)
+    x = features(layers.Rescaling(1 / 255, name="scale_pixels")(inputs), variant)
     if include_top:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
         x = layers.Dropout(variant.dropout, name="dropout")(x)
@@ -125,36 +108,3 @@ def build(
     else:
         x = pooled(x, pooling)
     return finished(inputs, x, weights=weights, name=name)
-
-
-def _features(x, variant):
-    stem_stride, *strides = variant.strides
-    x = _conv(x, variant.stem, 3, "stem", strides=stem_stride)
-    for i, (width, stride) in enumerate(zip(variant.widths, strides, strict=True), start=1):
-        for j in range(1, variant.units + 1):
-            x = _unit(x, width, stride if j == 1 else 1, f"stage{i}_unit{j}")
-    return x
-
-
-def _unit(x, width, stride, name):
-    """ReLU of the sum of two convolutions and the shortcut."""
-    y = _conv(x, width, 3, f"{name}_1", strides=stride)
-    y = _conv(y, width, 3, f"{name}_2", relu=False)
-    total = layers.Add(name=f"{name}_add")([y, _shortcut(x, width, stride, f"{name}_shortcut")])
-    return layers.ReLU(name=f"{name}_relu")(total)
-
-
-def _shortcut(x, width, stride, name):
-    """`x` itself, or its projection where the unit changes size or width."""
-    if stride == 1 and x.shape[-1] == width:
-        return x
-    if stride > 1:  # a strided 1x1 convolution would drop three pixels of four
-        x = layers.AveragePooling2D(stride, padding="same", name=f"{name}_pool")(x)
-    return _conv(x, width, 1, name, relu=False)
-
-
-def _conv(x, filters, kernel, name, *, strides=1, relu=True):
-    """Convolution without bias, batch normalisation, ReLU."""
-    x = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x) if relu else x

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from students import STUDENTS
 from students.microexpnet import MicroExpNet, MicroExpNet2017, Variant, build
+from students.slim_resnet import SlimResNet
 
 FAMILIES = {  # M, S, XS, XXS
     "v": (1_002_808, 257_656, 133_464, 71_368),
@@ -16,12 +17,31 @@ FAMILIES = {  # M, S, XS, XXS
     "p2": (900_920, 232_184, 120_728, 65_000),
     "p12": (900_920, 232_184, 120_728, 65_000),
 }
-PARAMETERS = {"microexpnet": 65_000, "microexpnet_2017": 71_368} | {
+PARAMETERS = {"microexpnet": 65_000, "microexpnet_2017": 71_368, "slim_resnet": 164_383} | {
     f"microexpnet_{family}_{size}": count
     for family, counts in FAMILIES.items()
     for size, count in zip(("m", "s", "xs", "xxs"), counts, strict=True)
 }
 PUBLISHED = Path(__file__).parents[2].parent / "shared" / "microexpnet"
+
+
+def test_slim_resnet_has_the_parameters_that_its_docstring_counts():
+    # Convolutions without bias, and two trained and two averaged numbers a channel in each batch norm.
+    def conv(kernel, channels, filters):
+        return kernel**2 * channels * filters + 4 * filters
+
+    def unit(channels, filters):  # two convolutions of 3x3 and the projection
+        return conv(3, channels, filters) + conv(3, filters, filters) + conv(1, channels, filters)
+
+    assert conv(5, 1, 24) + unit(24, 48) + unit(48, 96) + 96 * 7 + 7 == PARAMETERS["slim_resnet"]
+    assert SlimResNet(include_top=False).output_shape == (None, 6, 6, 96)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_every_student_stays_below_a_megabyte(name):
+    wide = ("microexpnet_v_m", "microexpnet_p1_m", "microexpnet_p2_m", "microexpnet_p12_m")  # candidates not chosen
+    wide += ("microexpnet_v_s", "microexpnet_p1_s")
+    assert (4 * PARAMETERS[name] < 1e6) == (name not in wide)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -48,7 +68,7 @@ def test_candidates_flatten_what_their_family_leaves(family, flat, size):
 @pytest.mark.parametrize("name", STUDENTS)
 def test_a_saved_student_predicts_the_same(name, tmp_path):
     student = STUDENTS[name](classes=7, name=name)
-    images = np.random.default_rng(0).uniform(0, 255, (2, 84, 84, 1)).astype("float32")
+    images = np.random.default_rng(0).uniform(0, 255, (2, *student.input_shape[1:])).astype("float32")
     student.save(tmp_path / "student.keras")
     loaded = keras.saving.load_model(tmp_path / "student.keras", safe_mode=True)
     assert loaded.name == name
