@@ -29,15 +29,16 @@ class Batch(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """A batch before its views are rendered, in NumPy."""
+    """A batch before its views are rendered, or several of them one after the other: [B, ...] or [steps, B, ...]."""
 
-    images_uint8: np.ndarray
-    """uint8 [B, H, W, 1 or 3], as the data set serves them."""
-    parameters: np.ndarray
+    images_uint8: Tensor
+    """uint8 [B, H, W, 1 or 3], as the data set serves them: a quarter of the bytes of float pixels, and fewer pixels
+    than the student takes."""
+    parameters: Tensor
     """float32 [B, len(PARAMETERS)]: which view of each image."""
-    label_probs: np.ndarray
-    teacher_logits: np.ndarray
-    sample_weights: np.ndarray
+    label_probs: Tensor
+    teacher_logits: Tensor
+    sample_weights: Tensor
 
 
 class ViewBatches:
@@ -122,6 +123,14 @@ class ViewBatches:
         for picked in self.order(epoch):
             yield self.rows(picked, epoch)
 
+    def blocks(self, epoch: int, *, steps: int) -> Iterator[Rows]:
+        """Yield the batches of `epoch`, up to `steps` at a time as one `Rows`; a short last batch comes alone."""
+        order = self.order(epoch)
+        alone = [order.pop()] if len(order[-1]) < self.batch_size else []
+        for picked in [*_grouped(order, steps), *_grouped(alone, 1)]:
+            rows = self.rows(picked.ravel(), epoch)
+            yield Rows(*(column.reshape(*picked.shape, *column.shape[1:]) for column in rows))
+
     def rows(self, picked: np.ndarray, epoch: int) -> Rows:
         """Return the images at `picked`, in the views they have in `epoch`."""
         views = self.views_of_epoch(epoch)[picked]
@@ -141,6 +150,10 @@ class ViewBatches:
         """Draw the views of a batch."""
         images = render(rows.images_uint8, rows.parameters, image_shape=self.image_shape)
         return Batch(images, rows.label_probs, rows.teacher_logits, rows.sample_weights)
+
+
+def _grouped(order: list[np.ndarray], steps: int) -> list[np.ndarray]:
+    return [np.stack(order[start : start + steps]) for start in range(0, len(order), steps)]
 
 
 def label_probabilities(dataset: Dataset) -> np.ndarray:

@@ -1,23 +1,30 @@
-"""The trainer: one `tf.GradientTape` step, and an epoch of them."""
+"""The trainer: one `tf.GradientTape` step, several of them in one call, and an epoch of those."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from distill.data.dataset import Dataset
-from distill.data.views import PARAMETERS
+from distill.data.rendering import render, warp_anywhere
 from distill.training.batches import Batch, Rows, ViewBatches
 from distill.training.distillation_loss import DistillationLoss
 from distill.training.epochs import run_epochs, show_means
 from distill.training.loss_schedule import LossSchedule
+from distill.training.reading_ahead import ReadAhead
 from distill.training.run_directory import RunDirectory
 
 Sums = dict[str, tf.Tensor]
+LossNumbers = Mapping[str, float | tuple[float, float]]
 _COUNTED = {"correct": "accuracy", "agreeing": "agreement"}  # what is divided by images rather than by weights
+
+# What is done between two looks at the progress bar: the less, the more time Python takes; the more, the more memory.
+_STEPS_PER_CALL = 16
+_BYTES_PER_CALL = 32 * 2**20
 
 
 def train_step(
@@ -67,26 +74,60 @@ def _counts(student_logits: tf.Tensor, batch: Batch) -> Sums:
     return {**counts, "images": tf.cast(tf.shape(predicted)[0], tf.float32)}
 
 
-def compiled_step(
-    student: keras.Model, optimizer: keras.optimizers.Optimizer, loss: DistillationLoss
-) -> Callable[..., Sums]:
-    """Return `train_step` of these three as a graph that takes a batch of any size, and the loss' numbers."""
-    return tf.function(partial(train_step, student, optimizer, loss), reduce_retracing=True, autograph=False)
+class CompiledSteps:
+    """`train_step` of a student, as a graph that renders the views and takes several steps in one call.
+
+    The graph is traced at the first call, for any number of steps and batches of any size.
+    """
+
+    def __init__(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, loss: DistillationLoss):
+        self._student, self._optimizer, self._loss = student, optimizer, loss
+        self._render = compiled_render(student.input_shape[1:])
+        self._graph: Callable[[Rows, LossNumbers], Sums] | None = None
+
+    def __call__(self, rows: Rows, loss_numbers: Sequence[LossNumbers]) -> dict[str, np.ndarray]:
+        """Take a step for each batch in `rows`, [steps, B, ...].
+
+        Args:
+            loss_numbers: of each step, what stands in place of the loss' constants; the same names in all.
+
+        Returns:
+            What `train_step` returned, a row for each step: float32 [steps].
+        """
+        numbers = tf.nest.map_structure(lambda *steps: np.array(steps, np.float32), *loss_numbers)
+        if self._graph is None:
+            signature = tf.nest.map_structure(_of_any_length, (rows, numbers))
+            self._graph = tf.function(self._steps, input_signature=signature, autograph=False)
+        return {name: values.numpy() for name, values in self._graph(rows, numbers).items()}
+
+    def _steps(self, rows: Rows, numbers: LossNumbers) -> Sums:
+        one = tf.function(self._step, autograph=False)
+        traced = one.get_concrete_function(
+            *tf.nest.map_structure(lambda all_steps: tf.TensorSpec(all_steps.shape[1:], all_steps.dtype), (rows, numbers))
+        )
+        signature = tf.nest.map_structure(lambda sums: tf.TensorSpec([], sums.dtype), traced.structured_outputs)
+        return tf.map_fn(
+            lambda step: one(*step), (rows, numbers), fn_output_signature=signature, parallel_iterations=1
+        )
+
+    def _step(self, rows: Rows, numbers: LossNumbers) -> Sums:
+        images = self._render(rows.images_uint8, rows.parameters)
+        batch = Batch(images, rows.label_probs, rows.teacher_logits, rows.sample_weights)
+        return train_step(self._student, self._optimizer, self._loss, batch, **numbers)
 
 
-def rendered_epoch(batches: ViewBatches, epoch: int) -> tf.data.Dataset:
-    """Return the batches of one epoch as a `tf.data.Dataset` of `Batch`, rendered ahead of the step."""
-    classes = batches.dataset.num_classes
-    signature = Rows(
-        images_uint8=tf.TensorSpec([None, *batches.dataset.image_shape], tf.uint8),
-        parameters=tf.TensorSpec([None, len(PARAMETERS)], tf.float32),
-        label_probs=tf.TensorSpec([None, classes], tf.float32),
-        teacher_logits=tf.TensorSpec([None, 0 if batches.teacher_logits is None else classes], tf.float32),
-        sample_weights=tf.TensorSpec([None], tf.float32),
-    )
-    rows = tf.data.Dataset.from_generator(lambda: batches.epoch(epoch), output_signature=signature)
-    render = tf.autograph.experimental.do_not_convert(batches.render)  # it is traced anew in every epoch
-    return rows.map(render).prefetch(2)
+def compiled_render(image_shape: tuple[int, int, int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return `render` at that size as one loop over the pixels, which XLA makes of it."""
+    return tf.function(partial(render, image_shape=image_shape, warp=warp_anywhere), jit_compile=True, autograph=False)
+
+
+def rendered_epoch(batches: ViewBatches, epoch: int) -> Iterator[Batch]:
+    """Yield the batches of one epoch as the student sees them."""
+    draw = compiled_render(batches.image_shape)
+    for rows in batches.epoch(epoch):
+        rows = tf.nest.map_structure(tf.constant, rows)
+        images = draw(rows.images_uint8, rows.parameters)
+        yield Batch(images, rows.label_probs, rows.teacher_logits, rows.sample_weights)
 
 
 def fit(
@@ -108,43 +149,36 @@ def fit(
     """
     student.compile(optimizer=optimizer)  # so that both are saved in one file
     schedule = schedule or LossSchedule(loss=loss, epochs=epochs)
-    train_epoch = partial(_train_epoch, compiled_step(student, optimizer, loss), schedule, batches)
+    train_epoch = partial(_train_epoch, CompiledSteps(student, optimizer, loss), schedule, batches)
     return run_epochs(student, train_epoch, batches, validation, optimizer=optimizer, epochs=epochs, run=run, **how)
 
 
 def _train_epoch(
-    step: Callable[..., Sums], schedule: LossSchedule, batches: ViewBatches, epoch: int, bar: tqdm
+    take_steps: CompiledSteps, schedule: LossSchedule, batches: ViewBatches, epoch: int, bar: tqdm
 ) -> dict[str, float]:
     """Run one epoch; return its columns: means over its examples, and the numbers of the loss at its end."""
     totals: dict[str, float] = {}
-    started = time.perf_counter()
-    rendered = _Awaited(rendered_epoch(batches, epoch))
-    for done, batch in enumerate(rendered):
-        numbers = schedule.numbers(epoch + done / len(batches))
-        arguments = tf.nest.map_structure(tf.constant, schedule.arguments(numbers))  # a number would be a new graph
-        for name, value in step(batch, **arguments).items():
-            totals[name] = totals.get(name, 0.0) + float(value)
-        means = _means(totals)
-        show_means(bar, means, images=len(batch.label_probs))
-    columns = {f"train_{name}": value for name, value in means.items()}
-    return {**columns, **numbers, "input_share": rendered.seconds / (time.perf_counter() - started)}
+    done = 0
+    with ReadAhead(batches.blocks(epoch, steps=_steps_per_call(batches))) as blocks:
+        for rows in blocks:
+            steps, size = rows.sample_weights.shape
+            numbers = [schedule.numbers(epoch + (done + step) / len(batches)) for step in range(steps)]
+            for name, values in take_steps(rows, [schedule.arguments(each) for each in numbers]).items():
+                totals[name] = totals.get(name, 0.0) + float(values.sum(dtype=np.float64))
+            done += steps
+            means = _means(totals)
+            show_means(bar, means, images=steps * size)
+    return {f"train_{name}": value for name, value in means.items()} | numbers[-1] | {"input_share": blocks.share}
 
 
-class _Awaited:
-    """Goes through `items`, and adds up the `seconds` for which they were waited for."""
+def _steps_per_call(batches: ViewBatches) -> int:
+    bytes_per_step = batches.batch_size * math.prod(batches.dataset.image_shape)
+    return max(1, min(_STEPS_PER_CALL, _BYTES_PER_CALL // bytes_per_step))
 
-    def __init__(self, items: Iterable[Batch]):
-        self._items, self.seconds = iter(items), 0.0
 
-    def __iter__(self):
-        return self
-
-    def __next__(self) -> Batch:
-        asked = time.perf_counter()
-        try:
-            return next(self._items)
-        finally:
-            self.seconds += time.perf_counter() - asked
+def _of_any_length(column: np.ndarray) -> tf.TensorSpec:
+    """The signature of a column [steps, ...] or [steps, B, ...], whatever their number and B."""
+    return tf.TensorSpec([None] * min(2, column.ndim) + list(column.shape[2:]), column.dtype)
 
 
 def _means(totals: Mapping[str, float]) -> dict[str, float]:

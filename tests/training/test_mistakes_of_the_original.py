@@ -120,7 +120,7 @@ def test_a_short_last_batch_counts_for_the_images_it_holds(faces, tmp_path, engi
 @pytest.mark.parametrize("name", STUDENTS)
 def test_dropout_is_off_at_prediction(name):
     student = STUDENTS[name](keep_prob=0.1)
-    images = np.random.default_rng(0).uniform(0, 255, (4, 84, 84, 1)).astype("float32")
+    images = np.random.default_rng(0).uniform(0, 255, (4, *student.input_shape[1:])).astype("float32")
     np.testing.assert_array_equal(student.predict_on_batch(images), student.predict_on_batch(images))
     assert not np.array_equal(student(images, training=True), student(images, training=True))
 

@@ -17,7 +17,7 @@ from distill.training.loss_schedule import LossSchedule
 from distill.training.losses import cross_entropy
 from distill.training.run_directory import RunDirectory, read_metrics
 from distill.training.schedules import Ramp, WarmedRamp
-from distill.training.trainer import compiled_step, fit, rendered_epoch, train_step
+from distill.training.trainer import CompiledSteps, fit, rendered_epoch, train_step
 from distill.training.validation import validation_metrics
 from tests.training.small_runs import (
     RECORD,
@@ -237,16 +237,40 @@ def test_a_number_given_to_the_step_is_that_of_the_loss(constant, numbers):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_numbers_that_move_make_no_new_graph():
-    student, optimizer = linear_student([[1, 2], [3, 4]]), keras.optimizers.SGD(0.1)
+def test_numbers_that_move_make_no_new_graph_and_short_blocks_neither(dataset, rng, monkeypatch):
+    traced = []
+    monkeypatch.setattr("distill.training.trainer.train_step", lambda *a, **k: traced.append(1) or train_step(*a, **k))
+    taught = {"teacher_logits": rng.normal(0, 3, (40, 1, 2)).astype(np.float32), "views": 1}
+    student, optimizer = plain_student(), keras.optimizers.SGD(0.1)
     optimizer.build(student.trainable_variables)
-    step = compiled_step(student, optimizer, DistillationLoss())
-    batch = batch_of([[1, 2], [3, 1]], [0, 1], [[2.0, 0.0], [-1.0, 3.0]])
-    losses = [
-        float(step(batch, temperature=tf.constant(t), lambda_=tf.constant(0.1 * t))["loss"]) for t in (8.0, 4.0, 2.0)
-    ]
-    assert len(set(losses)) == 3
-    assert step.experimental_get_tracing_count() == 1
+    take_steps = CompiledSteps(student, optimizer, DistillationLoss())
+    losses = []
+    for rows in batches_of_eleven(dataset, **taught).blocks(0, steps=2):
+        steps = len(rows.sample_weights)
+        losses += [*take_steps(rows, [{"temperature": 8.0 - len(losses) - step} for step in range(steps)])["loss"]]
+    assert len(losses) == 4  # two blocks: one of two steps, one of one; and a short batch
+    assert len(traced) == 1
+
+
+def batches_of_eleven(dataset, **how):
+    return ViewBatches(dataset.split("train"), image_shape=(6, 6, 1), view_spec=ViewSpec(), batch_size=11, **how)
+
+
+def test_steps_in_one_call_are_the_steps_one_by_one(dataset, rng):
+    taught = {"teacher_logits": rng.normal(0, 3, (40, 3, 2)).astype(np.float32), "views": 3}
+    loss = DistillationLoss(temperature=3.0)
+    together, alone = plain_student(), plain_student()
+    optimizers = [keras.optimizers.SGD(0.01) for _ in range(2)]
+    take_steps = CompiledSteps(together, optimizers[0], loss)
+    batches = batches_of_eleven(dataset, **taught)
+    sums = [take_steps(rows, [{}] * len(rows.sample_weights)) for rows in batches.blocks(1, steps=2)]
+    each = [train_step(alone, optimizers[1], loss, batch) for batch in rendered_epoch(batches, 1)]
+    assert [len(block["loss"]) for block in sums] == [2, 1, 1]
+    for name in each[0]:
+        values = np.concatenate([block[name] for block in sums])
+        np.testing.assert_allclose(values, [float(step[name]) for step in each], rtol=1e-4)
+    for a, b in zip(together.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_every_step_of_a_run_has_the_numbers_of_its_moment(dataset, tmp_path, rng):
