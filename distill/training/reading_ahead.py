@@ -10,7 +10,7 @@ _END = object()
 
 
 class ReadAhead(Generic[Item]):
-    """Goes through `items` once, in a thread that is one item ahead; as a context manager, so that the thread ends."""
+    """Goes through `items` once, in a thread that is one ahead; as a context manager, so that the thread ends."""
 
     def __init__(self, items: Iterable[Item]):
         self._items = iter(items)

@@ -101,13 +101,14 @@ class CompiledSteps:
         return {name: values.numpy() for name, values in self._graph(rows, numbers).items()}
 
     def _steps(self, rows: Rows, numbers: LossNumbers) -> Sums:
-        one = tf.function(self._step, autograph=False)
-        traced = one.get_concrete_function(
-            *tf.nest.map_structure(lambda all_steps: tf.TensorSpec(all_steps.shape[1:], all_steps.dtype), (rows, numbers))
-        )
-        signature = tf.nest.map_structure(lambda sums: tf.TensorSpec([], sums.dtype), traced.structured_outputs)
+        step = tf.function(self._step, autograph=False)
+        one = tf.nest.map_structure(lambda all_: tf.TensorSpec(all_.shape[1:], all_.dtype), (rows, numbers))
+        names = step.get_concrete_function(*one).structured_outputs
         return tf.map_fn(
-            lambda step: one(*step), (rows, numbers), fn_output_signature=signature, parallel_iterations=1
+            lambda row_and_numbers: step(*row_and_numbers),
+            (rows, numbers),
+            fn_output_signature=dict.fromkeys(names, tf.float32),
+            parallel_iterations=1,
         )
 
     def _step(self, rows: Rows, numbers: LossNumbers) -> Sums:
@@ -118,7 +119,8 @@ class CompiledSteps:
 
 def compiled_render(image_shape: tuple[int, int, int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return `render` at that size as one loop over the pixels, which XLA makes of it."""
-    return tf.function(partial(render, image_shape=image_shape, warp=warp_anywhere), jit_compile=True, autograph=False)
+    draw = partial(render, image_shape=image_shape, warp=warp_anywhere)
+    return tf.function(draw, jit_compile=True, autograph=False)
 
 
 def rendered_epoch(batches: ViewBatches, epoch: int) -> Iterator[Batch]:
