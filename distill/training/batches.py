@@ -1,6 +1,6 @@
 """Batches: the same view of an image for the student and, from the cache, of its teacher."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +39,10 @@ class Rows(NamedTuple):
     label_probs: Tensor
     teacher_logits: Tensor
     sample_weights: Tensor
+
+
+def _whole(picked: np.ndarray) -> np.ndarray:
+    return picked
 
 
 class ViewBatches:
@@ -123,11 +127,20 @@ class ViewBatches:
         for picked in self.order(epoch):
             yield self.rows(picked, epoch)
 
-    def blocks(self, epoch: int, *, steps: int) -> Iterator[Rows]:
-        """Yield the batches of `epoch`, up to `steps` at a time as one `Rows`; a short last batch comes alone."""
+    @property
+    def smallest_batch(self) -> int:
+        """How many images the shortest batch holds, the last one of an epoch."""
+        return len(self.dataset) % self.batch_size or self.batch_size
+
+    def blocks(self, epoch: int, *, steps: int, part: Callable[[np.ndarray], np.ndarray] = _whole) -> Iterator[Rows]:
+        """Yield the batches of `epoch`, up to `steps` at a time as one `Rows`; a short last batch comes alone.
+
+        Args:
+            part: what to take of the positions in some batches, [steps, B].
+        """
         order = self.order(epoch)
         alone = [order.pop()] if len(order[-1]) < self.batch_size else []
-        for picked in [*_grouped(order, steps), *_grouped(alone, 1)]:
+        for picked in map(part, [*_grouped(order, steps), *_grouped(alone, 1)]):
             rows = self.rows(picked.ravel(), epoch)
             yield Rows(*(column.reshape(*picked.shape, *column.shape[1:]) for column in rows))
 

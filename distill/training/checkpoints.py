@@ -23,10 +23,13 @@ def save_checkpoint(folder: Path, network: keras.Model) -> None:
             os.replace(folder / LAST, folder / PREVIOUS)
 
 
-def load_checkpoint(folder: Path, network: keras.Model) -> bool:
+def load_checkpoint(folder: Path, network: keras.Model, *, remove_damaged: bool = True) -> bool:
     """Put `network` and its optimizer, which is built, back to the last checkpoint in `folder` that is whole.
 
-    A damaged one is removed, with a line that says so.
+    A damaged one is told in a line.
+
+    Args:
+        remove_damaged: remove it, too.
 
     Returns:
         Whether there was one; else nothing has changed, and the run begins again.
@@ -35,7 +38,8 @@ def load_checkpoint(folder: Path, network: keras.Model) -> bool:
     whole = next((file for file in files if _is_whole(file)), None)
     for damaged in files[: None if whole is None else files.index(whole)]:
         print(f"note: {damaged} is damaged: training goes on from {whole.name if whole else 'the beginning'}")
-        damaged.unlink()
+        if remove_damaged:
+            damaged.unlink(missing_ok=True)
     if whole is not None:
         network.load_weights(whole)
     return whole is not None

@@ -30,6 +30,7 @@ def run_epochs(
     run: RunDirectory,
     learning_rate: Callable[[int, list[float]], float | None] = lambda epoch, validation_losses: None,
     patience: int | None = None,
+    agree: Callable[[str], None] = lambda what: None,
     progress: bool = True,
 ) -> keras.Model:
     """Train `network` and leave metrics, curves and checkpoints in `run`.
@@ -44,6 +45,7 @@ def run_epochs(
         learning_rate: that of an epoch, by its number and the validation losses before it; None leaves it
             to the optimizer's own schedule.
         patience: stop after so many epochs without a better validation accuracy; None never does.
+        agree: where several processes train together, checks that all of them begin with the same.
         progress: show a bar with loss, accuracy, images/s and time left, over the whole run.
 
     Returns:
@@ -56,6 +58,7 @@ def run_epochs(
         if run.complete:  # by another process, a moment ago
             return run.best_network()
         first_epoch = run.restore(network, optimizer, steps_per_epoch=len(batches))
+        agree(f"{first_epoch} epochs are done of {run.identity}")
         validate = Validation(network, optimizer, validation, view_spec=batches.view_spec)
         images = len(batches.dataset)
         with (

@@ -14,11 +14,14 @@ from distill.training.recipe import STEPWISE_SCHEDULES, Plateau, Recipe
 _NEVER_DECAY = ("bias", "beta", "gamma", "scale")
 
 
-def build_optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def build_optimizer(recipe: Recipe, *, steps_per_epoch: int, replicas: int = 1) -> keras.optimizers.Optimizer:
     """Return the optimizer that Keras has under the recipe's name.
 
     Weight decay is decoupled (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101) whichever it is, and
     leaves biases and norms alone. Where the recipe wants a moving average of the weights, the optimizer keeps it.
+
+    Args:
+        replicas: among how many copies of the network a batch is divided, see `trainer.train_step`.
 
     Raises:
         InputError: Keras has no optimizer of that name (near ones are offered), or it has no momentum.
@@ -26,7 +29,8 @@ def build_optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers
     kind = _optimizer_named(recipe.optimizer)
     options = {
         "weight_decay": recipe.weight_decay or None,
-        "global_clipnorm": recipe.clip_norm,
+        # Keras clips before it adds up the gradients of replicas, of which each then has its share of them all.
+        "global_clipnorm": recipe.clip_norm and recipe.clip_norm / replicas,
         "use_ema": recipe.ema is not None,
     }
     if recipe.ema is not None:

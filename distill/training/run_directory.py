@@ -24,6 +24,7 @@ from distill.errors import InputError
 from distill.files import write_csv, write_json, written_beside
 from distill.training.checkpoints import LAST, load_checkpoint, save_checkpoint
 from distill.training.events import event_writer
+from distill.training.scope import clone, scope_of
 
 SETTINGS, METRICS, CURVES, SUMMARY = "settings.json", "metrics.csv", "curves.png", "summary.json"
 BEST = "best.keras"
@@ -52,6 +53,8 @@ class RunDirectory:
     def __init__(self, path: str | Path, record: Mapping):
         self.path = Path(path)
         self.record = json.loads(json.dumps(record))
+        self.writes = True
+        """Where several processes train one student together, one of them does; the others keep all in memory."""
         self._check_is_ours()
         self.rows = read_metrics(self.path)
         self.saved_epochs = 0
@@ -61,6 +64,8 @@ class RunDirectory:
         self._next_picture = 0.0
 
     def __enter__(self) -> "RunDirectory":
+        if not self.writes:
+            return self
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()
@@ -76,7 +81,7 @@ class RunDirectory:
         return self
 
     def __exit__(self, *_) -> None:
-        if self.complete:
+        if self.writes and self.complete:
             (self.path / LOCK).unlink(missing_ok=True)
         self._lock.release()
 
@@ -106,21 +111,25 @@ class RunDirectory:
                 "name another folder, or delete it"
             )
 
+    @property
+    def identity(self) -> str:
+        """What makes this run the run it is, as text: the record without paths and versions."""
+        return json.dumps(_without_incidentals(self.record), sort_keys=True)
+
     def restore(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, *, steps_per_epoch: int) -> int:
         """Put `student` and `optimizer` back to where an interrupted run stopped; return the epochs done.
 
         `student` is compiled with `optimizer`, so that both are saved in one file. In a new run nothing
         changes, `settings.json` is written, and 0 is returned.
         """
-        if read_record(self.path) is None:
-            write_json(self.path / SETTINGS, {**self.record, "versions": versions()})
-        for name in (SETTINGS, METRICS, CURVES, SUMMARY, LAST, BEST):
-            for unfinished in self.path.glob(f".{Path(name).stem}-*"):  # what a killed process was writing
-                unfinished.unlink()
-        self._best_student = keras.models.clone_model(student)  # to be saved without the optimizer's slots
-        self._events = event_writer(self.path)
-        optimizer.build(student.trainable_variables)
-        load_checkpoint(self.path, student)
+        if self.writes:
+            self._begin()
+        self._best_student = clone(student)  # to be saved without the optimizer's slots
+        if (self.path / BEST).exists():
+            self._best_student.set_weights(self.best_network().get_weights())
+        with scope_of(student):
+            optimizer.build(student.trainable_variables)
+        load_checkpoint(self.path, student, remove_damaged=self.writes)
         # The checkpoint knows best how far it came: a kill can fall between it and the table.
         done = int(keras.ops.convert_to_numpy(optimizer.iterations)) // steps_per_epoch
         self.rows = read_metrics(self.path)[:done]
@@ -131,6 +140,14 @@ class RunDirectory:
             )
         self.saved_epochs = done
         return done
+
+    def _begin(self) -> None:
+        if read_record(self.path) is None:
+            write_json(self.path / SETTINGS, {**self.record, "versions": versions()})
+        for name in (SETTINGS, METRICS, CURVES, SUMMARY, LAST, BEST):
+            for unfinished in self.path.glob(f".{Path(name).stem}-*"):  # what a killed process was writing
+                unfinished.unlink()
+        self._events = event_writer(self.path)
 
     def record_epoch(
         self, student: keras.Model, row: Mapping[str, float], *, averaged: keras.Model | None = None
@@ -144,12 +161,17 @@ class RunDirectory:
         self.rows.append(dict(row))
         if is_best:
             self._best_student.set_weights((averaged if _averaged_is_best(row) else student).get_weights())
+        if self.writes:
+            self._save(student, is_best=is_best)
+        self.saved_epochs = len(self.rows)
+
+    def _save(self, student: keras.Model, *, is_best: bool) -> None:
+        if is_best:
             with written_beside(self.path / BEST) as unfinished:
                 self._best_student.save(unfinished)
         write_csv(self.path / METRICS, self.rows)
         save_checkpoint(self.path, student)
-        self.saved_epochs = len(self.rows)
-        self._events(row)
+        self._events(self.rows[-1])
         if time.monotonic() >= self._next_picture:
             started = time.monotonic()
             self._draw_curves()
@@ -163,6 +185,8 @@ class RunDirectory:
 
     def finish(self) -> keras.Model:
         """Write the summary, which completes the run, and return the best student."""
+        if not self.writes:
+            return self._best_student
         self._draw_curves()
         best = max(self.rows, key=best_accuracy)
         student = self.best_network()
@@ -203,6 +227,14 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         backend: import_module(backend).__version__,  # of whichever distribution: tensorflow, tensorflow-cpu
         **installed,
+    }
+
+
+def _without_incidentals(record: Mapping, prefix: str = "") -> dict:
+    kept = {name: value for name, value in record.items() if f"{prefix}{name}" not in _INCIDENTAL}
+    return {
+        name: _without_incidentals(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in kept.items()
     }
 
 

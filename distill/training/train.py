@@ -21,6 +21,7 @@ from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
 from distill.training.run_directory import RunDirectory
 from distill.training.schedules import Ramp, WarmedRamp
+from distill.training.scope import replicas_of, scope_of
 
 
 def train(
@@ -163,7 +164,8 @@ def _run(
         label_smoothing=recipe.label_smoothing,
         seed=recipe.seed,
     )
-    optimizer = build_optimizer(recipe, steps_per_epoch=len(batches))
+    with scope_of(network):
+        optimizer = build_optimizer(recipe, steps_per_epoch=len(batches), replicas=replicas_of(network))
     record = _record(
         network, training, validation, batches=batches, teachers=teachers, schedule=schedule, recipe=recipe
     )

@@ -16,6 +16,7 @@ from distill.training.distillation_loss import DistillationLoss
 from distill.training.epochs import run_epochs, show_means
 from distill.training.loss_schedule import LossSchedule
 from distill.training.reading_ahead import ReadAhead
+from distill.training.replicas import Replicas, check_agreement
 from distill.training.run_directory import RunDirectory
 
 Sums = dict[str, tf.Tensor]
@@ -37,7 +38,9 @@ def train_step(
     """Move the student one step down the loss.
 
     The loss is the mean over the batch weighted by `sample_weights`, plus the student's own regularisers.
-    Only the student's trainable variables change.
+    Only the student's trainable variables change. Among several replicas `batch` is the share of one: the mean is
+    that over the whole batch, and every replica takes the same step. What a network or a loss computes over a batch,
+    such as the statistics of batch norms, is over the share.
 
     Args:
         loss_numbers: scalars in place of the loss' constants, such as `temperature`.
@@ -47,6 +50,9 @@ def train_step(
         by; and how many "images" there are, how many are "correct", and with a teacher how many are "agreeing" with
         it. Sums rather than means, so that a short batch counts for as many examples as it has.
     """
+    replica = tf.distribute.get_replica_context()
+    weight = tf.reduce_sum(batch.sample_weights)
+    weight_of_all = replica.all_reduce(tf.distribute.ReduceOp.SUM, weight)
     with tf.GradientTape() as tape:
         student_logits = student(batch.images, training=True)
         parts = loss(
@@ -55,12 +61,14 @@ def train_step(
             teacher_logits=batch.teacher_logits,
             **loss_numbers,
         )
-        weight = tf.reduce_sum(batch.sample_weights)
         sums = {name: tf.reduce_sum(batch.sample_weights * part) for name, part in parts.items()}
         regularisation = tf.add_n(student.losses) if student.losses else 0.0
-        total = tf.math.divide_no_nan(sums["loss"], weight) + regularisation
-    gradients = tape.gradient(total, student.trainable_variables)
-    optimizer.apply(gradients, student.trainable_variables)
+        share = tf.math.divide_no_nan(sums["loss"], weight_of_all) + regularisation / replica.num_replicas_in_sync
+    gradients = tape.gradient(share, student.trainable_variables)
+    if optimizer.global_clipnorm and replica.num_replicas_in_sync > 1:  # it is the norm of all together
+        of_all = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        gradients = [gradient / replica.num_replicas_in_sync for gradient in of_all]
+    optimizer.apply(gradients, student.trainable_variables)  # which adds up those of all replicas
     return {**sums, "weight": weight, **_counts(student_logits, batch)}
 
 
@@ -82,6 +90,8 @@ class CompiledSteps:
 
     def __init__(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, loss: DistillationLoss):
         self._student, self._optimizer, self._loss = student, optimizer, loss
+        self._strategy = student.distribute_strategy
+        self.replicas = Replicas.of(self._strategy)
         self._render = compiled_render(student.input_shape[1:])
         self._graph: Callable[[Rows, LossNumbers], Sums] | None = None
 
@@ -89,10 +99,11 @@ class CompiledSteps:
         """Take a step for each batch in `rows`, [steps, B, ...].
 
         Args:
+            rows: of every batch the part that the replicas of this process take.
             loss_numbers: of each step, what stands in place of the loss' constants; the same names in all.
 
         Returns:
-            What `train_step` returned, a row for each step: float32 [steps].
+            What `train_step` returned, added up over all replicas, a row for each step: float32 [steps].
         """
         numbers = tf.nest.map_structure(lambda *steps: np.array(steps, np.float32), *loss_numbers)
         if self._graph is None:
@@ -112,9 +123,21 @@ class CompiledSteps:
         )
 
     def _step(self, rows: Rows, numbers: LossNumbers) -> Sums:
+        sums = self._strategy.run(self._replica_step, args=(rows, numbers))
+        return {name: self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for name, each in sums.items()}
+
+    def _replica_step(self, rows: Rows, numbers: LossNumbers) -> Sums:
+        if self.replicas.here > 1:
+            rows = self._share(rows, tf.distribute.get_replica_context().replica_id_in_sync_group)
         images = self._render(rows.images_uint8, rows.parameters)
         batch = Batch(images, rows.label_probs, rows.teacher_logits, rows.sample_weights)
         return train_step(self._student, self._optimizer, self._loss, batch, **numbers)
+
+    def _share(self, rows: Rows, replica: int) -> Rows:
+        """What one of the replicas of this process takes of `rows`, [B, ...]."""
+        size, place = tf.shape(rows.sample_weights)[0], replica - self.replicas.first
+        start, end = (size * at // self.replicas.here for at in (place, place + 1))
+        return tf.nest.map_structure(lambda column: column[start:end], rows)
 
 
 def compiled_render(image_shape: tuple[int, int, int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
@@ -148,11 +171,18 @@ def fit(
 
     Args:
         schedule: how the numbers of `loss` move over the run; None leaves them as they are.
+
+    Raises:
+        InputError: see `run_epochs`; a batch too small for the replicas that it is divided among.
     """
+    replicas = Replicas.of(student.distribute_strategy)
+    replicas.check_batch(batches.smallest_batch)
+    run.writes = replicas.writes
     student.compile(optimizer=optimizer)  # so that both are saved in one file
     schedule = schedule or LossSchedule(loss=loss, epochs=epochs)
     train_epoch = partial(_train_epoch, CompiledSteps(student, optimizer, loss), schedule, batches)
-    return run_epochs(student, train_epoch, batches, validation, optimizer=optimizer, epochs=epochs, run=run, **how)
+    how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}
+    return run_epochs(student, train_epoch, batches, validation, epochs=epochs, run=run, **how)
 
 
 def _train_epoch(
@@ -161,15 +191,17 @@ def _train_epoch(
     """Run one epoch; return its columns: means over its examples, and the numbers of the loss at its end."""
     totals: dict[str, float] = {}
     done = 0
-    with ReadAhead(batches.blocks(epoch, steps=_steps_per_call(batches))) as blocks:
+    steps_per_call = _steps_per_call(batches)
+    with ReadAhead(batches.blocks(epoch, steps=steps_per_call, part=take_steps.replicas.part)) as blocks:
         for rows in blocks:
-            steps, size = rows.sample_weights.shape
+            steps = len(rows.sample_weights)
             numbers = [schedule.numbers(epoch + (done + step) / len(batches)) for step in range(steps)]
-            for name, values in take_steps(rows, [schedule.arguments(each) for each in numbers]).items():
+            sums = take_steps(rows, [schedule.arguments(each) for each in numbers])
+            for name, values in sums.items():
                 totals[name] = totals.get(name, 0.0) + float(values.sum(dtype=np.float64))
             done += steps
             means = _means(totals)
-            show_means(bar, means, images=steps * size)
+            show_means(bar, means, images=int(sums["images"].sum()))
     return {f"train_{name}": value for name, value in means.items()} | numbers[-1] | {"input_share": blocks.share}
 
 

@@ -11,6 +11,7 @@ from distill.reports.metrics import evaluate_predictions
 from distill.training.batches import label_probabilities
 from distill.training.losses import cross_entropy
 from distill.training.run_directory import AVERAGED
+from distill.training.scope import clone
 from distill.training.scoring import Scorer
 
 
@@ -27,7 +28,7 @@ class Validation:
     def __init__(
         self, network: keras.Model, optimizer: keras.optimizers.Optimizer, dataset: Dataset, *, view_spec: ViewSpec
     ):
-        self.averaged = keras.models.clone_model(network) if optimizer.use_ema else None
+        self.averaged = clone(network) if optimizer.use_ema else None
         self._network, self._optimizer, self._dataset = network, optimizer, dataset
         self._scorers = {"": Scorer(network, dataset, view_spec=view_spec)}
         if self.averaged is not None:

@@ -1,0 +1,128 @@
+"""Replicas: the copies of a student among which every batch is divided, on the devices of one machine or on several.
+
+They are those of the `tf.distribute` strategy under whose scope the student was built; by default there is one.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+
+import numpy as np
+import tensorflow as tf
+
+from distill.errors import InputError
+
+STRATEGIES = ("none", "mirrored", "workers")
+_WORKERS = ("chief", "worker")  # in the order of their replicas
+_EXAMPLE = """{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}"""
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """Which part of every batch this process takes."""
+
+    number: int = 1
+    """Of all processes together."""
+    first: int = 0
+    """The first one of this process."""
+    here: int = 1
+    """How many this process has."""
+
+    @classmethod
+    def of(cls, strategy: tf.distribute.Strategy) -> "Replicas":
+        """Return the replicas of a strategy."""
+        worker, workers = _place(strategy)
+        here = strategy.num_replicas_in_sync // workers
+        return cls(number=strategy.num_replicas_in_sync, first=worker * here, here=here)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes the run directory."""
+        return self.first == 0
+
+    def part(self, picked: np.ndarray) -> np.ndarray:
+        """Return the columns of `picked`, [steps, B], that this process takes."""
+        return picked[:, slice(*(picked.shape[1] * end // self.number for end in (self.first, self.first + self.here)))]
+
+    def check_batch(self, images: int) -> None:
+        """Refuse a batch of which a replica would get nothing.
+
+        Raises:
+            InputError: fewer images than replicas.
+        """
+        if images < self.number:
+            raise InputError(
+                f"a batch of {images} cannot be divided among {self.number} replicas: give another --batch-size"
+            )
+
+
+def open_strategy(name: str) -> tf.distribute.Strategy:
+    """Return the strategy of that name; a student built under its `scope()` is trained by it.
+
+    It must be called before TensorFlow computes anything.
+
+    Args:
+        name: "none", TensorFlow's default; "mirrored", a replica on each GPU of this machine, or one on the
+            processor; "workers", this process being one of those that the environment variable TF_CONFIG describes.
+
+    Raises:
+        InputError: another name, or no usable TF_CONFIG.
+    """
+    if name not in STRATEGIES:
+        raise InputError(f'unknown --distribute "{name}": choose one of {", ".join(STRATEGIES)}')
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "workers":
+        _check_configuration(os.environ.get("TF_CONFIG"))
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def check_agreement(strategy: tf.distribute.Strategy, what: str) -> None:
+    """Check that all processes of a strategy say the same `what`; each waits for all others.
+
+    Raises:
+        InputError: they do not.
+    """
+    if _place(strategy)[1] == 1:
+        return
+    # Two bytes are a whole number in float32, and so is their sum over 256 workers.
+    numbers = np.frombuffer(sha256(what.encode()).digest(), np.uint16).astype(np.float32)
+
+    @partial(tf.function, autograph=False)
+    def mean_of_all(own):
+        return strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(tf.identity, args=(own,)), axis=None)
+
+    mean = mean_of_all(tf.constant(numbers)).numpy()
+    if not np.array_equal(mean, numbers):
+        raise InputError(
+            "the workers do not train the same: give all of them the same settings, data and logits, and a run "
+            "directory that all of them can read"
+        )
+
+
+def _place(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """The number of this process, and how many there are."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec().as_dict():
+        return 0, 1
+    sizes = {kind: resolver.cluster_spec().num_tasks(kind) for kind in resolver.cluster_spec().jobs}
+    before = sizes.get("chief", 0) if resolver.task_type == "worker" else 0
+    return before + resolver.task_id, sum(sizes.get(kind, 0) for kind in _WORKERS)
+
+
+def _check_configuration(configuration: str | None) -> None:
+    """Refuse a TF_CONFIG for which TensorFlow would wait for ever, or end with a traceback."""
+    hint = f"describe the workers as {_EXAMPLE}"
+    if not configuration:
+        raise InputError(f"--distribute workers needs the environment variable TF_CONFIG: {hint}")
+    try:
+        described = json.loads(configuration)
+        task, addresses = described["task"], described["cluster"][described["task"]["type"]]
+        known = set(described["cluster"]) <= set(_WORKERS) and 0 <= int(task["index"]) < len(addresses)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"TF_CONFIG cannot be read ({type(error).__name__}: {error}): {hint}") from error
+    if not known:
+        raise InputError(f"TF_CONFIG names a task that is not in its cluster, or another than a worker: {hint}")
