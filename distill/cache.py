@@ -7,7 +7,7 @@ from tyro.conf import Positional
 
 from distill.errors import InputError
 from distill.stage import import_keras_quietly, run_stages
-from distill.teacher_settings import TeacherSettings
+from distill.teacher_settings import ScoringSettings
 
 if TYPE_CHECKING:
     from distill.data.dataset import Dataset
@@ -39,7 +39,7 @@ class InspectSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifySettings(TeacherSettings):
+class VerifySettings(ScoringSettings):
     """Check a store: its checksums; with --data the images; with --teacher what the teacher says of some of them."""
 
     store: Positional[str]

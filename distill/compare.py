@@ -47,8 +47,10 @@ class CompareSettings(DataSettings, Recipe):
     temperatures: tuple[float, ...] = (2.0, 4.0, 8.0)
     """T of every loss that has one; the others are trained once for every lambda."""
     lambdas: tuple[float, ...] = (0.5, 0.9)
-    """Weights of the soft part, 0..1; for a loss that is usually given two weights a and b, try b / (a + b). Labels
-    alone, which is 0, is always trained, once per student and seed."""
+    """Weights of the soft part, 0..1. Labels alone, which is 0, is always trained, once per student and seed."""
+    usual_losses: tuple[str, ...] = ()
+    """Names of losses to train, beside the grid, at the temperature and the weights that they are usually given; with
+    an empty --losses, instead of the grid."""
     seeds: int = 3
     """Runs of every cell: with --seed and the numbers that follow it."""
     keep_prob: float = TrainStudentSettings.keep_prob
@@ -62,9 +64,11 @@ class CompareSettings(DataSettings, Recipe):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("logits", "students", "losses", "temperatures", "lambdas"):
+        for name in ("logits", "students", "temperatures", "lambdas"):
             if not getattr(self, name):
                 raise InputError(f"--{name} is empty: give at least one")
+        if not self.losses and not self.usual_losses:
+            raise InputError("--losses is empty: give at least one, or --usual-losses")
         if self.seeds < 1:
             raise InputError(f"seeds must be at least 1, received {self.seeds}")
         if not any(self.lambdas):
@@ -81,8 +85,11 @@ def compare(settings: CompareSettings) -> dict:
         InputError: a setting, data or logits that cannot be used, or `settings.out` holds something else; all of
             it before anything is trained.
     """
+    import tensorflow as tf
+
     from distill.training.comparison_folder import ComparisonFolder
 
+    tf.config.experimental.enable_op_determinism()
     cells = _cells(settings)
     folder = ComparisonFolder(settings.out)
     dataset = settings.open()
@@ -108,12 +115,24 @@ def _cells(settings: CompareSettings) -> tuple[Cell, ...]:
         DistillationLoss(name=name)  # refuses one that is unknown
     softening = [name for name in settings.losses if SOFT_LOSSES[name].temperature is not None]
     if not softening and settings.temperatures != CompareSettings.temperatures:
-        raise InputError(f"no temperature reaches the loss {' or '.join(settings.losses)}: leave --temperatures out")
+        named = " or ".join(settings.losses) or "of the grid, which is empty"
+        raise InputError(f"no temperature reaches the loss {named}: leave --temperatures out")
     temperatures = {name: settings.temperatures if name in softening else (None,) for name in settings.losses}
     cells = grid(settings.students, temperatures, settings.lambdas)
     for cell in cells:
         _loss(cell)
-    return cells
+    return tuple(dict.fromkeys([*cells, *_usual_cells(settings)]))
+
+
+def _usual_cells(settings: CompareSettings) -> list[Cell]:
+    from distill.training.distillation_loss import DistillationLoss
+
+    losses = [DistillationLoss(name=name) for name in settings.usual_losses]
+    return [
+        Cell(student, loss.name, loss.temperature, loss.lambda_, loss.weights)
+        for student in settings.students
+        for loss in losses
+    ]
 
 
 def _loss(cell: Cell):
@@ -121,7 +140,8 @@ def _loss(cell: Cell):
 
     if cell.loss is None:
         return DistillationLoss(lambda_=0.0)
-    return DistillationLoss(name=cell.loss, temperature=cell.temperature, lambda_=cell.lambda_)
+    how = {"temperature": cell.temperature, "lambda_": cell.lambda_, "weights": cell.weights}
+    return DistillationLoss(name=cell.loss, **how)
 
 
 def _test_split(dataset):
@@ -174,7 +194,8 @@ def _run_settings(settings: CompareSettings, cell: Cell, seed: int, folder, teac
     if cell.loss is None:
         own = dict.fromkeys(_OF_TEACHERS) | {"view": teachers.view_spec, "views": teachers.views}
     else:
-        own = {"loss": cell.loss, "temperature": cell.temperature, "lambda_": cell.lambda_}
+        own = {"loss": cell.loss, "temperature": cell.temperature}
+        own |= {"lambda_": cell.lambda_, "loss_weights": cell.weights}
     return TrainStudentSettings(**shared | own)
 
 

@@ -34,6 +34,7 @@ def run_stage(
     *,
     backend: str | None = "tensorflow",
     presets: Mapping[str, Any] | None = None,
+    resumes: bool = False,
 ) -> None:
     """Parse the command line into `settings_class`, call `stage` with it, and exit.
 
@@ -43,9 +44,12 @@ def run_stage(
     Args:
         backend: the backend of Keras that the stage needs; "any" takes one that can train, None needs no Keras.
         presets: name -> dataclass whose fields are taken for what is not given, by `--recipe NAME`.
+        resumes: `--resume RUN` goes on with the run in that folder, which the settings name `out`.
     """
     args = list(sys.argv[1:] if args is None else args)
     with _one_line_errors():
+        if resumes:
+            _spell_out_resume(args)
         default = _take_config(args, settings_class)
         if presets is not None:
             default = _take_preset(args, settings_class, presets, default)
@@ -147,6 +151,16 @@ def _take_preset(
         raise InputError(f'unknown recipe "{name}": choose one of {", ".join(presets)}')
     values = {field.name: getattr(presets[name], field.name) for field in dataclasses.fields(presets[name])}
     return _with_missing(settings_class, {**values, "recipe": name})
+
+
+def _spell_out_resume(args: list[str]) -> None:
+    """Replace `--resume RUN` in `args` by the flags that it stands for: the settings of the run in that folder."""
+    run = _take_flag(args, "--resume")
+    if run is None:
+        return
+    if not (Path(run) / "settings.json").is_file():
+        raise InputError(f'--resume "{run}" is no folder of a run: give the --out of one that was begun')
+    args[:0] = ["--config", str(Path(run) / "settings.json"), "--out", run]
 
 
 def _take_config(args: list[str], settings_class: type[Settings]) -> Settings | None:

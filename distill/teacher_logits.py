@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 from distill.data.views import ViewSpec
 from distill.stage import run_stage
-from distill.teacher_settings import TeacherSettings
+from distill.teacher_settings import ScoringSettings
 
 _VIEWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherLogitsSettings(TeacherSettings):
+class TeacherLogitsSettings(ScoringSettings):
     """Score every image with a teacher, once.
 
     The same command again goes on after an interruption, and one with more views adds them to a finished store.

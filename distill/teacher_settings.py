@@ -34,8 +34,6 @@ class TeacherSettings:
     """What a teacher from elsewhere gives: "logits", "probabilities", or "auto", which looks."""
     policy: str = "float32"
     """"float32", or "mixed_bfloat16", which is faster on processors with bfloat16 units."""
-    batch_size: int = 256
-    """Rendered views in one call of the teacher."""
 
     def class_names(self, dataset: Dataset, *, weights: str | None = None) -> tuple[str, ...]:
         """Return the classes that the teacher tells apart, in its order.
@@ -85,6 +83,23 @@ class TeacherSettings:
         if given:
             flag = given[0].replace("_", "-")
             raise InputError(f"--{flag} is not for --teacher {self.teacher}, but for {wanted_by}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringSettings(TeacherSettings):
+    """Which teacher, and how it is asked about many images at a time."""
+
+    batch_size: int = 256
+    """Rendered views in one call of the teacher."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineTeacherSettings(TeacherSettings):
+    """Which teacher is asked in every step, if any."""
+
+    teacher: str | None = None
+    """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5 or .onnx file, the
+    folder of a SavedModel, or MODULE:FUNCTION. By default none is asked."""
 
 
 def _recorded_classes(weights: str | None, dataset: Dataset) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from tyro.conf import arg
 from distill.data.data_settings import FoldSettings
 from distill.errors import InputError
 from distill.stage import run_stage
+from distill.teacher_settings import OnlineTeacherSettings
 from distill.training.recipe import Recipe
 from distill.training.schedules import Ramp, WarmedRamp
 
@@ -18,9 +19,9 @@ _FOR_TEACHERS += ("teacher_weights", "teacher_mean", "class_match")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainStudentSettings(FoldSettings, Recipe):
-    """Train a student, from cached logits or from labels alone.
+    """Train a student, from cached logits, from a teacher at hand, or from labels alone.
 
-    The same command again goes on with a run that was interrupted.
+    The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
     """
 
     out: str
@@ -35,6 +36,12 @@ class TrainStudentSettings(FoldSettings, Recipe):
     class_match: str | None = None
     """A teacher's classes are those of the data in the same order ("exact", default), or are found by name among
     its own, in any order ("names"): what else it knows is left out."""
+    online: OnlineTeacherSettings = field(default_factory=OnlineTeacherSettings)
+    """A teacher at hand: slower, but every epoch can have new views."""
+    beside: tuple[str, ...] = ()
+    """Further data sets to learn from in the same run, such as a folder of unlabelled faces. They choose nothing."""
+    beside_logits: tuple[str, ...] = ()
+    """Their stores, as many for each of them as --logits names, data set by data set."""
     student: str = "microexpnet"
     """Name of the network."""
     loss: str = "microexpnet"
@@ -63,38 +70,67 @@ class TrainStudentSettings(FoldSettings, Recipe):
     """Height and width that the network takes; the published ones by default."""
     classes: int | None = None
     """Number of classes that the data must have; those that it has by default."""
+    distribute: str = "none"
+    """Divide every batch: "mirrored" among the GPUs of this machine, "workers" among machines or processes. Each of
+    these is given the same command, and the environment variable TF_CONFIG that says which one it is."""
+    deterministic: bool = True
+    """Same seed, same weights, on GPUs, too. Without it they choose kernels that are sooner; processors do not."""
 
     def __post_init__(self):
         super().__post_init__()
         if self.logits == ():
             raise InputError("--logits names no file: give the stores of teachers, or leave it out")
+        if self.logits is not None and self.online.teacher is not None:
+            raise InputError("--logits and --online.teacher are two ways to be taught: give one of them")
+        if self.online.teacher is None and self.online != OnlineTeacherSettings():
+            raise InputError("--online describes a teacher that is not named: give --online.teacher")
+        self._check_beside()
+
+    def _check_beside(self) -> None:
+        if self.beside and self.folds:
+            raise InputError("--folds judges by every face, so there is no place beside it: leave --beside out")
+        needed = len(self.beside) * len(self.logits or ())
+        if len(self.beside_logits) != needed:
+            raise InputError(
+                f"{len(self.beside)} data sets beside the first, and {len(self.logits or ())} stores for that, need "
+                f"{needed} stores of their own: received {len(self.beside_logits)} --beside-logits"
+            )
 
 
 def train_student(settings: TrainStudentSettings) -> None:
     """Train the student that `settings` describe, into `settings.out`; with folds, one for each."""
     loss = _loss(settings)
     import keras
+    import tensorflow as tf
 
     from distill.networks import build_network
     from distill.training.cross_validation import cross_validate, folds_text
+    from distill.training.replicas import open_strategy
     from distill.training.train import train
     from students import STUDENTS
 
+    strategy = open_strategy(settings.distribute)  # before anything is computed
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
     def train_one(dataset, out: str | Path, fold: dict | None = None) -> keras.Model:
         keras.utils.set_random_seed(settings.seed)
-        student = build_network(
-            STUDENTS,
-            settings.student,
-            classes=dataset.num_classes,
-            image_size=settings.image_size,
-            keep_prob=settings.keep_prob,
-            pixel_scale=settings.pixel_scale,
-        )
+        with strategy.scope():
+            student = build_network(
+                STUDENTS,
+                settings.student,
+                classes=dataset.num_classes,
+                image_size=settings.image_size,
+                keep_prob=settings.keep_prob,
+                pixel_scale=settings.pixel_scale,
+            )
         return train(
             student,
             dataset,
             out=out,
             logits=teachers[0 if fold is None else fold["number"]] if teachers else None,
+            teacher=online,
+            beside=beside,
             loss=loss,
             temperature_schedule=settings.temperature_schedule,
             lambda_schedule=settings.lambda_schedule,
@@ -106,6 +142,8 @@ def train_student(settings: TrainStudentSettings) -> None:
     dataset = settings.open_folds() if settings.folds else settings.open()
     _check_classes(settings, dataset)
     teachers = [] if settings.logits is None else _open_teachers(settings, dataset)
+    online = _open_online_teacher(settings, dataset)
+    beside = _open_beside(settings)
     if settings.folds:
         print(folds_text(cross_validate(train_one, dataset, out=settings.out)))
     else:
@@ -122,13 +160,45 @@ def _open_teachers(settings: TrainStudentSettings, dataset) -> list:
     for path, of_folds in zip(settings.logits, stores, strict=True):
         if not all(store.pixels_known for store in of_folds):
             print(f"note: pixels of {path} are unknown: joined by file name, unchecked")
+    return [CachedTeachers(of_fold, **_how_to_combine(settings)) for of_fold in zip(*stores, strict=True)]
+
+
+def _how_to_combine(settings: TrainStudentSettings) -> dict:
     named = {
         "weights": settings.teacher_weights,
         "mean": settings.teacher_mean,
         "class_match": settings.class_match,
     }
-    given = {name: value for name, value in named.items() if value is not None}
-    return [CachedTeachers(of_fold, **given) for of_fold in zip(*stores, strict=True)]
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _open_online_teacher(settings: TrainStudentSettings, dataset):
+    """Open the teacher at hand, if one is named; the student is float32 all the same, whatever that computes in."""
+    from distill.networks import set_policy
+    from distill.training.online_teacher import OnlineTeacher
+
+    if settings.online.teacher is None:
+        return None
+    model = settings.online.open(dataset)
+    set_policy("float32")
+    return OnlineTeacher(model, class_names=settings.online.class_names(dataset))
+
+
+def _open_beside(settings: TrainStudentSettings) -> list:
+    """Open the further data sets, each with its stores."""
+    from distill.data.data_settings import print_notes
+    from distill.data.open_dataset import open_dataset
+    from distill.logit_store import open_logits
+    from distill.training.ensemble import CachedTeachers
+    from distill.training.sources import Beside
+
+    opened, each = [], len(settings.logits or ())
+    for number, path in enumerate(settings.beside):
+        dataset = open_dataset(path)
+        print_notes(dataset)
+        stores = [open_logits(store) for store in settings.beside_logits[number * each : (number + 1) * each]]
+        opened.append(Beside(dataset, CachedTeachers(stores, **_how_to_combine(settings)) if stores else None))
+    return opened
 
 
 def _check_classes(settings: TrainStudentSettings, dataset) -> None:
@@ -149,7 +219,7 @@ def _loss(settings: TrainStudentSettings):
         "options": settings.loss_options,
     }
     loss = DistillationLoss(**named, lambda_=settings.lambda_)
-    if settings.logits is not None:
+    if settings.logits is not None or settings.online.teacher is not None:
         return loss
     _check_no_teacher_is_needed(settings)
     return DistillationLoss(lambda_=0.0) if settings.lambda_ is None else loss
@@ -164,7 +234,7 @@ def _check_no_teacher_is_needed(settings: TrainStudentSettings) -> None:
 
 
 def main() -> None:
-    run_stage(train_student, TrainStudentSettings)
+    run_stage(train_student, TrainStudentSettings, resumes=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from distill.training.recipe import RECIPES, Recipe
 class TrainTeacherSettings(FoldSettings, Recipe):
     """Train a teacher from labels, on any backend of Keras (KERAS_BACKEND).
 
-    The same command again goes on with a run that was interrupted.
+    The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
     """
 
     out: str
@@ -57,7 +57,7 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
 
 
 def main() -> None:
-    run_stage(train_teacher, TrainTeacherSettings, backend="any", presets=RECIPES)
+    run_stage(train_teacher, TrainTeacherSettings, backend="any", presets=RECIPES, resumes=True)
 
 
 if __name__ == "__main__":

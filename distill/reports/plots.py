@@ -143,11 +143,11 @@ def heat_map(cells: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Draw what distillation gains at each temperature and lambda: a panel for every student and loss.
 
     Args:
-        cells: at least one, as `distill.training.comparison.CellResult.to_dict` returns them, with `best`: those
-            are framed. Labels alone are what the others are measured by, and are not drawn.
+        cells: as `distill.training.comparison.CellResult.to_dict` returns them, with `best`: those are framed. At
+            least one has a lambda above 0; others, such as labels alone, by which all are measured, are not drawn.
         path: the picture; its suffix says the format.
     """
-    cells = [cell for cell in cells if cell["lambda"] > 0]
+    cells = [cell for cell in cells if cell["lambda"]]
     students, losses = (list(dict.fromkeys(cell[name] for cell in cells)) for name in ("student", "loss"))
     columns = [max(2, len({cell["temperature"] for cell in cells if cell["loss"] == loss})) for loss in losses]
     rows = len({cell["lambda"] for cell in cells})

@@ -1,6 +1,8 @@
 """Batches: the same view of an image for the student and, from the cache, of its teacher."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +56,8 @@ class ViewBatches:
         view_spec: how views are drawn. It must be the one that `teacher_logits` were cached with, since
             an augmentation that the teacher never scored would be taught the wrong answer.
         teacher_logits: float32 [N, V, C] of `dataset` in its order, or None for labels alone.
+        ask: instead of `teacher_logits`, a function from uint8 images [B, H, W, C] and the parameters of their views
+            to the teacher's float32 logits [B, C], called for every batch.
         views: V, the number of views that epochs take from; None draws a new view in every epoch, which only
             labels can teach.
         view_order: "next": every image goes through its views in turn; "random": an epoch takes any of the V, for
@@ -71,6 +75,7 @@ class ViewBatches:
         image_shape: tuple[int, int, int],
         view_spec: ViewSpec,
         teacher_logits: np.ndarray | None = None,
+        ask: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
         views: int | None = None,
         view_order: str = "next",
         sample_weights: np.ndarray | None = None,
@@ -97,6 +102,7 @@ class ViewBatches:
         self.image_shape = image_shape
         self.view_spec = view_spec
         self.teacher_logits = teacher_logits
+        self._ask = ask
         self.views = views
         self.view_order = view_order
         self.batch_size = batch_size
@@ -128,6 +134,16 @@ class ViewBatches:
             yield self.rows(picked, epoch)
 
     @property
+    def images(self) -> int:
+        """How many images an epoch goes through."""
+        return len(self.dataset)
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Of the pixels that are read for one."""
+        return math.prod(self.dataset.image_shape)
+
+    @property
     def smallest_batch(self) -> int:
         """How many images the shortest batch holds, the last one of an epoch."""
         return len(self.dataset) % self.batch_size or self.batch_size
@@ -138,26 +154,26 @@ class ViewBatches:
         Args:
             part: what to take of the positions in some batches, [steps, B].
         """
-        order = self.order(epoch)
-        alone = [order.pop()] if len(order[-1]) < self.batch_size else []
-        for picked in map(part, [*_grouped(order, steps), *_grouped(alone, 1)]):
-            rows = self.rows(picked.ravel(), epoch)
-            yield Rows(*(column.reshape(*picked.shape, *column.shape[1:]) for column in rows))
+        turns = [(self, picked) for picked in self.order(epoch)]
+        return _blocks(turns, epoch, steps=steps, part=part)
+
+    def block(self, picked: np.ndarray, epoch: int) -> Rows:
+        """Return the images at `picked`, [steps, B], as several batches in one."""
+        rows = self.rows(picked.ravel(), epoch)
+        return Rows(*(column.reshape(*picked.shape, *column.shape[1:]) for column in rows))
 
     def rows(self, picked: np.ndarray, epoch: int) -> Rows:
         """Return the images at `picked`, in the views they have in `epoch`."""
         views = self.views_of_epoch(epoch)[picked]
-        if self.teacher_logits is None:
-            teacher_logits = np.empty((len(picked), 0), np.float32)
-        else:
+        images = self.dataset.read(picked)
+        parameters = self.view_spec.parameters(self.dataset.ids[picked], views)
+        if self._ask is not None:
+            teacher_logits = self._ask(images, parameters)
+        elif self.teacher_logits is not None:
             teacher_logits = self.teacher_logits[picked, views]
-        return Rows(
-            self.dataset.read(picked),
-            self.view_spec.parameters(self.dataset.ids[picked], views),
-            self.label_probs[picked],
-            teacher_logits,
-            self.sample_weights[picked],
-        )
+        else:
+            teacher_logits = np.empty((len(picked), 0), np.float32)
+        return Rows(images, parameters, self.label_probs[picked], teacher_logits, self.sample_weights[picked])
 
     def render(self, rows: Rows) -> Batch:
         """Draw the views of a batch."""
@@ -165,8 +181,47 @@ class ViewBatches:
         return Batch(images, rows.label_probs, rows.teacher_logits, rows.sample_weights)
 
 
-def _grouped(order: list[np.ndarray], steps: int) -> list[np.ndarray]:
-    return [np.stack(order[start : start + steps]) for start in range(0, len(order), steps)]
+class JointBatches:
+    """The training batches of several data sets in one run: each is of one of them, and they take turns at random.
+
+    Args:
+        sources: of one batch size. The first one has the labels that the run is judged by, and prescribes the views
+            for that.
+    """
+
+    def __init__(self, sources: Sequence[ViewBatches]):
+        self.sources = tuple(sources)
+        first = self.sources[0]
+        self.dataset, self.view_spec, self.views = first.dataset, first.view_spec, first.views
+        self.batch_size, self.seed = first.batch_size, first.seed
+        self.images = sum(source.images for source in self.sources)
+        self.bytes_per_image = max(source.bytes_per_image for source in self.sources)
+        self.smallest_batch = min(source.smallest_batch for source in self.sources)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return sum(map(len, self.sources))
+
+    def blocks(self, epoch: int, *, steps: int, part: Callable[[np.ndarray], np.ndarray] = _whole) -> Iterator[Rows]:
+        """Yield the batches of `epoch`, as `ViewBatches.blocks` does; those in a block are of one data set."""
+        orders = [iter(source.order(epoch)) for source in self.sources]
+        turns = np.repeat(np.arange(len(orders)), [len(source) for source in self.sources])
+        turns = np.random.default_rng([self.seed, 3, epoch]).permutation(turns)
+        return _blocks([(self.sources[turn], next(orders[turn])) for turn in turns], epoch, steps=steps, part=part)
+
+
+def _blocks(
+    turns: Sequence[tuple[ViewBatches, np.ndarray]],
+    epoch: int,
+    *,
+    steps: int,
+    part: Callable[[np.ndarray], np.ndarray],
+) -> Iterator[Rows]:
+    """Yield batches, each of a source and the positions in it; neighbours of one source and size go together."""
+    for (source, _), group in groupby(turns, key=lambda turn: (turn[0], len(turn[1]))):
+        order = [picked for _, picked in group]
+        for start in range(0, len(order), steps):
+            yield source.block(part(np.stack(order[start : start + steps])), epoch)
 
 
 def label_probabilities(dataset: Dataset) -> np.ndarray:

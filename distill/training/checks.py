@@ -10,6 +10,7 @@ from distill.training.batches import label_probabilities
 from distill.training.ensemble import CachedTeachers
 from distill.training.loss_schedule import LossSchedule
 from distill.training.network_identity import check_gives_logits
+from distill.training.online_teacher import OnlineTeacher
 from distill.training.recipe import Recipe
 
 
@@ -18,7 +19,7 @@ def check_can_train(
     dataset: Dataset,
     *,
     schedule: LossSchedule,
-    teachers: CachedTeachers | None,
+    teachers: CachedTeachers | OnlineTeacher | None,
     views: int | None,
     recipe: Recipe,
 ) -> None:
@@ -64,7 +65,7 @@ def check_sample_weights(sample_weights: np.ndarray, taught_at: np.ndarray, *, o
     return weights
 
 
-def _check_teachers(schedule: LossSchedule, teachers: CachedTeachers | None) -> None:
+def _check_teachers(schedule: LossSchedule, teachers: CachedTeachers | OnlineTeacher | None) -> None:
     loss = schedule.loss
     if teachers is None and loss.uses_teacher:
         raise InputError(f"lambda {loss.term_weights[1]:g} needs a teacher's logits: give --logits, or --lambda 0")
@@ -75,12 +76,13 @@ def _check_teachers(schedule: LossSchedule, teachers: CachedTeachers | None) -> 
         )
 
 
-def _check_views(teachers: CachedTeachers | None, views: int | None, view_spec: ViewSpec) -> None:
+def _check_views(teachers: CachedTeachers | OnlineTeacher | None, views: int | None, view_spec: ViewSpec) -> None:
     if views is not None and views < 1:
         raise InputError(f"views must be at least 1 (the untouched image), received {views}")
-    if teachers is None and view_spec.crops and (views or 0) > view_spec.crop_count:
+    cached = isinstance(teachers, CachedTeachers)
+    if not cached and view_spec.crops and (views or 0) > view_spec.crop_count:
         raise InputError(f'the crops "{view_spec.crops}" are {view_spec.crop_count} views, received --views {views}')
-    if teachers is not None:
+    if cached:
         _check_same_views(teachers, views, view_spec)
 
 

@@ -23,7 +23,10 @@ class Cell:
     """What is learned from the teacher; None: labels alone."""
     temperature: float | None = None
     """None: labels alone, or a loss without a temperature."""
-    lambda_: float = 0.0
+    lambda_: float | None = 0.0
+    """None: combined by `weights`."""
+    weights: tuple[float, float] | None = None
+    """Of cross entropy and of the soft loss, instead of lambda."""
 
     @property
     def name(self) -> str:
@@ -31,7 +34,8 @@ class Cell:
         if self.loss is None:
             return f"{self.student}-labels-alone"
         temperature = "" if self.temperature is None else f"-T{self.temperature:g}"
-        return f"{self.student}-{self.loss}{temperature}-lambda{self.lambda_:g}"
+        combined = f"lambda{self.lambda_:g}" if self.weights is None else "weights{:g}-{:g}".format(*self.weights)
+        return f"{self.student}-{self.loss}{temperature}-{combined}"
 
     def to_dict(self) -> dict:
         """Return the columns that say which cell a row is of."""
@@ -40,6 +44,7 @@ class Cell:
             "loss": self.loss or "labels alone",
             "temperature": self.temperature,
             "lambda": self.lambda_,
+            "weights": self.weights and "{:g} : {:g}".format(*self.weights),
         }
 
 
@@ -216,7 +221,7 @@ def _line(result: CellResult, *, best: bool) -> tuple[str, ...]:
         cell["student"],
         cell["loss"],
         "-" if cell["temperature"] is None else f"{cell['temperature']:g}",
-        f"{cell['lambda']:g}",
+        f"{cell['lambda']:g}" if cell["weights"] is None else cell["weights"],
         f"{100 * result.mean:.2f}{spread} %",
         "-" if gain is None else f"{100 * gain.mean:+.2f}",
         "-" if gain is None or gain.low is None else f"{100 * gain.low:+.2f} .. {100 * gain.high:+.2f}",

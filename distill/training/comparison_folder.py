@@ -4,7 +4,7 @@ OUT/runs/CELL-SEED/    the run directory of every student
 OUT/comparison.json    settings, cells, runs, and what was measured on the test split
 OUT/cells.csv          a row per cell: mean, deviation, difference to labels alone with its interval
 OUT/runs.csv           a row per run
-OUT/heat_map.png       what each loss gains at each temperature and lambda
+OUT/heat_map.png       what each loss gains at each temperature and lambda, where there are any
 """
 
 import json
@@ -116,7 +116,8 @@ class ComparisonFolder:
         write_json(self.path / REPORT, report)
         write_csv(self.path / "runs.csv", report["runs"])
         write_csv(self.path / "cells.csv", report["cells"])
-        heat_map(report["cells"], self.path / "heat_map.png")
+        if any(cell["lambda"] for cell in report["cells"]):
+            heat_map(report["cells"], self.path / "heat_map.png")
 
 
 def _read_former(file: Path) -> tuple[dict, dict[str, float]]:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from distill.data.dataset import Dataset
 from distill.errors import InputError
-from distill.training.batches import ViewBatches
+from distill.training.batches import JointBatches, ViewBatches
 from distill.training.run_directory import RunDirectory, best_accuracy
 from distill.training.validation import Validation
 
@@ -22,7 +22,7 @@ TrainEpoch = Callable[[int, tqdm], Mapping[str, float]]
 def run_epochs(
     network: keras.Model,
     train_epoch: TrainEpoch,
-    batches: ViewBatches,
+    batches: ViewBatches | JointBatches,
     validation: Dataset,
     *,
     optimizer: keras.optimizers.Optimizer,
@@ -38,7 +38,7 @@ def run_epochs(
     An interrupted run that is given the same arguments goes on after its last finished epoch.
 
     Args:
-        network: compiled with `optimizer`; takes pixels 0..255 of `batches.image_shape`, returns logits.
+        network: compiled with `optimizer`; takes pixels 0..255 of the size that `batches` render, returns logits.
         validation: chooses the best epoch, by accuracy in the views that `batches` prescribes for it. Where
             `optimizer` keeps a moving average of the weights, that is validated, too, and the better one is kept.
         epochs: how many passes over the training images in all.
@@ -60,7 +60,7 @@ def run_epochs(
         first_epoch = run.restore(network, optimizer, steps_per_epoch=len(batches))
         agree(f"{first_epoch} epochs are done of {run.identity}")
         validate = Validation(network, optimizer, validation, view_spec=batches.view_spec)
-        images = len(batches.dataset)
+        images = batches.images
         with (
             _kept_on_interrupt(run, epochs),
             tqdm(total=epochs * images, initial=first_epoch * images, unit="image", disable=not progress) as bar,
@@ -115,7 +115,7 @@ def _kept_on_interrupt(run: RunDirectory, epochs: int) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"{run.saved_epochs} of {epochs} epochs are kept in {run.path}")
+        print(f"{run.saved_epochs} of {epochs} epochs are kept in {run.path}: --resume {run.path} goes on")
         raise
 
 

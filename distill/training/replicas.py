@@ -44,7 +44,8 @@ class Replicas:
 
     def part(self, picked: np.ndarray) -> np.ndarray:
         """Return the columns of `picked`, [steps, B], that this process takes."""
-        return picked[:, slice(*(picked.shape[1] * end // self.number for end in (self.first, self.first + self.here)))]
+        start, end = (picked.shape[1] * at // self.number for at in (self.first, self.first + self.here))
+        return picked[:, start:end]
 
     def check_batch(self, images: int) -> None:
         """Refuse a batch of which a replica would get nothing.

@@ -34,7 +34,9 @@ AVERAGED = "_ema"
 
 # Parts of a record that say where things lay or what computed them: a run may go on though they change.
 _INCIDENTAL = {"versions", "settings.data", "settings.out", "settings.logits", "data.name"}
-_INCIDENTAL |= {"settings.weights", "settings.recipe"}  # what they stand for is recorded, too
+# What these stand for is recorded, too.
+_INCIDENTAL |= {"settings.weights", "settings.recipe", "settings.beside", "settings.beside_logits"}
+_INCIDENTAL |= {"settings.online.teacher", "settings.online.weights"}
 
 
 class RunDirectory:

@@ -33,7 +33,7 @@ class Scorer:
         self.dataset = dataset
         self.view_spec = view_spec or ViewSpec()
         self.batch_size = batch_size
-        self._logits = _compile(model, dataset.image_shape)
+        self._logits = compile_scoring(model, dataset.image_shape)
 
     def score(
         self,
@@ -63,7 +63,9 @@ class Scorer:
         return self.score(np.arange(len(self.dataset)), self.view_spec.evaluation_views).mean(axis=1)
 
 
-def _compile(model: keras.Model | ImageModel, image_shape: tuple[int, int, int]) -> Callable:
+def compile_scoring(
+    model: keras.Model | ImageModel, image_shape: tuple[int, int, int]
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return a function from B uint8 images and the parameters of V views of each to float32 logits [B V, C]."""
     if isinstance(model, ImageModel):
         if model.network is None:
@@ -90,7 +92,7 @@ def _compile(model: keras.Model | ImageModel, image_shape: tuple[int, int, int])
 
 
 def _with_numpy(predict: Callable[[np.ndarray], np.ndarray], image_shape: tuple[int, int, int]) -> Callable:
-    """`_compile` for what takes rendered images, NumPy in and out."""
+    """`compile_scoring` for what takes rendered images, NumPy in and out."""
 
     def logits(images_uint8, parameters):
         repeated = np.repeat(images_uint8, len(parameters) // len(images_uint8), axis=0)

@@ -10,18 +10,20 @@ import keras
 import numpy as np
 
 from distill.data.dataset import Dataset
-from distill.logit_store import LogitStore
-from distill.training.batches import ViewBatches, balanced_weights, label_probabilities
+from distill.errors import InputError
+from distill.training.batches import JointBatches, ViewBatches, label_probabilities
 from distill.training.checks import check_can_train, check_sample_weights
 from distill.training.distillation_loss import DistillationLoss
 from distill.training.ensemble import CachedTeachers
 from distill.training.loss_schedule import LossSchedule
 from distill.training.network_identity import architecture_sha256, numeric_policy
+from distill.training.online_teacher import OnlineTeacher
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
 from distill.training.run_directory import RunDirectory
 from distill.training.schedules import Ramp, WarmedRamp
 from distill.training.scope import replicas_of, scope_of
+from distill.training.sources import Beside, Logits, source_batches
 
 
 def train(
@@ -29,7 +31,9 @@ def train(
     dataset: Dataset,
     *,
     out: str | Path,
-    logits: LogitStore | Sequence[LogitStore] | CachedTeachers | None = None,
+    logits: Logits | None = None,
+    teacher: OnlineTeacher | None = None,
+    beside: Sequence[Beside] = (),
     loss: DistillationLoss | None = None,
     temperature_schedule: Ramp | None = None,
     lambda_schedule: WarmedRamp | None = None,
@@ -52,7 +56,9 @@ def train(
             goes on.
         logits: cached logits of a teacher, which also prescribe the views; or of several, which weigh the same
             unless `CachedTeachers` says otherwise. None trains from labels alone.
-        loss: by default MicroExpNet's with `logits`, and cross entropy without.
+        teacher: instead of `logits`, a teacher that is asked in every step.
+        beside: further data sets that the student learns from in the same run, labelled or not. They choose nothing.
+        loss: by default MicroExpNet's with a teacher, and cross entropy without.
         temperature_schedule: how the temperature of `loss` moves over the run; by default it does not.
         lambda_schedule: likewise its lambda, or where it has explicit weights that of the soft part.
         views: without `logits`, how many views of each image the epochs go through; None draws a new one
@@ -76,8 +82,11 @@ def train(
     from distill.training.trainer import fit  # needs TensorFlow
 
     recipe = recipe or Recipe()
+    if logits is not None and teacher is not None:
+        raise InputError("cached logits and a teacher at hand are two ways to be taught: give one of them")
+    teachers = teacher if logits is None else CachedTeachers.of(logits)
     schedule = LossSchedule(
-        loss=loss or (DistillationLoss(lambda_=0.0) if logits is None else DistillationLoss()),
+        loss=loss or (DistillationLoss(lambda_=0.0) if teachers is None else DistillationLoss()),
         epochs=recipe.epochs,
         temperature=temperature_schedule or Ramp(),
         soft_weight=lambda_schedule or WarmedRamp(),
@@ -87,7 +96,8 @@ def train(
         network,
         dataset,
         out=out,
-        teachers=None if logits is None else CachedTeachers.of(logits),
+        teachers=teachers,
+        beside=beside,
         schedule=schedule,
         views=views,
         recipe=recipe,
@@ -121,6 +131,7 @@ def train_from_labels(
         dataset,
         out=out,
         teachers=None,
+        beside=(),
         schedule=LossSchedule(loss=DistillationLoss(lambda_=0.0), epochs=recipe.epochs),
         views=views,
         recipe=recipe,
@@ -136,7 +147,8 @@ def _run(
     dataset: Dataset,
     *,
     out: str | Path,
-    teachers: CachedTeachers | None,
+    teachers: CachedTeachers | OnlineTeacher | None,
+    beside: Sequence[Beside],
     schedule: LossSchedule,
     views: int | None,
     recipe: Recipe,
@@ -152,24 +164,20 @@ def _run(
     if not schedule.loss.uses_teacher:
         taught_at = taught_at[_is_labelled(training)]
     taught = dataset.subset(taught_at)
-    batches = ViewBatches(
-        taught,
-        image_shape=network.input_shape[1:],
-        view_spec=recipe.view if teachers is None else teachers.view_spec,
-        teacher_logits=None if teachers is None else teachers.join(taught, temperature=schedule.loss.temperature),
-        views=(views or recipe.view.crop_count or None) if teachers is None else teachers.views,
-        view_order=recipe.view_order,
-        sample_weights=_weights(taught, taught_at, sample_weights, recipe, of=len(dataset)),
-        batch_size=recipe.batch_size,
-        label_smoothing=recipe.label_smoothing,
-        seed=recipe.seed,
-    )
+    given_weights = None
+    if sample_weights is not None:
+        given_weights = check_sample_weights(sample_weights, taught_at, of=len(dataset))
+    batches_of = partial(source_batches, network.input_shape[1:], schedule.loss, recipe)
+    batches = batches_of(taught, teachers, views=views, sample_weights=given_weights)
+    further = [each.taught(dataset, teachers, schedule.loss) for each in beside]
+    if further:
+        batches = JointBatches([batches, *(batches_of(*each, views=views) for each in further)])
     with scope_of(network):
         optimizer = build_optimizer(recipe, steps_per_epoch=len(batches), replicas=replicas_of(network))
     record = _record(
         network, training, validation, batches=batches, teachers=teachers, schedule=schedule, recipe=recipe
     )
-    run = RunDirectory(out, record | _optional_record(batches, sample_weights, provenance))
+    run = RunDirectory(out, record | _optional_record(further, given_weights, provenance))
     if run.complete:
         print(f"{run.path} is already complete")
         return run.best_network()
@@ -192,24 +200,13 @@ def _is_labelled(dataset: Dataset) -> np.ndarray:
     return label_probabilities(dataset).any(axis=1)
 
 
-def _weights(
-    taught: Dataset, taught_at: np.ndarray, sample_weights: np.ndarray | None, recipe: Recipe, *, of: int
-) -> np.ndarray | None:
-    """Return how much each of the `taught` images counts, those at `taught_at` of all; None: all the same."""
-    weights = None if recipe.class_weights == "none" else balanced_weights(label_probabilities(taught))
-    if sample_weights is None:
-        return weights
-    given = check_sample_weights(sample_weights, taught_at, of=of)
-    return given if weights is None else given * weights
-
-
 def _record(
     network: keras.Model,
     training: Dataset,
     validation: Dataset,
     *,
-    batches: ViewBatches,
-    teachers: CachedTeachers | None,
+    batches: ViewBatches | JointBatches,
+    teachers: CachedTeachers | OnlineTeacher | None,
     schedule: LossSchedule,
     recipe: Recipe,
 ) -> dict:
@@ -235,10 +232,23 @@ def _record(
     }
 
 
-def _optional_record(batches: ViewBatches, sample_weights: np.ndarray | None, provenance: Mapping | None) -> dict:
+def _optional_record(
+    further: Sequence[tuple[Dataset, CachedTeachers | OnlineTeacher | None]],
+    given_weights: np.ndarray | None,
+    provenance: Mapping | None,
+) -> dict:
     """What stands in a record only where it was given."""
     known = {name: value for name, value in (provenance or {}).items() if value is not None}
     record = {"provenance": known} if known else {}
-    if sample_weights is not None:
-        record["sample_weights_sha256"] = sha256(batches.sample_weights.tobytes()).hexdigest()
+    if given_weights is not None:
+        record["sample_weights_sha256"] = sha256(given_weights.tobytes()).hexdigest()
+    if further:
+        record["beside"] = [
+            {
+                "images": len(taught),
+                "fingerprint": taught.fingerprint,
+                "teacher": None if teachers is None else teachers.describe(),
+            }
+            for taught, teachers in further
+        ]
     return record

@@ -1,6 +1,5 @@
 """The trainer: one `tf.GradientTape` step, several of them in one call, and an epoch of those."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from distill.data.dataset import Dataset
 from distill.data.rendering import render, warp_anywhere
-from distill.training.batches import Batch, Rows, ViewBatches
+from distill.training.batches import Batch, JointBatches, Rows, ViewBatches
 from distill.training.distillation_loss import DistillationLoss
 from distill.training.epochs import run_epochs, show_means
 from distill.training.loss_schedule import LossSchedule
@@ -85,7 +84,8 @@ def _counts(student_logits: tf.Tensor, batch: Batch) -> Sums:
 class CompiledSteps:
     """`train_step` of a student, as a graph that renders the views and takes several steps in one call.
 
-    The graph is traced at the first call, for any number of steps and batches of any size.
+    A graph is traced at the first call, and for images of another size again: for any number of steps, and batches
+    of any size.
     """
 
     def __init__(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, loss: DistillationLoss):
@@ -93,7 +93,7 @@ class CompiledSteps:
         self._strategy = student.distribute_strategy
         self.replicas = Replicas.of(self._strategy)
         self._render = compiled_render(student.input_shape[1:])
-        self._graph: Callable[[Rows, LossNumbers], Sums] | None = None
+        self._graphs: dict[tuple[int, ...], Callable[[Rows, LossNumbers], Sums]] = {}
 
     def __call__(self, rows: Rows, loss_numbers: Sequence[LossNumbers]) -> dict[str, np.ndarray]:
         """Take a step for each batch in `rows`, [steps, B, ...].
@@ -106,10 +106,11 @@ class CompiledSteps:
             What `train_step` returned, added up over all replicas, a row for each step: float32 [steps].
         """
         numbers = tf.nest.map_structure(lambda *steps: np.array(steps, np.float32), *loss_numbers)
-        if self._graph is None:
+        image_shape = rows.images_uint8.shape[2:]
+        if image_shape not in self._graphs:
             signature = tf.nest.map_structure(_of_any_length, (rows, numbers))
-            self._graph = tf.function(self._steps, input_signature=signature, autograph=False)
-        return {name: values.numpy() for name, values in self._graph(rows, numbers).items()}
+            self._graphs[image_shape] = tf.function(self._steps, input_signature=signature, autograph=False)
+        return {name: values.numpy() for name, values in self._graphs[image_shape](rows, numbers).items()}
 
     def _steps(self, rows: Rows, numbers: LossNumbers) -> Sums:
         step = tf.function(self._step, autograph=False)
@@ -123,8 +124,9 @@ class CompiledSteps:
         )
 
     def _step(self, rows: Rows, numbers: LossNumbers) -> Sums:
+        add_up = partial(self._strategy.reduce, tf.distribute.ReduceOp.SUM, axis=None)
         sums = self._strategy.run(self._replica_step, args=(rows, numbers))
-        return {name: self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for name, each in sums.items()}
+        return {name: add_up(of_each_replica) for name, of_each_replica in sums.items()}
 
     def _replica_step(self, rows: Rows, numbers: LossNumbers) -> Sums:
         if self.replicas.here > 1:
@@ -157,7 +159,7 @@ def rendered_epoch(batches: ViewBatches, epoch: int) -> Iterator[Batch]:
 
 def fit(
     student: keras.Model,
-    batches: ViewBatches,
+    batches: ViewBatches | JointBatches,
     validation: Dataset,
     *,
     loss: DistillationLoss,
@@ -186,7 +188,7 @@ def fit(
 
 
 def _train_epoch(
-    take_steps: CompiledSteps, schedule: LossSchedule, batches: ViewBatches, epoch: int, bar: tqdm
+    take_steps: CompiledSteps, schedule: LossSchedule, batches: ViewBatches | JointBatches, epoch: int, bar: tqdm
 ) -> dict[str, float]:
     """Run one epoch; return its columns: means over its examples, and the numbers of the loss at its end."""
     totals: dict[str, float] = {}
@@ -205,9 +207,8 @@ def _train_epoch(
     return {f"train_{name}": value for name, value in means.items()} | numbers[-1] | {"input_share": blocks.share}
 
 
-def _steps_per_call(batches: ViewBatches) -> int:
-    bytes_per_step = batches.batch_size * math.prod(batches.dataset.image_shape)
-    return max(1, min(_STEPS_PER_CALL, _BYTES_PER_CALL // bytes_per_step))
+def _steps_per_call(batches: ViewBatches | JointBatches) -> int:
+    return max(1, min(_STEPS_PER_CALL, _BYTES_PER_CALL // (batches.batch_size * batches.bytes_per_image)))
 
 
 def _of_any_length(column: np.ndarray) -> tf.TensorSpec:
