@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from distill.data.dataset import Dataset
 from distill.data.rendering import render, warp_anywhere
+from distill.errors import InputError
 from distill.training.batches import Batch, JointBatches, Rows, ViewBatches
 from distill.training.distillation_loss import DistillationLoss
 from distill.training.epochs import run_epochs, show_means
@@ -175,7 +176,8 @@ def fit(
         schedule: how the numbers of `loss` move over the run; None leaves them as they are.
 
     Raises:
-        InputError: see `run_epochs`; a batch too small for the replicas that it is divided among.
+        InputError: see `run_epochs`; a batch too small for the replicas that it is divided among; another worker is
+            gone.
     """
     replicas = Replicas.of(student.distribute_strategy)
     replicas.check_batch(batches.smallest_batch)
@@ -184,7 +186,15 @@ def fit(
     schedule = schedule or LossSchedule(loss=loss, epochs=epochs)
     train_epoch = partial(_train_epoch, CompiledSteps(student, optimizer, loss), schedule, batches)
     how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}
-    return run_epochs(student, train_epoch, batches, validation, epochs=epochs, run=run, **how)
+    try:
+        return run_epochs(student, train_epoch, batches, validation, epochs=epochs, run=run, **how)
+    except tf.errors.OpError as error:
+        if replicas.here == replicas.number:
+            raise
+        raise InputError(
+            f"the other workers cannot be reached any more; {run.saved_epochs} of {epochs} epochs are kept in "
+            f"{run.path}: give all of them the same command again, to go on"
+        ) from error
 
 
 def _train_epoch(
