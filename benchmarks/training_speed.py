@@ -1,141 +1,327 @@
-"""Images/s of distilling from cached logits, beside what a Keras user would do instead, in one run.
+"""Images/s of distilling from cached logits, beside what one would do instead, and what each part of it brings.
 
-    python benchmarks/training_speed.py [--rounds 3]
+    python benchmarks/training_speed.py [--rounds 3] [--images 6400] > speed.md
 
-The same student (MicroExpNet, 84x84), batch size and number of images for all:
+Prints Markdown: a table of training speeds; hours of whole runs, the caching pass included; how soon commands start.
+A variant is one line of `VARIANTS`. In every round each of them runs in a process of its own, which trains an epoch
+unmeasured and then `EPOCHS` on the clock: threads and determinism can be set only once in a process, and taking turns
+lets a busy machine slow all alike. The student is the same (MicroExpNet, 84x84, batch 64 but where another is named);
+weights, images and logits are random, only time is measured. What is compared:
 
-- cached: this project's step, with cached logits, views rendered on the fly;
-- cached, one view: the same without augmentation;
-- fit: `keras.Model.fit` on labels alone, float images in memory at the student's size, no augmentation;
-- Distiller: `keras.distillation.Distiller` with FaceNet online, at its correct setting, a `KLDivergence()`
-  instance. It wants one input shape for both, so the teacher is put behind a Resizing layer.
-
-Weights and images are random: only time is measured. Rounds take turns, so that a busy machine slows all alike;
-the median over rounds is printed, and ratios to `fit`.
+- this project: its own epoch, uint8 faces of 48x48 rendered on the fly, in the views of their cached logits;
+- Keras `fit`: float32 images in memory at the student's size, no augmentation, labels alone;
+- `keras.distillation.Distiller`: the same images, with FaceNet online, and at its correct setting, a `KLDivergence()`
+  instance. It wants one input shape for both, so the teacher is put behind a Resizing layer;
+- a plain loop of PyTorch, where that is installed (`pytorch_loop.py`).
 """
 
 import argparse
+import json
 import os
 import platform
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib import metadata, util
+from itertools import count
+from pathlib import Path
 from statistics import median
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
 
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.expressions import CLASS_ORDERS
+from distill.data.rendering import render
 from distill.data.views import ViewSpec
+from distill.reports.network_costs import multiply_adds
+from distill.training import trainer
 from distill.training.batches import ViewBatches
+from distill.training.caching import as_image_model, inference_model
 from distill.training.distillation_loss import DistillationLoss
-from distill.training.trainer import compiled_step, rendered_epoch
+from distill.training.loss_schedule import LossSchedule
+from distill.training.run_directory import versions
+from distill.training.scoring import Scorer
 from students import MicroExpNet
 from teachers import FaceNet
 
-BATCH, CLASSES, VIEWS = 64, 7, 4
+BATCH, VIEWS, EPOCHS, LR = 64, 4, 3, 1e-4
+CLASS_NAMES = CLASS_ORDERS["fer2013"]
+CLASSES = len(CLASS_NAMES)
+SIDE = 2048  # of the matrices whose product says what the machine can do
+RUN_IMAGES, RUN_EPOCHS = 28_709, (1, 5, 20, 60)  # FER2013's training split
+COMMANDS = (
+    *("train_teacher", "teacher_logits", "train_student", "evaluate", "compare"),
+    *("cache", "list_networks", "import_checkpoint", "describe_data", "quickstart"),
+)
+
+Train = Callable[[int], int]
+"""Trains so many epochs; returns how many images it went through."""
 
 
-def random_faces(count: int) -> Dataset:
+def new_student() -> keras.Model:
+    return MicroExpNet(classes=CLASSES, pixel_scale=1 / 16, keep_prob=0.8)
+
+
+def random_faces(images: int) -> Dataset:
     rng = np.random.default_rng(0)
     return Dataset(
         name="random",
-        ids=np.array([f"face{i}" for i in range(count)]),
-        labels=rng.integers(0, CLASSES, count),
-        class_names=CLASS_ORDERS["fer2013"],
-        images=ArrayImages(rng.integers(0, 256, (count, 48, 48, 1), dtype=np.uint8)),
-        splits=np.full(count, "train"),
+        ids=np.array([f"face{i}" for i in range(images)]),
+        labels=rng.integers(0, CLASSES, images),
+        class_names=CLASS_NAMES,
+        images=ArrayImages(rng.integers(0, 256, (images, 48, 48, 1), dtype=np.uint8)),
+        splits=np.full(images, "train"),
     )
 
 
-class Cached:
-    """This project's way: views of cached logits."""
+def ours(
+    images: int,
+    *,
+    before: Callable[[], object] = lambda: None,
+    loss: DistillationLoss | None = None,
+    views: int = VIEWS,
+    batch_size: int = BATCH,
+) -> Train:
+    """This project's way; `before` sets something of the process."""
+    before()
+    keras.utils.set_random_seed(0)  # determinism wants one
+    loss = loss or DistillationLoss()
+    logits = np.random.default_rng(0).normal(size=(images, views, CLASSES)).astype(np.float32)
+    student, optimizer = new_student(), keras.optimizers.Adam(LR)
+    optimizer.build(student.trainable_variables)
+    batches = ViewBatches(
+        random_faces(images),
+        image_shape=student.input_shape[1:],
+        view_spec=ViewSpec(),
+        teacher_logits=logits if loss.uses_teacher else None,
+        views=views,
+        batch_size=batch_size,
+    )
+    steps, schedule = trainer.CompiledSteps(student, optimizer, loss), LossSchedule(loss=loss, epochs=1)
+    numbers, bar = count(), tqdm(disable=True)
 
-    def __init__(self, dataset: Dataset, views: int):
-        logits = np.random.default_rng(0).normal(size=(len(dataset), views, CLASSES)).astype(np.float32)
-        self.batches = ViewBatches(
-            dataset,
-            image_shape=(84, 84, 1),
-            view_spec=ViewSpec(),
-            teacher_logits=logits,
-            views=views,
-            batch_size=BATCH,
-        )
-        student, optimizer = MicroExpNet(classes=CLASSES), keras.optimizers.Adam(1e-4)
-        optimizer.build(student.trainable_variables)
-        self.step = compiled_step(student, optimizer, DistillationLoss())
-        self.epoch = 0
+    def train(epochs: int) -> int:
+        for _ in range(epochs):
+            trainer._train_epoch(steps, schedule, batches, next(numbers), bar)
+        return epochs * images
 
-    def __call__(self) -> int:
-        for batch in rendered_epoch(self.batches, self.epoch):
-            self.step(batch)
-        self.epoch += 1
-        return len(self.batches.dataset)
-
-
-class Fit:
-    """Labels alone through `keras.Model.fit`, at its best: float images of the right size in memory."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
-        self.images, self.labels = images, labels
-        self.model = MicroExpNet(classes=CLASSES)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self.model.compile(keras.optimizers.Adam(1e-4), loss)
-
-    def __call__(self) -> int:
-        self.model.fit(self.images, self.labels, batch_size=BATCH, verbose=0)
-        return len(self.images)
+    return train
 
 
-class OnlineDistiller(Fit):
-    """`keras.distillation.Distiller`: the teacher runs in every step."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
-        super().__init__(images, labels)
-        inputs = keras.Input((84, 84, 1))
-        teacher = keras.Model(inputs, FaceNet(classes=CLASSES)(keras.layers.Resizing(48, 48)(inputs)))
-        kl_divergence = keras.distillation.LogitsDistillation(temperature=8.0, loss=keras.losses.KLDivergence())
-        self.model = keras.distillation.Distiller(
-            teacher, MicroExpNet(classes=CLASSES), distillation_losses=kl_divergence, student_loss_weight=0.5
-        )
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self.model.compile(keras.optimizers.Adam(1e-4), loss)
+def one_step_per_call() -> None:
+    trainer._STEPS_PER_CALL = 1
 
 
-def images_per_second(epoch) -> float:
+def render_op_by_op() -> None:
+    trainer.compiled_render = lambda shape: tf.function(partial(render, image_shape=shape), autograph=False)
+
+
+def set_threads(*, intra: int, inter: int) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(intra)
+    tf.config.threading.set_inter_op_parallelism_threads(inter)
+
+
+def fit(images: int, **options) -> Train:
+    """`keras.Model.fit` at its best: float images of the right size in memory."""
+    return _fitting(new_student(), images, **options)
+
+
+def distiller(images: int) -> Train:
+    """`keras.distillation.Distiller`: the teacher runs in every step, and sees few images."""
+    inputs = keras.Input((84, 84, 1))
+    teacher = keras.Model(inputs, FaceNet(classes=CLASSES)(keras.layers.Resizing(48, 48)(inputs)))
+    kl_divergence = keras.distillation.LogitsDistillation(temperature=8.0, loss=keras.losses.KLDivergence())
+    model = keras.distillation.Distiller(
+        teacher, new_student(), distillation_losses=kl_divergence, student_loss_weight=0.5
+    )
+    return _fitting(model, few(images))
+
+
+def _fitting(model: keras.Model, images: int, **options) -> Train:
+    rng = np.random.default_rng(0)
+    pixels, labels = 255 * rng.random((images, 84, 84, 1), np.float32), rng.integers(0, CLASSES, images)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(LR), cross_entropy, **options)
+
+    def train(epochs: int) -> int:
+        model.fit(pixels, labels, batch_size=BATCH, epochs=epochs, verbose=0)
+        return epochs * images
+
+    return train
+
+
+def scoring(images: int) -> Train:
+    """The caching pass, of few images: it counts views."""
+    faces, views = random_faces(few(images)), range(VIEWS)
+    teacher = inference_model(as_image_model(FaceNet(classes=CLASSES), CLASS_NAMES))
+    scorer = Scorer(teacher, faces, view_spec=ViewSpec())
+    return lambda epochs: sum(scorer.score(np.arange(len(faces)), views)[..., 0].size for _ in range(epochs))
+
+
+def few(images: int) -> int:
+    return max(BATCH, images // 20 // BATCH * BATCH)
+
+
+FIT, OURS = "Keras `fit`, labels alone, no augmentation", "this project: cached logits, 4 views"
+PYTORCH, DISTILLER = (
+    "PyTorch loop, logits in memory, no augmentation",
+    "`keras.distillation.Distiller`, FaceNet online",
+)
+SCORING = "FaceNet scores views"
+VARIANTS = {
+    FIT: fit,
+    "Keras `fit`, 16 steps per execution": partial(fit, steps_per_execution=16),
+    PYTORCH: None,  # a script of its own
+    DISTILLER: distiller,
+    OURS: ours,
+    "- untouched images (1 view)": partial(ours, views=1),
+    "- labels alone, 4 views": partial(ours, loss=DistillationLoss(lambda_=0)),
+    "- deterministic": partial(ours, before=tf.config.experimental.enable_op_determinism),
+    "- mixed_bfloat16": partial(ours, before=partial(keras.config.set_dtype_policy, "mixed_bfloat16")),
+    "- batch 256": partial(ours, batch_size=256),
+    "- one step per call, not 16": partial(ours, before=one_step_per_call),
+    "- rendered by TensorFlow's operations, not XLA": partial(ours, before=render_op_by_op),
+    "- threads: 2 within an operation, 1 for several": partial(ours, before=partial(set_threads, intra=2, inter=1)),
+    "- threads: 1 within an operation, 2 for several": partial(ours, before=partial(set_threads, intra=1, inter=2)),
+    "- threads: 2 within an operation, 2 for several": partial(ours, before=partial(set_threads, intra=2, inter=2)),
+}
+MEASURED = VARIANTS | {SCORING: scoring}  # the rest of what is run, which is no training
+
+
+def measure(name: str, images: int) -> dict[str, float]:
+    """What a child process prints."""
+    train = MEASURED[name](images)
+    train(1)  # compiles
     started = time.perf_counter()
-    count = epoch()
-    return count / (time.perf_counter() - started)
+    seen = train(EPOCHS)
+    rate = seen / (time.perf_counter() - started)
+    return {"images_per_second": rate} | ({"gflops": matrix_product_gflops()} if name == OURS else {})
+
+
+def matrix_product_gflops() -> float:
+    """Of the fastest of ten products, 10^9 multiplications and additions per second."""
+    matrix = tf.random.uniform((SIDE, SIDE))
+    seconds = []
+    for _ in range(10):
+        started = time.perf_counter()
+        tf.matmul(matrix, matrix).numpy()
+        seconds.append(time.perf_counter() - started)
+    return 2 * SIDE**3 / min(seconds) / 1e9
+
+
+def step_multiply_adds(student: keras.Model) -> int:
+    """Of one image in a training step: forward, and as many again for the gradients of kernels and of inputs.
+
+    The first layer needs no gradient of its input.
+    """
+    first = keras.Model(student.input, student.get_layer("conv1").output)
+    return 3 * multiply_adds(student) - multiply_adds(first)
+
+
+def run_child(name: str, images: int) -> dict[str, float]:
+    command = [__file__, "--only", name, "--images", str(images)]
+    if name == PYTORCH:
+        script = str(Path(__file__).with_name("pytorch_loop.py"))
+        command = [script, "--images", str(images), "--epochs", str(EPOCHS), "--batch-size", str(BATCH)]
+    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(f"{name} failed:\n{ended.stderr[-2000:]}")
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def start_seconds(command: str) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", f"distill.{command}", "--help"], check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def print_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    head = list(head)
+    for cells in (head, ["---"] * len(head), *rows):
+        print("|", " | ".join(cells), "|")
+    print()
+
+
+def print_speeds(results: dict[str, list[dict[str, float]]], images: int) -> dict[str, float]:
+    """Return the median rates that are printed."""
+    rates = {name: [result["images_per_second"] for result in rounds] for name, rounds in results.items()}
+    medians = {name: median(values) for name, values in rates.items()}
+    print(
+        f"MicroExpNet 84x84, batch {BATCH}: {len(rates[OURS])} rounds, of {EPOCHS} epochs of {images:,} images each\n"
+    )
+    rows = (
+        [name, f"{medians[name]:,.0f}", f"{max(rates[name]):,.0f}", f"{medians[name] / medians[FIT]:.2f} x"]
+        for name in VARIANTS
+        if name in rates
+    )
+    print_table(["", "images/s, median", "best", "against `fit`"], rows)
+    gflops, macs = median(result["gflops"] for result in results[OURS]), step_multiply_adds(new_student())
+    share = 2 * macs * medians[OURS] / (gflops * 1e9)
+    print(f"A product of {SIDE}x{SIDE} matrices in float32: {gflops:,.0f} GFLOP/s. A step multiplies and adds")
+    print(f"{macs:,} times per image; this project with cached logits and 4 views does {share:.1%} of that speed.\n")
+    return medians
+
+
+def print_runs(rates: dict[str, float]) -> None:
+    hours = {name: RUN_IMAGES / rate / 3600 for name, rate in rates.items()}  # of an epoch, or of a view of all
+    totals = {
+        f"{epochs}": (epochs * hours[DISTILLER], VIEWS * hours[SCORING] + epochs * hours[OURS])
+        for epochs in RUN_EPOCHS
+    }
+    totals["each further one"] = (hours[DISTILLER], hours[OURS])
+    print(
+        f"Hours for {RUN_IMAGES:,} images: the Distiller without augmentation, and from the cache, with the pass that"
+    )
+    print(f"scores {VIEWS} views of each ({rates[SCORING]:,.0f} views/s). Computed from the medians.\n")
+    rows = (
+        [epochs, f"{online:.3g}", f"{cached:.3g}", f"{online / cached:.2g} x"]
+        for epochs, (online, cached) in totals.items()
+    )
+    print_table(["epochs", "Distiller", "cached", "as fast"], rows)
+
+
+def processor() -> str:
+    """Its name, where Linux tells."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=6400, help="per round; the Distiller takes a twentieth")
+    parser.add_argument("--images", type=int, default=6400, help="of an epoch; FaceNet sees a twentieth")
+    parser.add_argument("--only", choices=MEASURED, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.only:
+        print(json.dumps(measure(args.only, args.images)))
+        return
 
-    faces = random_faces(args.images)
-    images = np.random.default_rng(0).uniform(0, 255, (args.images, 84, 84, 1)).astype(np.float32)
-    few = max(BATCH, args.images // 20 // BATCH * BATCH)
-    ways = {
-        "fit, labels alone": Fit(images, faces.labels),
-        "cached logits, 4 views": Cached(faces, VIEWS),
-        "cached logits, 1 view": Cached(faces, 1),
-        "Distiller, FaceNet online": OnlineDistiller(images[:few], faces.labels[:few]),
-    }
-    for way in ways.values():
-        way()  # compiles
-    speeds = {name: [] for name in ways}
-    for _ in range(args.rounds):
-        for name, way in ways.items():
-            speeds[name].append(images_per_second(way))
+    has_torch = util.find_spec("torch") is not None
+    results = {name: [] for name in MEASURED if name != PYTORCH or has_torch}
+    starts = {command: [] for command in COMMANDS}
+    for number in range(args.rounds):
+        for name, rounds in results.items():
+            rounds.append(run_child(name, args.images))
+            print(f"round {number + 1}: {name}: {rounds[-1]}", file=sys.stderr)
+        for command, seconds in starts.items():
+            seconds.append(start_seconds(command))
 
-    print(f"MicroExpNet 84x84, batch {BATCH}; median of {args.rounds} rounds of {args.images} images")
-    print(f"{os.cpu_count()} cores, {platform.machine()}, keras {keras.version()}, numpy {np.__version__}\n")
-    base = median(speeds["fit, labels alone"])
-    for name, values in speeds.items():
-        print(f"{name:28}{median(values):9.0f} images/s {median(values) / base:8.2f} x fit")
+    print_runs(print_speeds(results, args.images))
+    print_table(
+        ["`--help` of", "seconds"], ([command, f"{median(seconds):.1f}"] for command, seconds in starts.items())
+    )
+    installed = versions() | ({"torch": metadata.version("torch")} if has_torch else {})
+    print(f"{processor()}, {os.cpu_count()} cores, {platform.machine()};", end=" ")
+    print(", ".join(f"{name} {version}" for name, version in installed.items()))
 
 
 if __name__ == "__main__":

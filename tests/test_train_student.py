@@ -1,0 +1,169 @@
+"""`python -m distill.train_student` beyond cached logits: a teacher at hand, data sets side by side, going on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from distill.stage import run_stage
+from distill.teacher_logits import TeacherLogitsSettings, teacher_logits
+from distill.train_student import TrainStudentSettings, train_student
+from distill.train_teacher import TrainTeacherSettings, train_teacher
+from distill.training.run_directory import read_metrics
+from tests.test_commands import write_faces
+
+ROOT = Path(__file__).resolve().parents[1]
+TEACHER = ("--teacher", "plain_resnet_tiny")
+
+
+def run(stage, settings, *args) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run_stage(stage, settings, [str(arg) for arg in args], resumes=stage is not teacher_logits)
+    return ended.value.code
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with labelled faces, unlabelled ones of another size, a teacher, and what it says of both."""
+    folder = tmp_path_factory.mktemp("work")
+    write_faces(folder / "fer2013.csv")
+    rng = np.random.default_rng(3)
+    (folder / "mine").mkdir()
+    for number in range(10):
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(folder / "mine" / f"{number}.png")
+    teacher = ("--data", folder / "fer2013.csv", *TEACHER, "--epochs", 1, "--out", folder / "teacher")
+    assert run(train_teacher, TrainTeacherSettings, *teacher) == 0
+    for data, out in (("fer2013.csv", "faces.h5"), ("mine", "mine.h5")):
+        asked = ("--data", folder / data, *TEACHER, "--weights", folder / "teacher", "--views", 2)
+        assert run(teacher_logits, TeacherLogitsSettings, *asked, "--out", folder / out) == 0
+    return folder
+
+
+def student(work, out, *more) -> int:
+    usual = ("--data", work / "fer2013.csv", "--epochs", 1, "--out", out)
+    return run(train_student, TrainStudentSettings, *usual, *more)
+
+
+def record(out) -> dict:
+    return json.loads((out / "settings.json").read_text())
+
+
+def error(capsys) -> str:
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def online(work) -> tuple:
+    return ("--online.teacher", "plain_resnet_tiny", "--online.weights", work / "teacher")
+
+
+def test_unlabelled_faces_of_ones_own_are_distilled_in_one_command(work, tmp_path, capsys):
+    assert student(work, tmp_path / "run", *online(work), "--beside", work / "mine") == 0
+    assert "learns 0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8" in capsys.readouterr().out
+    facts = record(tmp_path / "run")
+    assert [each["images"] for each in facts["beside"]] == [10]
+    assert facts["teacher"]["online"] is True
+    assert facts["network"]["policy"] == "float32"
+
+
+def test_data_sets_stand_side_by_side_each_with_its_store(work, tmp_path):
+    more = ("--logits", work / "faces.h5", "--beside", work / "mine", "--beside-logits", work / "mine.h5")
+    assert student(work, tmp_path / "run", *more) == 0
+    facts = record(tmp_path / "run")
+    assert facts["beside"][0]["teacher"]["sha256"] == facts["teacher"]["sha256"]
+
+
+def test_two_teachers_of_two_data_sets_are_four_stores(work, tmp_path, capsys):
+    two = ("--logits", work / "faces.h5", work / "faces.h5", "--beside", work / "mine", "--beside-logits")
+    assert student(work, tmp_path / "run", *two, work / "mine.h5", work / "mine.h5") == 0
+    assert len(record(tmp_path / "run")["beside"][0]["teacher"]["teachers"]) == 2
+    assert student(work, tmp_path / "other", *two, work / "mine.h5") == 2
+    assert "need 2 stores of their own: received 1 --beside-logits" in error(capsys)
+
+
+def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(work, tmp_path):
+    assert student(work, tmp_path / "run", *online(work), "--online.policy", "mixed_bfloat16") == 0
+    facts = record(tmp_path / "run")
+    assert (facts["teacher"]["policy"], facts["network"]["policy"]) == ("mixed_bfloat16", "float32")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--online.teacher", "plain_resnet_tiny"), "needs what it learned: give --weights"),
+        (("--online.weights", "run"), "--online describes a teacher that is not named: give --online.teacher"),
+        (("--logits", "a.h5", "--online.teacher", "facenet"), "two ways to be taught: give one of them"),
+        (("--beside-logits", "a.h5"), "received 1 --beside-logits"),
+        (("--folds", 3, "--beside", "x"), "leave --beside out"),
+        (("--distribute", "horovod"), 'unknown --distribute "horovod": choose one of none, mirrored, workers'),
+        (("--distribute", "workers"), "needs the environment variable TF_CONFIG"),
+        (("--resume", "nowhere"), '--resume "nowhere" is no folder of a run: give the --out of one that was begun'),
+    ],
+)
+def test_wrong_input_ends_in_one_line_and_writes_nothing(work, tmp_path, capsys, monkeypatch, flags, said):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert student(work, tmp_path / "run", *flags) == 2
+    assert said in error(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_run_says_how_it_goes_on(work, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-m", "distill.train_student", "--data", str(work / "fer2013.csv"), "--epochs", "400"]
+    out = tmp_path / "run"
+    # Not in the background of a shell, where interruptions are ignored.
+    process = subprocess.Popen(
+        [*command, "--out", str(out)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while process.poll() is None and len(read_metrics(out)) < 2:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    done = int(re.search(rf"(\d+) of 400 epochs are kept in {out}: --resume {out} goes on", printed)[1])
+    assert 1 <= done < 400  # the table is a moment ahead of the checkpoint
+    assert len(read_metrics(out)) in (done, done + 1)
+
+
+def test_resume_takes_no_other_settings(work, tmp_path, capsys):
+    assert student(work, tmp_path / "run") == 0
+    assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run") == 0
+    assert "is already complete" in capsys.readouterr().out
+    assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run", "--lr", 1) == 2
+    assert "settings.lr: stored 0.001, now 1.0" in error(capsys)
+
+
+def test_resume_alone_finishes_what_was_begun(work, tmp_path, monkeypatch):
+    import distill.training.epochs as module
+
+    def interrupt(*args, **how):
+        raise KeyboardInterrupt
+
+    flags = ("--epochs", 3, "--logits", work / "faces.h5", "--seed", 4)
+    assert student(work, tmp_path / "whole", *flags) == 0
+    reseed = module._reseed
+    monkeypatch.setattr(
+        module,
+        "_reseed",
+        lambda *args, epoch, **how: interrupt() if epoch == 2 else reseed(*args, epoch=epoch, **how),
+    )
+    assert student(work, tmp_path / "broken", *flags) == 130
+    monkeypatch.undo()
+    assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "broken") == 0
+    one, other = (keras.saving.load_model(tmp_path / name / "last.keras") for name in ("whole", "broken"))
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
