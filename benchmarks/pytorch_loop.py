@@ -91,8 +91,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6400)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--threads", type=int, help="by default those of PyTorch, one for each core")
     args = parser.parse_args()
 
+    if args.threads:
+        torch.set_num_threads(args.threads)
     training = Training(args.images, args.batch_size)
     training.epoch()  # the first one is slower
     started = time.perf_counter()

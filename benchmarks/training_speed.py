@@ -119,7 +119,7 @@ def one_step_per_call() -> None:
     trainer._STEPS_PER_CALL = 1
 
 
-def render_op_by_op() -> None:
+def render_without_xla() -> None:
     trainer.compiled_render = lambda shape: tf.function(partial(render, image_shape=shape), autograph=False)
 
 
@@ -170,15 +170,10 @@ def few(images: int) -> int:
 
 
 FIT, OURS = "Keras `fit`, labels alone, no augmentation", "this project: cached logits, 4 views"
-PYTORCH, DISTILLER = (
-    "PyTorch loop, logits in memory, no augmentation",
-    "`keras.distillation.Distiller`, FaceNet online",
-)
-SCORING = "FaceNet scores views"
+DISTILLER, SCORING = "`keras.distillation.Distiller`, FaceNet online", "FaceNet scores views"
 VARIANTS = {
     FIT: fit,
-    "Keras `fit`, 16 steps per execution": partial(fit, steps_per_execution=16),
-    PYTORCH: None,  # a script of its own
+    "- 16 steps per execution": partial(fit, steps_per_execution=16),
     DISTILLER: distiller,
     OURS: ours,
     "- untouched images (1 view)": partial(ours, views=1),
@@ -187,12 +182,16 @@ VARIANTS = {
     "- mixed_bfloat16": partial(ours, before=partial(keras.config.set_dtype_policy, "mixed_bfloat16")),
     "- batch 256": partial(ours, batch_size=256),
     "- one step per call, not 16": partial(ours, before=one_step_per_call),
-    "- rendered by TensorFlow's operations, not XLA": partial(ours, before=render_op_by_op),
+    "- rendered by TensorFlow's operation, not XLA": partial(ours, before=render_without_xla),
     "- threads: 2 within an operation, 1 for several": partial(ours, before=partial(set_threads, intra=2, inter=1)),
     "- threads: 1 within an operation, 2 for several": partial(ours, before=partial(set_threads, intra=1, inter=2)),
     "- threads: 2 within an operation, 2 for several": partial(ours, before=partial(set_threads, intra=2, inter=2)),
 }
-MEASURED = VARIANTS | {SCORING: scoring}  # the rest of what is run, which is no training
+MEASURED = VARIANTS | {SCORING: scoring}  # the caching pass is run like a variant, but is none
+PYTORCH = {  # arguments of pytorch_loop.py; there all threads wait for each other after every operation
+    "PyTorch loop, logits in memory, no augmentation": (),
+    "- one thread": ("--threads", "1"),
+}
 
 
 def measure(name: str, images: int) -> dict[str, float]:
@@ -226,11 +225,13 @@ def step_multiply_adds(student: keras.Model) -> int:
 
 
 def run_child(name: str, images: int) -> dict[str, float]:
-    command = [__file__, "--only", name, "--images", str(images)]
-    if name == PYTORCH:
-        script = str(Path(__file__).with_name("pytorch_loop.py"))
-        command = [script, "--images", str(images), "--epochs", str(EPOCHS), "--batch-size", str(BATCH)]
-    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+    if name in PYTORCH:
+        script, how = Path(__file__).with_name("pytorch_loop.py"), PYTORCH[name]
+        how = (*how, "--epochs", str(EPOCHS), "--batch-size", str(BATCH))
+    else:
+        script, how = __file__, ("--only", name)
+    command = [sys.executable, script, *how, "--images", str(images)]
+    ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
         raise SystemExit(f"{name} failed:\n{ended.stderr[-2000:]}")
     return json.loads(ended.stdout.splitlines()[-1])
@@ -242,48 +243,32 @@ def start_seconds(command: str) -> float:
     return time.perf_counter() - started
 
 
-def print_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    head = list(head)
+def print_table(head: list[str], rows: Iterable[list[str]]) -> None:
     for cells in (head, ["---"] * len(head), *rows):
         print("|", " | ".join(cells), "|")
     print()
 
 
-def print_speeds(results: dict[str, list[dict[str, float]]], images: int) -> dict[str, float]:
-    """Return the median rates that are printed."""
-    rates = {name: [result["images_per_second"] for result in rounds] for name, rounds in results.items()}
-    medians = {name: median(values) for name, values in rates.items()}
-    print(
-        f"MicroExpNet 84x84, batch {BATCH}: {len(rates[OURS])} rounds, of {EPOCHS} epochs of {images:,} images each\n"
-    )
+def print_speeds(rates: dict[str, list[float]], medians: dict[str, float], gflops: float) -> None:
     rows = (
-        [name, f"{medians[name]:,.0f}", f"{max(rates[name]):,.0f}", f"{medians[name] / medians[FIT]:.2f} x"]
-        for name in VARIANTS
-        if name in rates
+        [name, f"{rate:,.0f}", f"{max(rates[name]):,.0f}", f"{rate / medians[FIT]:.2f} x"]
+        for name, rate in medians.items()
+        if name != SCORING
     )
     print_table(["", "images/s, median", "best", "against `fit`"], rows)
-    gflops, macs = median(result["gflops"] for result in results[OURS]), step_multiply_adds(new_student())
-    share = 2 * macs * medians[OURS] / (gflops * 1e9)
-    print(f"A product of {SIDE}x{SIDE} matrices in float32: {gflops:,.0f} GFLOP/s. A step multiplies and adds")
-    print(f"{macs:,} times per image; this project with cached logits and 4 views does {share:.1%} of that speed.\n")
-    return medians
+    macs = step_multiply_adds(new_student())
+    print(f"Two float32 matrices of {SIDE}x{SIDE} are multiplied at {gflops:,.0f} GFLOP/s. A step takes {macs:,}")
+    print("multiply-adds per image; this project, with cached logits and 4 views, does them at", end=" ")
+    print(f"{2 * macs * medians[OURS] / gflops / 1e9:.1%} of that speed.\n")
 
 
-def print_runs(rates: dict[str, float]) -> None:
-    hours = {name: RUN_IMAGES / rate / 3600 for name, rate in rates.items()}  # of an epoch, or of a view of all
-    totals = {
-        f"{epochs}": (epochs * hours[DISTILLER], VIEWS * hours[SCORING] + epochs * hours[OURS])
-        for epochs in RUN_EPOCHS
-    }
-    totals["each further one"] = (hours[DISTILLER], hours[OURS])
-    print(
-        f"Hours for {RUN_IMAGES:,} images: the Distiller without augmentation, and from the cache, with the pass that"
-    )
-    print(f"scores {VIEWS} views of each ({rates[SCORING]:,.0f} views/s). Computed from the medians.\n")
-    rows = (
-        [epochs, f"{online:.3g}", f"{cached:.3g}", f"{online / cached:.2g} x"]
-        for epochs, (online, cached) in totals.items()
-    )
+def print_runs(medians: dict[str, float]) -> None:
+    online, cached, scored = (RUN_IMAGES / medians[name] / 3600 for name in (DISTILLER, OURS, SCORING))
+    hours = {f"{epochs}": (epochs * online, VIEWS * scored + epochs * cached) for epochs in RUN_EPOCHS}
+    hours["each further one"] = (online, cached)
+    print(f"Hours for {RUN_IMAGES:,} images, computed from these medians: the Distiller, without augmentation; and")
+    print(f"this project, with the pass that scores {VIEWS} views of each ({medians[SCORING]:,.0f} views/s).\n")
+    rows = ([epochs, f"{old:.3g}", f"{new:.3g}", f"{old / new:.2f} x"] for epochs, (old, new) in hours.items())
     print_table(["epochs", "Distiller", "cached", "as fast"], rows)
 
 
@@ -291,14 +276,14 @@ def processor() -> str:
     """Its name, where Linux tells."""
     described = Path("/proc/cpuinfo")
     lines = described.read_text().splitlines() if described.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=6400, help="of an epoch; FaceNet sees a twentieth")
+    parser.add_argument("--images", type=int, default=6400, help="of an epoch; FaceNet sees a twentieth of them")
     parser.add_argument("--only", choices=MEASURED, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
@@ -306,19 +291,22 @@ def main() -> None:
         return
 
     has_torch = util.find_spec("torch") is not None
-    results = {name: [] for name in MEASURED if name != PYTORCH or has_torch}
-    starts = {command: [] for command in COMMANDS}
+    rates = {name: [] for name in (*MEASURED, *(PYTORCH if has_torch else ()))}
+    seconds, gflops = {command: [] for command in COMMANDS}, []
     for number in range(args.rounds):
-        for name, rounds in results.items():
-            rounds.append(run_child(name, args.images))
-            print(f"round {number + 1}: {name}: {rounds[-1]}", file=sys.stderr)
-        for command, seconds in starts.items():
-            seconds.append(start_seconds(command))
+        for name, values in rates.items():
+            result = run_child(name, args.images)
+            print(f"round {number + 1}, {name}: {result}", file=sys.stderr)
+            values.append(result["images_per_second"])
+            gflops += [result["gflops"]] if "gflops" in result else []
+        for command, values in seconds.items():
+            values.append(start_seconds(command))
 
-    print_runs(print_speeds(results, args.images))
-    print_table(
-        ["`--help` of", "seconds"], ([command, f"{median(seconds):.1f}"] for command, seconds in starts.items())
-    )
+    medians = {name: median(values) for name, values in rates.items()}
+    print(f"MicroExpNet 84x84, batch {BATCH}; rounds: {args.rounds}, of {EPOCHS} epochs of {args.images:,} images\n")
+    print_speeds(rates, medians, median(gflops))
+    print_runs(medians)
+    print_table(["`--help` of", "seconds"], ([name, f"{median(values):.2f}"] for name, values in seconds.items()))
     installed = versions() | ({"torch": metadata.version("torch")} if has_torch else {})
     print(f"{processor()}, {os.cpu_count()} cores, {platform.machine()};", end=" ")
     print(", ".join(f"{name} {version}" for name, version in installed.items()))

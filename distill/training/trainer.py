@@ -21,7 +21,8 @@ from distill.training.run_directory import RunDirectory
 
 Sums = dict[str, tf.Tensor]
 LossNumbers = Mapping[str, float | tuple[float, float]]
-_COUNTED = {"correct": "accuracy", "agreeing": "agreement"}  # what is divided by images rather than by weights
+# What is divided by a count rather than by weights.
+_COUNTED = {"correct": ("accuracy", "labelled"), "agreeing": ("agreement", "images")}
 
 # What is done between two looks at the progress bar: the less, the more time Python takes; the more, the more memory.
 _STEPS_PER_CALL = 16
@@ -47,8 +48,9 @@ def train_step(
 
     Returns:
         Scalars: "loss" and its parts, each a sum over the batch of weight times value, and "weight" to divide them
-        by; and how many "images" there are, how many are "correct", and with a teacher how many are "agreeing" with
-        it. Sums rather than means, so that a short batch counts for as many examples as it has.
+        by; and how many "images" there are, how many of them are "labelled", how many of those "correct", and with a
+        teacher how many are "agreeing" with it. Sums rather than means, so that a short batch counts for as many
+        examples as it has.
     """
     replica = tf.distribute.get_replica_context()
     weight = tf.reduce_sum(batch.sample_weights)
@@ -75,7 +77,7 @@ def train_step(
 def _counts(student_logits: tf.Tensor, batch: Batch) -> Sums:
     predicted = tf.argmax(student_logits, axis=-1)
     labelled = tf.reduce_any(batch.label_probs > 0, axis=-1)
-    hits = {"correct": labelled & (predicted == tf.argmax(batch.label_probs, axis=-1))}
+    hits = {"labelled": labelled, "correct": labelled & (predicted == tf.argmax(batch.label_probs, axis=-1))}
     if batch.teacher_logits.shape[-1]:
         hits["agreeing"] = predicted == tf.argmax(batch.teacher_logits, axis=-1)
     counts = {name: tf.reduce_sum(tf.cast(hit, tf.float32)) for name, hit in hits.items()}
@@ -168,6 +170,7 @@ def fit(
     optimizer: keras.optimizers.Optimizer,
     epochs: int,
     run: RunDirectory,
+    progress: bool = True,
     **how,
 ) -> keras.Model:
     """Train `student` on `loss` with `train_step`; arguments, values and files left are those of `run_epochs`.
@@ -186,6 +189,7 @@ def fit(
     schedule = schedule or LossSchedule(loss=loss, epochs=epochs)
     train_epoch = partial(_train_epoch, CompiledSteps(student, optimizer, loss), schedule, batches)
     how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}
+    how |= {"progress": progress and replicas.writes}
     try:
         return run_epochs(student, train_epoch, batches, validation, epochs=epochs, run=run, **how)
     except tf.errors.OpError as error:
@@ -227,7 +231,7 @@ def _of_any_length(column: np.ndarray) -> tf.TensorSpec:
 
 
 def _means(totals: Mapping[str, float]) -> dict[str, float]:
-    sums = dict(totals)
-    weight, images = sums.pop("weight"), sums.pop("images")
-    counted = {mean: sums.pop(count) / images for count, mean in _COUNTED.items() if count in sums}
-    return {**{name: value / (weight or 1.0) for name, value in sums.items()}, **counted}
+    counts = {mean: totals[hits] / (totals[of] or 1.0) for hits, (mean, of) in _COUNTED.items() if hits in totals}
+    parts = totals.keys() - {"weight", "images", "labelled", *_COUNTED}
+    weight = totals["weight"] or 1.0
+    return {name: totals[name] / weight for name in totals if name in parts} | counts

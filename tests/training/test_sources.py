@@ -195,7 +195,7 @@ def test_unlabelled_faces_of_another_size_teach_beside_labelled_ones(faces, tmp_
     assert not np.array_equal(beside, trained("alone"))
     np.testing.assert_array_equal(beside, trained("again", beside=[Beside(mine, of_mine)]))
     (row, _) = read_metrics(tmp_path / "beside")
-    assert row["train_accuracy"] <= 40 / 52  # what has no label is never called correct
+    assert (row["train_accuracy"] * 40) == pytest.approx(round(row["train_accuracy"] * 40))  # of those with a label
     (record,) = read_record(tmp_path / "beside")["beside"]
     assert (record["images"], record["teacher"]["sha256"]) == (12, logits.header.teacher_sha256)
 
