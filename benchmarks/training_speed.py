@@ -54,6 +54,7 @@ from teachers import FaceNet
 BATCH, VIEWS, EPOCHS, LR = 64, 4, 3, 1e-4
 CLASS_NAMES = CLASS_ORDERS["fer2013"]
 CLASSES = len(CLASS_NAMES)
+WITH_LOGITS, LABELS_ALONE = DistillationLoss(), DistillationLoss(lambda_=0)
 SIDE = 2048  # of the matrices whose product says what the machine can do
 RUN_IMAGES, RUN_EPOCHS = 28_709, (1, 5, 20, 60)  # FER2013's training split
 COMMANDS = (
@@ -85,14 +86,13 @@ def ours(
     images: int,
     *,
     before: Callable[[], object] = lambda: None,
-    loss: DistillationLoss | None = None,
+    loss: DistillationLoss = WITH_LOGITS,
     views: int = VIEWS,
     batch_size: int = BATCH,
 ) -> Train:
     """This project's way; `before` sets something of the process."""
     before()
     keras.utils.set_random_seed(0)  # determinism wants one
-    loss = loss or DistillationLoss()
     logits = np.random.default_rng(0).normal(size=(images, views, CLASSES)).astype(np.float32)
     student, optimizer = new_student(), keras.optimizers.Adam(LR)
     optimizer.build(student.trainable_variables)
@@ -138,10 +138,8 @@ def distiller(images: int) -> Train:
     inputs = keras.Input((84, 84, 1))
     teacher = keras.Model(inputs, FaceNet(classes=CLASSES)(keras.layers.Resizing(48, 48)(inputs)))
     kl_divergence = keras.distillation.LogitsDistillation(temperature=8.0, loss=keras.losses.KLDivergence())
-    model = keras.distillation.Distiller(
-        teacher, new_student(), distillation_losses=kl_divergence, student_loss_weight=0.5
-    )
-    return _fitting(model, few(images))
+    losses = {"distillation_losses": kl_divergence, "student_loss_weight": 0.5}
+    return _fitting(keras.distillation.Distiller(teacher, new_student(), **losses), few(images))
 
 
 def _fitting(model: keras.Model, images: int, **options) -> Train:
@@ -177,7 +175,7 @@ VARIANTS = {
     DISTILLER: distiller,
     OURS: ours,
     "- untouched images (1 view)": partial(ours, views=1),
-    "- labels alone, 4 views": partial(ours, loss=DistillationLoss(lambda_=0)),
+    "- labels alone, 4 views": partial(ours, loss=LABELS_ALONE),
     "- deterministic": partial(ours, before=tf.config.experimental.enable_op_determinism),
     "- mixed_bfloat16": partial(ours, before=partial(keras.config.set_dtype_policy, "mixed_bfloat16")),
     "- batch 256": partial(ours, batch_size=256),
@@ -216,10 +214,8 @@ def matrix_product_gflops() -> float:
 
 
 def step_multiply_adds(student: keras.Model) -> int:
-    """Of one image in a training step: forward, and as many again for the gradients of kernels and of inputs.
-
-    The first layer needs no gradient of its input.
-    """
+    """Of one image: forward, and as many again for the gradients of kernels and for those of inputs."""
+    # The first layer needs no gradient of its input.
     first = keras.Model(student.input, student.get_layer("conv1").output)
     return 3 * multiply_adds(student) - multiply_adds(first)
 
@@ -276,8 +272,7 @@ def processor() -> str:
     """Its name, where Linux tells."""
     described = Path("/proc/cpuinfo")
     lines = described.read_text().splitlines() if described.exists() else []
-    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
 
 
 def main() -> None:

@@ -66,11 +66,12 @@ def train(out):
         learning_rate=partial(epoch_learning_rate, recipe, steps_per_epoch=len(batches)), patience=recipe.patience,
         run=RunDirectory(out, {"settings": {}, "class_names": ["dark", "bright"], "data": {}}), progress=False)
 
-def forked(out, seconds=None):
+def forked(out, seconds=None, while_it_runs=lambda: None):
     child = os.fork()
     if not child:
         train(out)
         os._exit(0)
+    while_it_runs()
     if seconds is not None:
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
@@ -82,14 +83,20 @@ def epochs_done(out):
     table = out / "metrics.csv"
     return len(table.read_text().splitlines()) - 1 if table.exists() else 0
 
-begun = time.perf_counter()
-forked(folder / "whole")
-lasts = time.perf_counter() - begun
+begun, moments = time.perf_counter(), {}
+
+def wait_for_first_epoch():
+    while not epochs_done(folder / "whole"):
+        time.sleep(0.01)
+    moments["first epoch"] = time.perf_counter() - begun
+
+forked(folder / "whole", while_it_runs=wait_for_first_epoch)
+lasts = time.perf_counter() - begun  # of which the first part passes before anything is learned
 random.seed(1)
 killed, runs, found = 0, 0, set()
 while killed < kills:
     out = folder / f"killed-{runs}"
-    killed += forked(out, random.uniform(0.3, 0.9) * lasts)
+    killed += forked(out, random.uniform(0.8 * moments["first epoch"], lasts))
     found.add(epochs_done(out))
     runs += (out / "summary.json").exists()
 if not (out / "summary.json").exists():
