@@ -19,9 +19,9 @@ from distill.data.open_dataset import open_dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.networks import build_network, set_policy
-from distill.training.folding import fold_batch_norm
-from distill.training.run_directory import versions
-from distill.training.scoring import Scorer
+from distill.scoring.folding import fold_batch_norm
+from distill.scoring.scorer import Scorer
+from distill.versions import versions
 from teachers import TEACHERS
 
 VIEWS = 8

@@ -38,7 +38,7 @@ from distill.data.dataset import Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.logit_store import LogitHeader, LogitWriter, open_logits
 from distill.runtimes.image_model import LOGITS, ImageModel
-from distill.training.caching import cache_logits
+from distill.scoring.caching import cache_logits
 
 CLASS_NAMES = CLASS_ORDERS["fer2013"]
 CLASSES = len(CLASS_NAMES)

@@ -40,14 +40,14 @@ from distill.data.dataset import ArrayImages, Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.data.rendering import render
 from distill.data.views import ViewSpec
+from distill.losses.distillation_loss import DistillationLoss
+from distill.losses.loss_schedule import LossSchedule
 from distill.reports.network_costs import multiply_adds
+from distill.scoring.caching import as_image_model, inference_model
+from distill.scoring.scorer import Scorer
 from distill.training import trainer
 from distill.training.batches import ViewBatches
-from distill.training.caching import as_image_model, inference_model
-from distill.training.distillation_loss import DistillationLoss
-from distill.training.loss_schedule import LossSchedule
-from distill.training.run_directory import versions
-from distill.training.scoring import Scorer
+from distill.versions import versions
 from students import MicroExpNet
 from teachers import FaceNet
 

@@ -171,7 +171,7 @@ def export(settings: ExportSettings) -> None:
 
 def _ask_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset") -> None:
     import_keras_quietly()
-    from distill.training.spot_check import spot_check
+    from distill.scoring.spot_check import spot_check
 
     check = spot_check(
         settings.open(dataset),

@@ -109,7 +109,7 @@ def compare(settings: CompareSettings) -> dict:
 
 def _cells(settings: CompareSettings) -> tuple[Cell, ...]:
     """Return the cells of the grid, all of losses, temperatures and lambdas that can be used."""
-    from distill.training.distillation_loss import SOFT_LOSSES, DistillationLoss
+    from distill.losses.distillation_loss import SOFT_LOSSES, DistillationLoss
 
     for name in settings.losses:
         DistillationLoss(name=name)  # refuses one that is unknown
@@ -125,7 +125,7 @@ def _cells(settings: CompareSettings) -> tuple[Cell, ...]:
 
 
 def _usual_cells(settings: CompareSettings) -> list[Cell]:
-    from distill.training.distillation_loss import DistillationLoss
+    from distill.losses.distillation_loss import DistillationLoss
 
     losses = [DistillationLoss(name=name) for name in settings.usual_losses]
     return [
@@ -136,7 +136,7 @@ def _usual_cells(settings: CompareSettings) -> list[Cell]:
 
 
 def _loss(cell: Cell):
-    from distill.training.distillation_loss import DistillationLoss
+    from distill.losses.distillation_loss import DistillationLoss
 
     if cell.loss is None:
         return DistillationLoss(lambda_=0.0)

@@ -34,8 +34,8 @@ def evaluate(settings: EvaluateSettings) -> None:
     from distill.networks import check_class_names, load_network, recorded_views
     from distill.reports.metrics import confusion_text, per_class_table
     from distill.reports.plots import confusion_picture
-    from distill.training.evaluation import evaluate_model
-    from distill.training.run_directory import versions
+    from distill.scoring.evaluation import evaluate_model
+    from distill.versions import versions
 
     out = _output(settings)
     part = _open(settings).split(settings.split)

@@ -12,8 +12,8 @@ from distill.data.folds import deal_folds, fold_splits
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.runtimes.keras_file import POLICIES
+from distill.scoring.network_identity import weights_sha256
 from distill.training.checkpoints import LAST, PREVIOUS
-from distill.training.network_identity import weights_sha256
 from distill.training.run_directory import BEST, load_network, read_record
 
 Table = Mapping[str, Callable[..., keras.Model]]

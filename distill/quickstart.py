@@ -56,8 +56,8 @@ class Result:
 def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
     """Run all stages, print the table, and leave everything in `settings.out`."""
     from distill.data.synthetic_faces import synthetic_faces
-    from distill.training.caching import cache_logits
-    from distill.training.distillation_loss import DistillationLoss
+    from distill.losses.distillation_loss import DistillationLoss
+    from distill.scoring.caching import cache_logits
     from distill.training.recipe import Recipe
     from distill.training.train import train, train_from_labels
     from students import MicroExpNet
@@ -100,8 +100,8 @@ def _train(train, builder, dataset, out: Path, recipe, **how):
 def _measure(networks: list, test) -> Result:
     import numpy as np
 
-    from distill.training.evaluation import evaluate_model
-    from distill.training.scoring import Scorer
+    from distill.scoring.evaluation import evaluate_model
+    from distill.scoring.scorer import Scorer
 
     accuracies = [evaluate_model(network, test).accuracy for network in networks]
     scorer, everything = Scorer(networks[0], test), np.arange(len(test))
@@ -133,7 +133,7 @@ def _save(results: dict[str, Result], dataset, out: Path) -> None:
 
     from distill.files import write_json
     from distill.reports.plots import comparison_picture
-    from distill.training.run_directory import versions
+    from distill.versions import versions
 
     test = dataset.split("test")
     first_of_class = [int(np.argmax(test.labels == number)) for number in range(test.num_classes)]

@@ -48,7 +48,7 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
 def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out: str) -> None:
     from distill.logit_store import Shard
     from distill.networks import recorded_run
-    from distill.training.caching import cache_logits
+    from distill.scoring.caching import cache_logits
 
     store = cache_logits(
         settings.open(dataset, weights=weights),

@@ -52,7 +52,7 @@ class TeacherSettings:
             InputError: an unknown teacher; flags that it would ignore; weights of other classes, or none.
         """
         from distill.runtimes.open_model import is_model_file, open_model
-        from distill.training.caching import as_image_model
+        from distill.scoring.caching import as_image_model
 
         class_names = self.class_names(dataset, weights=weights)
         if is_model_file(self.teacher):

@@ -8,10 +8,10 @@ from tyro.conf import arg
 
 from distill.data.data_settings import FoldSettings
 from distill.errors import InputError
+from distill.losses.schedules import Ramp, WarmedRamp
 from distill.stage import run_stage
 from distill.teacher_settings import OnlineTeacherSettings
 from distill.training.recipe import Recipe
-from distill.training.schedules import Ramp, WarmedRamp
 
 _FOR_TEACHERS = ("temperature", "temperature_schedule", "lambda_schedule", "loss", "loss_weights", "loss_options")
 _FOR_TEACHERS += ("teacher_weights", "teacher_mean", "class_match")
@@ -175,7 +175,7 @@ def _how_to_combine(settings: TrainStudentSettings) -> dict:
 def _open_online_teacher(settings: TrainStudentSettings, dataset):
     """Open the teacher at hand, if one is named; the student is float32 all the same, whatever that computes in."""
     from distill.networks import set_policy
-    from distill.training.online_teacher import OnlineTeacher
+    from distill.scoring.online_teacher import OnlineTeacher
 
     if settings.online.teacher is None:
         return None
@@ -210,7 +210,7 @@ def _check_classes(settings: TrainStudentSettings, dataset) -> None:
 
 
 def _loss(settings: TrainStudentSettings):
-    from distill.training.distillation_loss import DistillationLoss
+    from distill.losses.distillation_loss import DistillationLoss
 
     named = {
         "name": settings.loss,

@@ -1,1 +1,1 @@
-"""Training: losses, batches, the trainer, and what a run leaves behind."""
+"""Training: sources, batches, the trainer, and what a run leaves behind."""

@@ -6,11 +6,11 @@ import numpy as np
 from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.losses.loss_schedule import LossSchedule
+from distill.scoring.network_identity import check_gives_logits
+from distill.scoring.online_teacher import OnlineTeacher
 from distill.training.batches import label_probabilities
 from distill.training.ensemble import CachedTeachers
-from distill.training.loss_schedule import LossSchedule
-from distill.training.network_identity import check_gives_logits
-from distill.training.online_teacher import OnlineTeacher
 from distill.training.recipe import Recipe
 
 

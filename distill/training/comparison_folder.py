@@ -18,9 +18,10 @@ from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.files import write_csv, write_json
+from distill.scoring.evaluation import evaluate_model
 from distill.training.comparison import Cell, caution_text, choose, summarise, table_text
-from distill.training.evaluation import evaluate_model
-from distill.training.run_directory import SUMMARY, load_network, read_record, read_summary, versions
+from distill.training.run_directory import SUMMARY, load_network, read_record, read_summary
+from distill.versions import versions
 
 REPORT = "comparison.json"
 _OURS = r"runs|comparison\.json|(cells|runs)\.csv|heat_map\.png"

@@ -23,8 +23,9 @@ from distill.files import write_csv, write_json
 from distill.logit_store import LogitStore, open_logits
 from distill.logit_store.parts import PART_FILES
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
-from distill.training.run_directory import SUMMARY, read_metrics, read_record, read_summary, versions
-from distill.training.scoring import Scorer
+from distill.scoring.scorer import Scorer
+from distill.training.run_directory import SUMMARY, read_metrics, read_record, read_summary
+from distill.versions import versions
 
 REPORT = "folds.json"
 _OURS = r"fold-\d+|folds\.(json|csv)|(confusion|curves)\.png"

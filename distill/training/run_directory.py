@@ -10,21 +10,19 @@ RUN/summary.json         what came out; its presence says that the run is comple
 
 import csv
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
-from importlib import import_module, metadata
 from pathlib import Path
 
 import keras
 from filelock import FileLock, Timeout
 
-from distill import __version__
 from distill.errors import InputError
 from distill.files import write_csv, write_json, written_beside
 from distill.training.checkpoints import LAST, load_checkpoint, save_checkpoint
 from distill.training.events import event_writer
 from distill.training.scope import clone, scope_of
+from distill.versions import versions
 
 SETTINGS, METRICS, CURVES, SUMMARY = "settings.json", "metrics.csv", "curves.png", "summary.json"
 BEST = "best.keras"
@@ -217,19 +215,6 @@ def best_accuracy(row: Mapping[str, float]) -> float:
 
 def _averaged_is_best(row: Mapping[str, float]) -> bool:
     return best_accuracy(row) > row["validation_accuracy"]
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    backend = keras.config.backend()
-    packages = ("keras", "numpy", "h5py", "pillow")
-    installed = {package: metadata.version(package) for package in packages}
-    return {
-        "distill": __version__,
-        "python": platform.python_version(),
-        backend: import_module(backend).__version__,  # of whichever distribution: tensorflow, tensorflow-cpu
-        **installed,
-    }
 
 
 def _without_incidentals(record: Mapping, prefix: str = "") -> dict:

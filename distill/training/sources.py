@@ -8,10 +8,10 @@ import numpy as np
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.errors import InputError
 from distill.logit_store import LogitStore
+from distill.losses.distillation_loss import DistillationLoss
+from distill.scoring.online_teacher import OnlineTeacher
 from distill.training.batches import ViewBatches, balanced_weights, label_probabilities
-from distill.training.distillation_loss import DistillationLoss
 from distill.training.ensemble import CachedTeachers
-from distill.training.online_teacher import OnlineTeacher
 from distill.training.recipe import Recipe
 
 Logits = LogitStore | Sequence[LogitStore] | CachedTeachers

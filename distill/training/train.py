@@ -11,17 +11,17 @@ import numpy as np
 
 from distill.data.dataset import Dataset
 from distill.errors import InputError
+from distill.losses.distillation_loss import DistillationLoss
+from distill.losses.loss_schedule import LossSchedule
+from distill.losses.schedules import Ramp, WarmedRamp
+from distill.scoring.network_identity import architecture_sha256, numeric_policy
+from distill.scoring.online_teacher import OnlineTeacher
 from distill.training.batches import JointBatches, ViewBatches, label_probabilities
 from distill.training.checks import check_can_train, check_sample_weights
-from distill.training.distillation_loss import DistillationLoss
 from distill.training.ensemble import CachedTeachers
-from distill.training.loss_schedule import LossSchedule
-from distill.training.network_identity import architecture_sha256, numeric_policy
-from distill.training.online_teacher import OnlineTeacher
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
 from distill.training.run_directory import RunDirectory
-from distill.training.schedules import Ramp, WarmedRamp
 from distill.training.scope import replicas_of, scope_of
 from distill.training.sources import Beside, Logits, source_batches
 

@@ -11,10 +11,10 @@ from tqdm import tqdm
 from distill.data.dataset import Dataset
 from distill.data.rendering import render, warp_anywhere
 from distill.errors import InputError
+from distill.losses.distillation_loss import DistillationLoss
+from distill.losses.loss_schedule import LossSchedule
 from distill.training.batches import Batch, JointBatches, Rows, ViewBatches
-from distill.training.distillation_loss import DistillationLoss
 from distill.training.epochs import run_epochs, show_means
-from distill.training.loss_schedule import LossSchedule
 from distill.training.reading_ahead import ReadAhead
 from distill.training.replicas import Replicas, check_agreement
 from distill.training.run_directory import RunDirectory

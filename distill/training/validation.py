@@ -6,13 +6,13 @@ import numpy as np
 from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.losses.formulas import cross_entropy
 from distill.reports.calibration import temperature_table
 from distill.reports.metrics import evaluate_predictions
+from distill.scoring.scorer import Scorer
 from distill.training.batches import label_probabilities
-from distill.training.losses import cross_entropy
 from distill.training.run_directory import AVERAGED
 from distill.training.scope import clone
-from distill.training.scoring import Scorer
 
 
 class Validation:

@@ -12,7 +12,7 @@ from distill.data.views import IDENTITY
 from distill.runtimes.image_model import BEFORE_SOFTMAX
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.open_model import open_model
-from distill.training.folding import fold_batch_norm
+from distill.scoring.folding import fold_batch_norm
 
 
 @pytest.fixture(scope="module")

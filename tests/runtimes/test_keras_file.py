@@ -11,7 +11,7 @@ import pytest
 from distill.runtimes.image_model import BEFORE_SOFTMAX, LOG_PROBABILITIES, LOGITS
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.open_model import open_model
-from distill.training.folding import fold_batch_norm
+from distill.scoring.folding import fold_batch_norm
 from tests.runtimes.conftest import CLASSES, SHAPE, refusal, softmax
 
 layers, ops = keras.layers, keras.ops

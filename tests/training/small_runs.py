@@ -5,8 +5,8 @@ import numpy as np
 
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.views import ViewSpec
+from distill.losses.distillation_loss import DistillationLoss
 from distill.training.batches import ViewBatches
-from distill.training.distillation_loss import DistillationLoss
 from distill.training.run_directory import RunDirectory
 from distill.training.trainer import fit
 

@@ -11,8 +11,8 @@ from distill.data.dataset import ArrayImages, Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitHeader, LogitWriter, open_logits
+from distill.losses.distillation_loss import DistillationLoss
 from distill.training import ensemble
-from distill.training.distillation_loss import DistillationLoss
 from distill.training.ensemble import MEANS, CachedTeachers, check_same_views, combine_logits
 from distill.training.recipe import Recipe
 from distill.training.train import train

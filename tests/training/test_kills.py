@@ -24,12 +24,12 @@ import numpy as np
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.views import ViewSpec
 from distill.training.batches import ViewBatches
-from distill.training.distillation_loss import DistillationLoss
-from distill.training.loss_schedule import LossSchedule
+from distill.losses.distillation_loss import DistillationLoss
+from distill.losses.loss_schedule import LossSchedule
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Plateau, Recipe
 from distill.training.run_directory import RunDirectory
-from distill.training.schedules import Ramp, WarmedRamp
+from distill.losses.schedules import Ramp, WarmedRamp
 from distill.training.trainer import fit
 
 faulthandler.dump_traceback_later(240, exit=True)

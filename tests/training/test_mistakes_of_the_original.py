@@ -10,8 +10,8 @@ from distill.data.dataset import ArrayImages, Dataset
 from distill.data.folds import deal_folds, fold_splits
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
+from distill.losses.distillation_loss import DistillationLoss
 from distill.training.batches import ViewBatches
-from distill.training.distillation_loss import DistillationLoss
 from distill.training.keras_trainer import fit_labels
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import RECIPES, Recipe

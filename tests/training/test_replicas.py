@@ -25,7 +25,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
-from distill.training.distillation_loss import DistillationLoss
+from distill.losses.distillation_loss import DistillationLoss
 from distill.training.recipe import Recipe
 from distill.training.replicas import open_strategy
 from distill.training.run_directory import RunDirectory

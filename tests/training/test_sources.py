@@ -12,10 +12,10 @@ from distill.data.dataset import UNLABELLED, ArrayImages, Dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.losses.distillation_loss import DistillationLoss
+from distill.scoring.caching import cache_logits
+from distill.scoring.online_teacher import OnlineTeacher
 from distill.training.batches import JointBatches, ViewBatches
-from distill.training.caching import cache_logits
-from distill.training.distillation_loss import DistillationLoss
-from distill.training.online_teacher import OnlineTeacher
 from distill.training.recipe import Recipe
 from distill.training.run_directory import read_metrics, read_record
 from distill.training.sources import Beside

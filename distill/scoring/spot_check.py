@@ -11,9 +11,9 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitStore, differences
 from distill.runtimes.image_model import ImageModel
-from distill.training.caching import as_image_model, describe_logits, inference_model
-from distill.training.network_identity import explained_by_rounding
-from distill.training.scoring import Scorer
+from distill.scoring.caching import as_image_model, describe_logits, inference_model
+from distill.scoring.network_identity import explained_by_rounding
+from distill.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from functools import partial
 from keras import ops
 
 from distill.errors import InputError
-from distill.training import losses
-from distill.training.losses import Tensor
+from distill.losses import formulas
+from distill.losses.formulas import Tensor
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,19 @@ class SoftLoss:
 # TTM and WTTM were tuned for each pair of networks: T from 2.5 to 10, and weights from 7 to 101 and from 0.6 to 16;
 # here those of VGG13 and VGG8. Beside mean squared logits, Kim et al. leave the labels out.
 SOFT_LOSSES = {
-    "microexpnet": SoftLoss(losses.soft_cross_entropy, "CE(softmax(t/T), s/T)", temperature=8.0, lambda_=0.5),
-    "hinton": SoftLoss(losses.soft_kl_divergence, "T²·KL(softmax(t/T) ‖ softmax(s/T))", temperature=8.0, lambda_=0.5),
+    "microexpnet": SoftLoss(formulas.soft_cross_entropy, "CE(softmax(t/T), s/T)", temperature=8.0, lambda_=0.5),
+    "hinton": SoftLoss(
+        formulas.soft_kl_divergence, "T²·KL(softmax(t/T) ‖ softmax(s/T))", temperature=8.0, lambda_=0.5
+    ),
     "standardised": SoftLoss(
-        losses.standardised_kl_divergence,
+        formulas.standardised_kl_divergence,
         "T²·KL(softmax(z_t/T) ‖ softmax(z_s/T))",
         where="z=(logits - mean)/deviation over the classes",
         temperature=2.0,
         weights=(0.1, 9.0),
     ),
     "dkd": SoftLoss(
-        losses.decoupled_kl_divergence,
+        formulas.decoupled_kl_divergence,
         "T²·({alpha:g}·KL(b_t ‖ b_s) + {beta:g}·KL(n_t ‖ n_s))",
         where="b=(p_y, 1 - p_y), n=p without y, p=softmax(logits/T)",
         temperature=4.0,
@@ -55,7 +57,7 @@ SOFT_LOSSES = {
         needs_labels=True,
     ),
     "dist": SoftLoss(
-        losses.correlation_distance,
+        formulas.correlation_distance,
         "T²·({beta:g}·(1 - r over classes) + {gamma:g}·(1 - r over the batch))",
         where="r=correlation of softmax(t/T) and softmax(s/T)",
         temperature=1.0,
@@ -63,7 +65,7 @@ SOFT_LOSSES = {
         options={"beta": 1.0, "gamma": 1.0},
     ),
     "nkd": SoftLoss(
-        losses.normalised_distillation,
+        formulas.normalised_distillation,
         "({gamma:g}·T²·CE(n_t, n_s) - p_t,y·log p_s,y)",
         where="p=softmax(logits), n=softmax(logits/T) without y",
         temperature=1.0,
@@ -72,19 +74,19 @@ SOFT_LOSSES = {
         needs_labels=True,
     ),
     "ttm": SoftLoss(
-        losses.transformed_teacher_matching,
+        formulas.transformed_teacher_matching,
         "KL(softmax(t/T) ‖ softmax(s))",
         temperature=10.0,
         weights=(1.0, 45.0),
     ),
     "wttm": SoftLoss(
-        partial(losses.transformed_teacher_matching, weighted=True),
+        partial(formulas.transformed_teacher_matching, weighted=True),
         "u·KL(softmax(t/T) ‖ softmax(s))",
         where="u=sum of softmax(t)^(1/T)",
         temperature=10.0,
         weights=(1.0, 2.25),
     ),
-    "mse": SoftLoss(losses.mean_squared_logits, "mean of (s - t)²", lambda_=1.0),
+    "mse": SoftLoss(formulas.mean_squared_logits, "mean of (s - t)²", lambda_=1.0),
 }
 
 
@@ -184,9 +186,9 @@ class DistillationLoss:
             lambda_: likewise; only of a loss that is combined by lambda.
             weights: likewise two scalars; only of a loss that is combined by weights.
         """
-        label_probs = losses.as_label_probs(labels, classes=student_logits.shape[-1])
+        label_probs = formulas.as_label_probs(labels, classes=student_logits.shape[-1])
         hard_weight, soft_weight = self._weights_in_use(lambda_, weights)
-        hard = losses.cross_entropy(student_logits=student_logits, labels=label_probs)
+        hard = formulas.cross_entropy(student_logits=student_logits, labels=label_probs)
         if lambda_ is None and weights is None and not self.uses_teacher:
             return {"loss": hard_weight * hard, "cross_entropy": hard}
         own = self._own_arguments(label_probs, temperature)

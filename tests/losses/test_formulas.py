@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distill.training.distillation_loss import SOFT_LOSSES
-from distill.training.losses import (
+from distill.losses.distillation_loss import SOFT_LOSSES
+from distill.losses.formulas import (
     cross_entropy,
     decoupled_kl_divergence,
     mean_squared_logits,

@@ -7,8 +7,8 @@ import numpy as np
 
 from distill.data.expressions import class_columns
 from distill.runtimes.image_model import ImageModel
-from distill.training.caching import as_image_model, inference_model
-from distill.training.scoring import compile_scoring
+from distill.scoring.caching import as_image_model, inference_model
+from distill.scoring.scorer import compile_scoring
 
 
 class OnlineTeacher:

@@ -16,10 +16,10 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitWriter, Shard, merge_parts, open_logits
 from distill.runtimes.image_model import LOGITS, ImageModel
-from distill.training import caching
+from distill.scoring import caching
+from distill.scoring.caching import as_image_model, cache_logits, inference_model
+from distill.scoring.spot_check import spot_check
 from distill.training.batches import ViewBatches
-from distill.training.caching import as_image_model, cache_logits, inference_model
-from distill.training.spot_check import spot_check
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("angry", "happy", "neutral")
@@ -187,7 +187,7 @@ def test_a_folded_network_that_says_something_else_is_not_used(monkeypatch, face
     for factor, used in ((1 + 1e-6, True), (1.1, False), (np.nan, False)):
         folded = keras.models.clone_model(network)
         folded.set_weights([factor * weight for weight in network.get_weights()])
-        monkeypatch.setattr("distill.training.caching.fold_batch_norm", lambda model, folded=folded: folded)
+        monkeypatch.setattr("distill.scoring.caching.fold_batch_norm", lambda model, folded=folded: folded)
         assert inference_model(teacher).network is (folded if used else network)
 
 
@@ -291,7 +291,7 @@ from tqdm import tqdm
 from distill.data.dataset import ArrayImages, Dataset
 from distill.logit_store import Shard, merge_parts
 from distill.runtimes.image_model import ImageModel
-from distill.training.caching import cache_logits
+from distill.scoring.caching import cache_logits
 
 faulthandler.dump_traceback_later(240, exit=True)
 tqdm.monitor_interval = 0

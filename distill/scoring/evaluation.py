@@ -5,8 +5,8 @@ import keras
 from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
 from distill.reports.metrics import EvaluationMetrics, evaluate_predictions
-from distill.training.network_identity import check_classes
-from distill.training.scoring import Scorer
+from distill.scoring.network_identity import check_classes
+from distill.scoring.scorer import Scorer
 
 
 def evaluate_model(

@@ -18,15 +18,15 @@ from distill.logit_store.parts import PART_FILES, parts_folder
 from distill.logit_store.reading import read_content
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.softmax import probe_images
-from distill.training.folding import fold_batch_norm
-from distill.training.network_identity import (
+from distill.scoring.folding import fold_batch_norm
+from distill.scoring.network_identity import (
     check_raw_logits,
     explained_by_rounding,
     numeric_policy,
     weights_sha256,
 )
-from distill.training.run_directory import versions
-from distill.training.scoring import Scorer
+from distill.scoring.scorer import Scorer
+from distill.versions import versions
 
 _ASKED_AGAIN = 4  # images: what changes a teacher shows in each
 

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from distill.errors import InputError
-from distill.training.distillation_loss import SOFT_LOSSES, DistillationLoss
-from distill.training.losses import cross_entropy, soft_cross_entropy
+from distill.losses.distillation_loss import SOFT_LOSSES, DistillationLoss
+from distill.losses.formulas import cross_entropy, soft_cross_entropy
 
 ROOT = Path(__file__).resolve().parents[2]
 B, C = 5, 7
@@ -226,7 +226,7 @@ def test_settings_that_cannot_be_used_are_refused_in_one_line(setting, message):
 IN_JAX = """
 import json, sys
 import jax
-from distill.training.distillation_loss import SOFT_LOSSES, DistillationLoss
+from distill.losses.distillation_loss import SOFT_LOSSES, DistillationLoss
 
 batch = {name: jax.numpy.array(each, "float32") for name, each in json.load(sys.stdin).items()}
 

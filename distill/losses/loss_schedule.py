@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from distill.errors import InputError
-from distill.training.distillation_loss import DistillationLoss
-from distill.training.schedules import Ramp, WarmedRamp
+from distill.losses.distillation_loss import DistillationLoss
+from distill.losses.schedules import Ramp, WarmedRamp
 
 
 @dataclass(frozen=True, kw_only=True)

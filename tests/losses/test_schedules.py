@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from distill.errors import InputError
-from distill.training.distillation_loss import DistillationLoss
-from distill.training.loss_schedule import LossSchedule
-from distill.training.schedules import SHAPES, Ramp, WarmedRamp
+from distill.losses.distillation_loss import DistillationLoss
+from distill.losses.loss_schedule import LossSchedule
+from distill.losses.schedules import SHAPES, Ramp, WarmedRamp
 
 SHARES = np.linspace(0, 1, 21)
 EXPECTED = {"linear": SHARES, "cosine": (1 - np.cos(np.pi * SHARES)) / 2}

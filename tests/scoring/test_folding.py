@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from distill.training.folding import fold_batch_norm
+from distill.scoring.folding import fold_batch_norm
 from teachers import PlainResNetTiny
 
 layers = keras.layers
