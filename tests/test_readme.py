@@ -40,6 +40,9 @@ def test_every_command_shown_is_one_that_parses(line):
     for command, flags in re.findall(r"python -m (distill\.\w+)([^&#]*)", line):
         module = importlib.import_module(command)
         args = shlex.split(flags)
+        if "--resume" in args:  # stands for the settings of a run, which is not there
+            run = args.index("--resume") + 1
+            args[run - 1 : run + 1] = ["--data", "D", "--out", args[run]]
         if hasattr(module, "VERBS"):
             settings_class = module.VERBS[args.pop(0)][1]
         else:

@@ -66,37 +66,52 @@ def train(out):
         learning_rate=partial(epoch_learning_rate, recipe, steps_per_epoch=len(batches)), patience=recipe.patience,
         run=RunDirectory(out, {"settings": {}, "class_names": ["dark", "bright"], "data": {}}), progress=False)
 
-def forked(out, seconds=None, while_it_runs=lambda: None):
-    child = os.fork()
-    if not child:
-        train(out)
-        os._exit(0)
-    while_it_runs()
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    assert status in (0, signal.SIGKILL), status
-    return status == signal.SIGKILL
-
 def epochs_done(out):
     table = out / "metrics.csv"
     return len(table.read_text().splitlines()) - 1 if table.exists() else 0
 
-begun, moments = time.perf_counter(), {}
+def forked(out, until=lambda: False):
+    # Trains in a process of its own, which is killed as soon as `until`; says whether it was.
+    child = os.fork()
+    if not child:
+        train(out)
+        os._exit(0)
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and not until():
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL), status
+    return status == signal.SIGKILL
 
-def wait_for_first_epoch():
-    while not epochs_done(folder / "whole"):
-        time.sleep(0.01)
-    moments["first epoch"] = time.perf_counter() - begun
+recorded = []  # when the whole run had its next epoch
 
-forked(folder / "whole", while_it_runs=wait_for_first_epoch)
-lasts = time.perf_counter() - begun  # of which the first part passes before anything is learned
+def never_but_watch():
+    if epochs_done(folder / "whole") > len(recorded):
+        recorded.append(time.perf_counter())
+    return False
+
+begun = time.perf_counter()
+forked(folder / "whole", until=never_but_watch)
+starts, an_epoch = recorded[0] - begun, (recorded[-1] - recorded[0]) / len(recorded)
+
+def at_random(out):
+    # A moment before the next epoch is recorded, or soon after one of the next.
+    more = random.randint(0, 2)
+    wanted, wait = epochs_done(out) + more, random.uniform(0, 2 * an_epoch if more else starts)
+    reached = []
+
+    def until():
+        if not reached and epochs_done(out) >= wanted:
+            reached.append(time.perf_counter())
+        return reached and time.perf_counter() > reached[0] + wait
+
+    return until
+
 random.seed(1)
 killed, runs, found = 0, 0, set()
 while killed < kills:
     out = folder / f"killed-{runs}"
-    killed += forked(out, random.uniform(0.8 * moments["first epoch"], lasts))
+    killed += forked(out, until=at_random(out))
     found.add(epochs_done(out))
     runs += (out / "summary.json").exists()
 if not (out / "summary.json").exists():
