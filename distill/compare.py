@@ -53,8 +53,8 @@ class CompareSettings(DataSettings, Recipe):
     an empty --losses, instead of the grid."""
     seeds: int = 3
     """Runs of every cell: with --seed and the numbers that follow it."""
-    keep_prob: float = TrainStudentSettings.keep_prob
-    """Share of the dense layer that dropout keeps in training."""
+    keep_prob: float | None = TrainStudentSettings.keep_prob
+    """Share of what the last layer reads that dropout keeps in training; by default the network's own."""
     pixel_scale: float = TrainStudentSettings.pixel_scale
     """What the students multiply pixels by."""
     image_size: int | None = None
@@ -69,6 +69,8 @@ class CompareSettings(DataSettings, Recipe):
                 raise InputError(f"--{name} is empty: give at least one")
         if not self.losses and not self.usual_losses:
             raise InputError("--losses is empty: give at least one, or --usual-losses")
+        if not self.losses and self.lambdas != CompareSettings.lambdas:
+            raise InputError("no lambda reaches the grid, of which --losses is empty: leave --lambdas out")
         if self.seeds < 1:
             raise InputError(f"seeds must be at least 1, received {self.seeds}")
         if not any(self.lambdas):

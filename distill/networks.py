@@ -48,7 +48,7 @@ def build_network(
         image_size: height and width of its input; None takes that of `weights`, or the published one.
         weights: a `.weights.h5` file, a `.keras` file, or the directory of a training run; None draws new
             ones.
-        options: further arguments of the builder, such as `keep_prob`.
+        options: further arguments of the builder, such as `keep_prob`; None leaves its own default.
 
     Raises:
         InputError: unknown name (near ones are offered), an image size that the network cannot take, or
@@ -57,6 +57,7 @@ def build_network(
     if name not in table:
         raise InputError(f'unknown network "{name}": {_suggestion(name, table)}')
     input_shape = None if image_size is None else (image_size, image_size)
+    options = {option: value for option, value in options.items() if value is not None}
     saved = None
     if weights is not None and not str(weights).endswith(".weights.h5"):
         saved, weights = load_network(weights), None

@@ -22,6 +22,7 @@ from distill.errors import InputError
 Settings = TypeVar("Settings")
 
 DONE, WRONG_INPUT, INTERRUPTED = 0, 2, 130
+_GOES_ON = "interrupted: the same command goes on from here"
 _TRAINING_BACKENDS = ("tensorflow", "jax", "torch")
 
 _CONFIG_HELP = "--config FILE takes what is not given here from the settings.json of a run."
@@ -62,8 +63,14 @@ def run_stage(
         )
         if backend is not None:
             import_keras_quietly(backend)
-        stage(settings)
+        with _one_line_errors(interrupted=_how_to_go_on(settings) if resumes else _GOES_ON):
+            stage(settings)
     sys.exit(DONE)
+
+
+def _how_to_go_on(settings: Any) -> str:
+    """What to say where training into `settings.out` is interrupted."""
+    return _GOES_ON if settings.folds else f"{_GOES_ON}, and so does --resume {settings.out}"
 
 
 def run_stages(
@@ -85,7 +92,7 @@ def run_stages(
 
 
 @contextmanager
-def _one_line_errors(interrupted: str = "interrupted: the same command goes on from here") -> Iterator[None]:
+def _one_line_errors(interrupted: str = _GOES_ON) -> Iterator[None]:
     """Exit with one line and its code where the user's input is wrong, or the user interrupts."""
     try:
         yield
@@ -159,7 +166,12 @@ def _spell_out_resume(args: list[str]) -> None:
     if run is None:
         return
     if not (Path(run) / "settings.json").is_file():
-        raise InputError(f'--resume "{run}" is no folder of a run: give the --out of one that was begun')
+        raise InputError(
+            f'--resume "{run}" is no folder of a run: give the --out of one that was begun; a run of folds goes on '
+            "with the command that began it"
+        )
+    if any(arg.split("=")[0] == "--out" for arg in args):
+        raise InputError(f"--resume {run} goes on in that folder: leave --out out")
     args[:0] = ["--config", str(Path(run) / "settings.json"), "--out", run]
 
 

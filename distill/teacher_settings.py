@@ -1,7 +1,7 @@
 """`TeacherSettings`: the flags by which commands are given a teacher, of this project or from elsewhere."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from distill.data.dataset import Dataset
 from distill.data.expressions import parse_class_names
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class TeacherSettings:
     """Which teacher, and how it is asked."""
+
+    prefix: ClassVar[str] = ""
+    """What the flags begin with."""
 
     teacher: str = "facenet"
     """Name of a network, whose --weights are given; or a teacher from elsewhere, which --input describes: a
@@ -70,7 +73,8 @@ class TeacherSettings:
         if weights is not None:
             check_class_names(weights, class_names)
         elif self.teacher in TEACHERS:
-            raise InputError(f"--teacher {self.teacher} needs what it learned: give --weights, such as its run")
+            flags = f"--{self.prefix}teacher {self.teacher}", f"--{self.prefix}weights"
+            raise InputError(f"{flags[0]} needs what it learned: give {flags[1]}, such as its run")
         set_policy(self.policy)
         return build_network(
             TEACHERS, self.teacher, classes=len(class_names), image_size=self.image_size, weights=weights
@@ -81,8 +85,8 @@ class TeacherSettings:
         default = TeacherSettings()
         given = [name for name in names if getattr(self, name) != getattr(default, name)]
         if given:
-            flag = given[0].replace("_", "-")
-            raise InputError(f"--{flag} is not for --teacher {self.teacher}, but for {wanted_by}")
+            flag = self.prefix + given[0].replace("_", "-")
+            raise InputError(f"--{flag} is not for --{self.prefix}teacher {self.teacher}, but for {wanted_by}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,8 @@ class ScoringSettings(TeacherSettings):
 @dataclass(frozen=True, kw_only=True)
 class OnlineTeacherSettings(TeacherSettings):
     """Which teacher is asked in every step, if any."""
+
+    prefix: ClassVar[str] = "online."
 
     teacher: str | None = None
     """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5 or .onnx file, the

@@ -14,7 +14,7 @@ from distill.teacher_settings import OnlineTeacherSettings
 from distill.training.recipe import Recipe
 
 _FOR_TEACHERS = ("temperature", "temperature_schedule", "lambda_schedule", "loss", "loss_weights", "loss_options")
-_FOR_TEACHERS += ("teacher_weights", "teacher_mean", "class_match")
+_OF_SEVERAL_TEACHERS = ("teacher_weights", "teacher_mean", "class_match")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,9 @@ class TrainStudentSettings(FoldSettings, Recipe):
     with logits, and 0 without."""
     lambda_schedule: WarmedRamp = WarmedRamp()
     """Where lambda, or the explicit weight of the soft part, goes in the course of the run."""
-    keep_prob: float = 0.5
-    """Share of the dense layer that dropout keeps in training."""
+    keep_prob: float | None = None
+    """Share of what the last layer reads that dropout keeps in training. By default the network's own: of MicroExpNet
+    0.5, of slim_resnet 0.8."""
     pixel_scale: float = 1 / 16
     """What the student multiplies pixels by. MicroExpNet's own is 1, which hardly learned at --lr 0.0003."""
     views: int | None = None
@@ -80,11 +81,28 @@ class TrainStudentSettings(FoldSettings, Recipe):
         super().__post_init__()
         if self.logits == ():
             raise InputError("--logits names no file: give the stores of teachers, or leave it out")
-        if self.logits is not None and self.online.teacher is not None:
-            raise InputError("--logits and --online.teacher are two ways to be taught: give one of them")
+        self._check_online()
+        if self.folds and self.distribute == "workers":
+            raise InputError("--folds are trained by one process: leave --distribute workers out")
+        self._check_beside()
+
+    def _check_online(self) -> None:
         if self.online.teacher is None and self.online != OnlineTeacherSettings():
             raise InputError("--online describes a teacher that is not named: give --online.teacher")
-        self._check_beside()
+        if self.online.teacher is None:
+            return
+        if self.logits is not None:
+            raise InputError("--logits and --online.teacher are two ways to be taught: give one of them")
+        if self.folds:
+            raise InputError(
+                "--online.teacher is one for all --folds, and may have learned from their test faces: cache the "
+                "logits of a teacher for each fold, and give --logits"
+            )
+        ignored = [name for name in _OF_SEVERAL_TEACHERS if getattr(self, name) is not None]
+        if ignored:
+            raise InputError(
+                f"--{ignored[0].replace('_', '-')} is for --logits, not for --online.teacher: leave it out"
+            )
 
     def _check_beside(self) -> None:
         if self.beside and self.folds:
@@ -219,6 +237,10 @@ def _loss(settings: TrainStudentSettings):
         "options": settings.loss_options,
     }
     loss = DistillationLoss(**named, lambda_=settings.lambda_)
+    if settings.online.teacher is not None and not loss.uses_teacher:
+        raise InputError(
+            f"the loss {loss.formula} asks --online.teacher for nothing: leave it out, or give a --lambda"
+        )
     if settings.logits is not None or settings.online.teacher is not None:
         return loss
     _check_no_teacher_is_needed(settings)
@@ -227,7 +249,9 @@ def _loss(settings: TrainStudentSettings):
 
 def _check_no_teacher_is_needed(settings: TrainStudentSettings) -> None:
     default = TrainStudentSettings(data="", out="")
-    ignored = [name for name in _FOR_TEACHERS if getattr(settings, name) != getattr(default, name)]
+    ignored = [
+        name for name in (*_FOR_TEACHERS, *_OF_SEVERAL_TEACHERS) if getattr(settings, name) != getattr(default, name)
+    ]
     if ignored:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
         raise InputError(f"without a teacher's logits nothing uses {flags}: give --logits, or leave it out")

@@ -49,8 +49,8 @@ def work(tmp_path_factory):
 
 
 def student(work, out, *more) -> int:
-    usual = ("--data", work / "fer2013.csv", "--epochs", 1, "--out", out)
-    return run(train_student, TrainStudentSettings, *usual, *more)
+    usual = ("--data", work / "fer2013.csv", "--epochs", 1)
+    return run(train_student, TrainStudentSettings, *usual, *more, *(() if "--resume" in more else ("--out", out)))
 
 
 def record(out) -> dict:
@@ -99,7 +99,18 @@ def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(work, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--online.teacher", "plain_resnet_tiny"), "needs what it learned: give --weights"),
+        (("--online.teacher", "plain_resnet_tiny"), "needs what it learned: give --online.weights"),
+        (
+            ("--online.teacher", "a.keras", "--online.image-size", 9),
+            "--online.image-size is not for --online.teacher a",
+        ),
+        (
+            ("--online.teacher", "facenet", "--teacher-mean", "logits"),
+            "--teacher-mean is for --logits, not for --onl",
+        ),
+        (("--online.teacher", "facenet", "--lambda", 0), "the loss CE(y, s) asks --online.teacher for nothing"),
+        (("--online.teacher", "facenet", "--folds", 3), "may have learned from their test faces"),
+        (("--distribute", "workers", "--folds", 3), "--folds are trained by one process"),
         (("--online.weights", "run"), "--online describes a teacher that is not named: give --online.teacher"),
         (("--logits", "a.h5", "--online.teacher", "facenet"), "two ways to be taught: give one of them"),
         (("--beside-logits", "a.h5"), "received 1 --beside-logits"),
@@ -132,17 +143,46 @@ def test_an_interrupted_run_says_how_it_goes_on(work, tmp_path):
     while process.poll() is None and len(read_metrics(out)) < 2:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    printed, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    done = int(re.search(rf"(\d+) of 400 epochs are kept in {out}: --resume {out} goes on", printed)[1])
+    done = int(re.search(rf"(\d+) of 400 epochs are kept in {out}", printed)[1])
+    assert said.endswith(f"interrupted: the same command goes on from here, and so does --resume {out}\n")
     assert 1 <= done < 400  # the table is a moment ahead of the checkpoint
     assert len(read_metrics(out)) in (done, done + 1)
+
+
+def test_a_teacher_that_is_another_beside_is_refused(work, tmp_path, capsys):
+    other = ("--data", work / "fer2013.csv", *TEACHER, "--epochs", 1, "--seed", 9, "--out", tmp_path / "other")
+    assert run(train_teacher, TrainTeacherSettings, *other) == 0
+    asked = ("--data", work / "mine", *TEACHER, "--weights", tmp_path / "other", "--views", 2)
+    assert run(teacher_logits, TeacherLogitsSettings, *asked, "--out", tmp_path / "mine.h5") == 0
+    more = ("--logits", work / "faces.h5", "--beside", work / "mine", "--beside-logits", tmp_path / "mine.h5")
+    assert student(work, tmp_path / "run", *more) == 2
+    assert "the stores beside are of other teachers, or in another order" in error(capsys)
+
+
+def test_other_views_beside_are_another_run(work, tmp_path, capsys):
+    more = ("--logits", work / "faces.h5", "--beside", work / "mine", "--beside-logits")
+    assert student(work, tmp_path / "run", *more, work / "mine.h5") == 0
+    asked = ("--data", work / "mine", *TEACHER, "--weights", work / "teacher", "--views", 3, "--view.rotation", 90)
+    assert run(teacher_logits, TeacherLogitsSettings, *asked, "--out", tmp_path / "turned.h5") == 0
+    assert student(work, tmp_path / "run", *more, tmp_path / "turned.h5") == 2
+    assert "holds a run with other settings (beside: " in error(capsys)
+
+
+def test_every_student_keeps_its_own_share_of_units_unless_told(work, tmp_path):
+    for name, keep_prob in (("microexpnet", 0.5), ("slim_resnet", 0.8)):
+        assert student(work, tmp_path / name, "--student", name) == 0
+        saved = keras.saving.load_model(tmp_path / name / "best.keras")
+        assert saved.get_layer("dropout").rate == pytest.approx(1 - keep_prob)
 
 
 def test_resume_takes_no_other_settings(work, tmp_path, capsys):
     assert student(work, tmp_path / "run") == 0
     assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run") == 0
     assert "is already complete" in capsys.readouterr().out
+    assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run", "--out", tmp_path / "other") == 2
+    assert "goes on in that folder: leave --out out" in error(capsys)
     assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run", "--lr", 1) == 2
     assert "settings.lr: stored 0.001, now 1.0" in error(capsys)
 

@@ -139,6 +139,11 @@ class ViewBatches:
         return len(self.dataset)
 
     @property
+    def asks(self) -> bool:
+        """Whether a teacher is asked about every batch."""
+        return self._ask is not None
+
+    @property
     def bytes_per_image(self) -> int:
         """Of the pixels that are read for one."""
         return math.prod(self.dataset.image_shape)
@@ -195,6 +200,7 @@ class JointBatches:
         self.dataset, self.view_spec, self.views = first.dataset, first.view_spec, first.views
         self.batch_size, self.seed = first.batch_size, first.seed
         self.images = sum(source.images for source in self.sources)
+        self.asks = any(source.asks for source in self.sources)
         self.bytes_per_image = max(source.bytes_per_image for source in self.sources)
         self.smallest_batch = min(source.smallest_batch for source in self.sources)
 

@@ -30,7 +30,7 @@ def check_can_train(
     """
     check_gives_logits(network, dataset)
     _check_teachers(schedule, teachers)
-    _check_views(teachers, views, recipe.view)
+    check_views(teachers, views, recipe.view)
     check_labels(dataset, schedule, recipe)
 
 
@@ -76,7 +76,12 @@ def _check_teachers(schedule: LossSchedule, teachers: CachedTeachers | OnlineTea
         )
 
 
-def _check_views(teachers: CachedTeachers | OnlineTeacher | None, views: int | None, view_spec: ViewSpec) -> None:
+def check_views(teachers: CachedTeachers | OnlineTeacher | None, views: int | None, view_spec: ViewSpec) -> None:
+    """Check that views which are asked for are those that the teachers scored, and that there are as many.
+
+    Raises:
+        InputError: they are not.
+    """
     if views is not None and views < 1:
         raise InputError(f"views must be at least 1 (the untouched image), received {views}")
     cached = isinstance(teachers, CachedTeachers)

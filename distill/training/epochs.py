@@ -115,7 +115,7 @@ def _kept_on_interrupt(run: RunDirectory, epochs: int) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"{run.saved_epochs} of {epochs} epochs are kept in {run.path}: --resume {run.path} goes on")
+        print(f"{run.saved_epochs} of {epochs} epochs are kept in {run.path}")
         raise
 
 

@@ -5,10 +5,14 @@ They are those of the `tf.distribute` strategy under whose scope the student was
 
 import json
 import os
+import re
+import signal
+import threading
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -55,7 +59,8 @@ class Replicas:
         """
         if images < self.number:
             raise InputError(
-                f"a batch of {images} cannot be divided among {self.number} replicas: give another --batch-size"
+                f"a batch of {images} images cannot be divided among {self.number} replicas: give more images, or "
+                "another --batch-size"
             )
 
 
@@ -69,16 +74,38 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
             processor; "workers", this process being one of those that the environment variable TF_CONFIG describes.
 
     Raises:
-        InputError: another name, or no usable TF_CONFIG.
+        InputError: another name, no usable TF_CONFIG, or an address that is not to be had.
     """
     if name not in STRATEGIES:
         raise InputError(f'unknown --distribute "{name}": choose one of {", ".join(STRATEGIES)}')
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
-    if name == "workers":
+    if name == "none":
+        return tf.distribute.get_strategy()
+    try:
+        if name == "mirrored":
+            return tf.distribute.MirroredStrategy()
         _check_configuration(os.environ.get("TF_CONFIG"))
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.get_strategy()
+        print("waiting for all workers that TF_CONFIG names")  # without end, and without an ear for interruptions
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"--distribute {name} cannot begin: {reason}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which TensorFlow now only takes down as a notice
+    return strategy
+
+
+def average_statistics(network: keras.Model) -> None:
+    """Give all replicas of `network` the mean of what each of them keeps over its share, such as of batch norms.
+
+    What is trained is the same in all of them already. So all processes validate one and the same network.
+    """
+    strategy = network.distribute_strategy
+    if strategy.num_replicas_in_sync == 1:
+        return
+    for variable in network.non_trainable_variables:
+        if variable.dtype == "float32":  # and no state of a generator
+            of_each = strategy.run(lambda variable=variable: tf.identity(variable.value))
+            variable.assign(strategy.reduce(tf.distribute.ReduceOp.MEAN, of_each, axis=None))
 
 
 def check_agreement(strategy: tf.distribute.Strategy, what: str) -> None:
@@ -121,9 +148,13 @@ def _check_configuration(configuration: str | None) -> None:
         raise InputError(f"--distribute workers needs the environment variable TF_CONFIG: {hint}")
     try:
         described = json.loads(configuration)
-        task, addresses = described["task"], described["cluster"][described["task"]["type"]]
-        known = set(described["cluster"]) <= set(_WORKERS) and 0 <= int(task["index"]) < len(addresses)
-    except (ValueError, KeyError, TypeError) as error:
+        cluster, kind, index = described["cluster"], described["task"]["type"], described["task"]["index"]
+        addresses = [address for each in cluster.values() for address in each]
+        known = set(cluster) <= set(_WORKERS) and len(cluster.get("chief", [])) <= 1
+        known &= all(isinstance(each, list) for each in cluster.values())
+        known &= all(re.fullmatch(r"[^:/\s]+:\d+", address) for address in addresses)
+        known &= type(index) is int and 0 <= index < len(cluster[kind])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"TF_CONFIG cannot be read ({type(error).__name__}: {error}): {hint}") from error
     if not known:
-        raise InputError(f"TF_CONFIG names a task that is not in its cluster, or another than a worker: {hint}")
+        raise InputError(f"TF_CONFIG is no list of workers at HOST:PORT with this one among them: {hint}")

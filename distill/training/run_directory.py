@@ -34,7 +34,7 @@ AVERAGED = "_ema"
 _INCIDENTAL = {"versions", "settings.data", "settings.out", "settings.logits", "data.name"}
 # What these stand for is recorded, too.
 _INCIDENTAL |= {"settings.weights", "settings.recipe", "settings.beside", "settings.beside_logits"}
-_INCIDENTAL |= {"settings.online.teacher", "settings.online.weights"}
+_INCIDENTAL |= {"settings.online.teacher", "settings.online.weights", "settings.distribute"}
 
 
 class RunDirectory:
@@ -125,7 +125,7 @@ class RunDirectory:
         if self.writes:
             self._begin()
         self._best_student = clone(student)  # to be saved without the optimizer's slots
-        if (self.path / BEST).exists():
+        if not self.writes and (self.path / BEST).exists():
             self._best_student.set_weights(self.best_network().get_weights())
         with scope_of(student):
             optimizer.build(student.trainable_variables)

@@ -39,11 +39,15 @@ class Beside:
             teachers: those of `main`.
 
         Raises:
-            InputError: other classes than those of `main`, no logits, or nothing to learn from.
+            InputError: other classes than those of `main`, no logits or those of another teacher, or nothing to
+                learn from.
         """
         if (self.logits is not None) != isinstance(teachers, CachedTeachers):
             wanted = "its own logits, like all data sets of the run" if self.logits is None else "no logits"
             raise InputError(f"{self.dataset.name} beside {main.name} needs {wanted}: see --beside-logits")
+        own = teachers if self.logits is None else CachedTeachers.of(self.logits)
+        if self.logits is not None:
+            _check_same_teachers(own, teachers)
         dataset = _with_classes_of(main, self.dataset)
         copies = _copies(dataset, main.subset(np.isin(main.splits, ("validation", "test"))))
         if copies.any():
@@ -53,7 +57,7 @@ class Beside:
             learned &= label_probabilities(dataset).any(axis=1)
         if not learned.any():
             raise InputError(f"{dataset.name} has nothing to learn from beside {main.name}: leave it out")
-        return dataset.subset(learned), teachers if self.logits is None else CachedTeachers.of(self.logits)
+        return dataset.subset(learned), own
 
 
 def source_batches(
@@ -99,6 +103,22 @@ def _weights(taught: Dataset, sample_weights: np.ndarray | None, recipe: Recipe)
         return sample_weights
     weights = balanced_weights(label_probabilities(taught))
     return weights if sample_weights is None else weights * sample_weights
+
+
+def _check_same_teachers(own: CachedTeachers, teachers: CachedTeachers) -> None:
+    """Refuse stores of others, or in another order, which would be weighed as others."""
+    ours, theirs = ([store.header.teacher_sha256 for store in each.stores] for each in (own, teachers))
+    if ours != theirs:
+        named = [
+            ", ".join(
+                f"{store.path} of {store.header.teacher_name} {store.header.teacher_sha256[:12]}" for store in each
+            )
+            for each in (own.stores, teachers.stores)
+        ]
+        raise InputError(
+            f"the stores beside are of other teachers, or in another order: {named[0]}; those of the first data set "
+            f"are {named[1]}: give stores of the same teachers in the same order"
+        )
 
 
 def _with_classes_of(main: Dataset, dataset: Dataset) -> Dataset:

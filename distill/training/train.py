@@ -17,7 +17,7 @@ from distill.losses.schedules import Ramp, WarmedRamp
 from distill.scoring.network_identity import architecture_sha256, numeric_policy
 from distill.scoring.online_teacher import OnlineTeacher
 from distill.training.batches import JointBatches, ViewBatches, label_probabilities
-from distill.training.checks import check_can_train, check_sample_weights
+from distill.training.checks import check_can_train, check_sample_weights, check_views
 from distill.training.ensemble import CachedTeachers
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
@@ -158,6 +158,9 @@ def _run(
 ) -> keras.Model:
     """Open the run directory, and call `fit` unless the run is complete."""
     check_can_train(network, dataset, schedule=schedule, teachers=teachers, views=views, recipe=recipe)
+    for each in beside:
+        if each.logits is not None:
+            check_views(CachedTeachers.of(each.logits), None, recipe.view)
     dataset.content_hashes  # noqa: B018 - read every image once, not once per split
     training, validation = dataset.split("train"), dataset.split("validation")
     taught_at = np.flatnonzero(dataset.splits == "train")
@@ -169,15 +172,16 @@ def _run(
         given_weights = check_sample_weights(sample_weights, taught_at, of=len(dataset))
     batches_of = partial(source_batches, network.input_shape[1:], schedule.loss, recipe)
     batches = batches_of(taught, teachers, views=views, sample_weights=given_weights)
-    further = [each.taught(dataset, teachers, schedule.loss) for each in beside]
+    taught_beside = [each.taught(dataset, teachers, schedule.loss) for each in beside]
+    further = [(batches_of(*each, views=views), each[1]) for each in taught_beside]
     if further:
-        batches = JointBatches([batches, *(batches_of(*each, views=views) for each in further)])
+        batches = JointBatches([batches, *(source for source, _ in further)])
     with scope_of(network):
         optimizer = build_optimizer(recipe, steps_per_epoch=len(batches), replicas=replicas_of(network))
     record = _record(
         network, training, validation, batches=batches, teachers=teachers, schedule=schedule, recipe=recipe
     )
-    run = RunDirectory(out, record | _optional_record(further, given_weights, provenance))
+    run = RunDirectory(out, record | _optional_record(further, given_weights, replicas_of(network), provenance))
     if run.complete:
         print(f"{run.path} is already complete")
         return run.best_network()
@@ -233,22 +237,26 @@ def _record(
 
 
 def _optional_record(
-    further: Sequence[tuple[Dataset, CachedTeachers | OnlineTeacher | None]],
+    further: Sequence[tuple[ViewBatches, CachedTeachers | OnlineTeacher | None]],
     given_weights: np.ndarray | None,
+    replicas: int,
     provenance: Mapping | None,
 ) -> dict:
     """What stands in a record only where it was given."""
     known = {name: value for name, value in (provenance or {}).items() if value is not None}
     record = {"provenance": known} if known else {}
+    if replicas > 1:
+        record["replicas"] = replicas
     if given_weights is not None:
         record["sample_weights_sha256"] = sha256(given_weights.tobytes()).hexdigest()
     if further:
         record["beside"] = [
             {
-                "images": len(taught),
-                "fingerprint": taught.fingerprint,
+                "images": source.images,
+                "fingerprint": source.dataset.fingerprint,
+                "views": {"spec": source.view_spec.to_dict(), "number": source.views},
                 "teacher": None if teachers is None else teachers.describe(),
             }
-            for taught, teachers in further
+            for source, teachers in further
         ]
     return record

@@ -16,13 +16,19 @@ from distill.losses.loss_schedule import LossSchedule
 from distill.training.batches import Batch, JointBatches, Rows, ViewBatches
 from distill.training.epochs import run_epochs, show_means
 from distill.training.reading_ahead import ReadAhead
-from distill.training.replicas import Replicas, check_agreement
+from distill.training.replicas import Replicas, average_statistics, check_agreement
 from distill.training.run_directory import RunDirectory
 
 Sums = dict[str, tf.Tensor]
 LossNumbers = Mapping[str, float | tuple[float, float]]
 # What is divided by a count rather than by weights.
 _COUNTED = {"correct": ("accuracy", "labelled"), "agreeing": ("agreement", "images")}
+
+# How TensorFlow tells that another process is gone.
+_OF_LOST_WORKERS = (
+    *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
+    *(tf.errors.DeadlineExceededError, tf.errors.InternalError),
+)
 
 # What is done between two looks at the progress bar: the less, the more time Python takes; the more, the more memory.
 _STEPS_PER_CALL = 16
@@ -92,7 +98,7 @@ class CompiledSteps:
     """
 
     def __init__(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, loss: DistillationLoss):
-        self._student, self._optimizer, self._loss = student, optimizer, loss
+        self.student, self._optimizer, self._loss = student, optimizer, loss
         self._strategy = student.distribute_strategy
         self.replicas = Replicas.of(self._strategy)
         self._render = compiled_render(student.input_shape[1:])
@@ -136,7 +142,7 @@ class CompiledSteps:
             rows = self._share(rows, tf.distribute.get_replica_context().replica_id_in_sync_group)
         images = self._render(rows.images_uint8, rows.parameters)
         batch = Batch(images, rows.label_probs, rows.teacher_logits, rows.sample_weights)
-        return train_step(self._student, self._optimizer, self._loss, batch, **numbers)
+        return train_step(self.student, self._optimizer, self._loss, batch, **numbers)
 
     def _share(self, rows: Rows, replica: int) -> Rows:
         """What one of the replicas of this process takes of `rows`, [B, ...]."""
@@ -192,12 +198,13 @@ def fit(
     how |= {"progress": progress and replicas.writes}
     try:
         return run_epochs(student, train_epoch, batches, validation, epochs=epochs, run=run, **how)
-    except tf.errors.OpError as error:
+    except _OF_LOST_WORKERS as error:
         if replicas.here == replicas.number:
             raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"the other workers cannot be reached any more; {run.saved_epochs} of {epochs} epochs are kept in "
-            f"{run.path}: give all of them the same command again, to go on"
+            f"the other workers cannot be reached any more ({reason}); {run.saved_epochs} of {epochs} epochs are "
+            f"kept in {run.path}: give all of them the same command again, to go on"
         ) from error
 
 
@@ -218,10 +225,13 @@ def _train_epoch(
             done += steps
             means = _means(totals)
             show_means(bar, means, images=int(sums["images"].sum()))
+    average_statistics(take_steps.student)
     return {f"train_{name}": value for name, value in means.items()} | numbers[-1] | {"input_share": blocks.share}
 
 
 def _steps_per_call(batches: ViewBatches | JointBatches) -> int:
+    if batches.asks:
+        return 1  # its teacher takes longer by far than what several steps in a call could save
     return max(1, min(_STEPS_PER_CALL, _BYTES_PER_CALL // (batches.batch_size * batches.bytes_per_image)))
 
 

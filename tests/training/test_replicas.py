@@ -19,20 +19,21 @@ from tests.training.small_runs import bright_and_dark
 ROOT = Path(__file__).resolve().parents[2]
 
 # Clipping, weight decay, the moving average, the student's own regulariser, weights of images and a short last batch
-# all depend on sums over the whole batch. Dropout is out: it drops other units in every replica.
+# all depend on sums over the whole batch. Dropout is out: every replica drops units by the same numbers, so that the
+# masks are not those of the whole batch.
 TRAIN = """
 import sys
 import keras
 import numpy as np
 import tensorflow as tf
 from distill.losses.distillation_loss import DistillationLoss
-from distill.training.recipe import Recipe
+from distill.training.recipe import Plateau, Recipe
 from distill.training.replicas import open_strategy
 from distill.training.run_directory import RunDirectory
 from distill.training.train import train
 from tests.training.small_runs import bright_and_dark
 
-kind, out, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+kind, out, epochs, normed = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[5] == "normed"
 RunDirectory._draw_curves = lambda self: None
 if kind == "two devices":
     (cpu,) = tf.config.list_physical_devices("CPU")
@@ -45,22 +46,24 @@ with strategy.scope():
     layers = keras.layers
     student = keras.Sequential([
         keras.Input((6, 6, 1)), layers.Rescaling(1 / 255), layers.Flatten(),
-        layers.Dense(8, activation="relu", kernel_regularizer=keras.regularizers.L2(0.01)), layers.Dense(2),
+        layers.Dense(8, activation="relu", kernel_regularizer=keras.regularizers.L2(0.01)),
+        *([layers.BatchNormalization(momentum=0.5), layers.Dropout(0.3)] if normed else []), layers.Dense(2),
     ], name="small")
-recipe = Recipe(epochs=epochs, batch_size=9, lr=0.05, schedule="constant", clip_norm=0.3, ema=0.9, weight_decay=0.01)
+recipe = Recipe(epochs=epochs, batch_size=9, lr=0.05, schedule="constant", clip_norm=0.3, ema=0.9, weight_decay=0.01,
+                plateau=Plateau(factor=0.5, patience=1))
 best = train(student, bright_and_dark(), out=out, recipe=recipe, views=2, progress=False,
              sample_weights=1 + np.arange(50) % 3)
 np.savez(sys.argv[4], *student.get_weights(), *best.get_weights())
 """
 
 
-def start(kind, out, weights, *, epochs=3, workers=(), index=0) -> subprocess.Popen:
+def start(kind, out, weights, *, epochs=3, workers=(), index=0, student="plain") -> subprocess.Popen:
     """Begin to train in a process of its own, the `index`-th of `workers`, which are addresses."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     if workers:
         task = {"type": "worker", "index": index}
         environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": task})
-    command = [sys.executable, "-c", TRAIN, kind, str(out), str(epochs), str(weights)]
+    command = [sys.executable, "-c", TRAIN, kind, str(out), str(epochs), str(weights), student]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -122,6 +125,22 @@ def test_two_devices_of_one_machine_end_with_the_weights_of_one(trained, tmp_pat
     np.testing.assert_allclose(weights_of(tmp_path / "weights.npz"), alone, rtol=0, atol=1e-5)
 
 
+def test_workers_whose_batch_norms_saw_other_images_validate_one_network_and_decide_alike(tmp_path):
+    # The statistics were those of each worker's own share: one lowered its learning rate, and the other did not.
+    addresses = free_addresses(2)
+    finish(
+        *(
+            start(
+                *("workers", tmp_path / "run", tmp_path / f"{index}.npz"),
+                **{"epochs": 12, "workers": addresses, "index": index, "student": "normed"},
+            )
+            for index in range(2)
+        )
+    )
+    np.testing.assert_array_equal(weights_of(tmp_path / "0.npz"), weights_of(tmp_path / "1.npz"))
+    assert len({row["learning_rate"] for row in read_metrics(tmp_path / "run")}) > 1
+
+
 def test_workers_that_train_something_else_are_told(tmp_path):
     addresses = free_addresses(2)
     workers = [
@@ -151,7 +170,7 @@ def test_every_image_goes_to_one_process(images, here):
 
 def test_a_batch_that_leaves_a_replica_without_images_is_refused():
     Replicas(4).check_batch(4)
-    with pytest.raises(InputError, match="a batch of 3 cannot be divided among 4 replicas"):
+    with pytest.raises(InputError, match="a batch of 3 images cannot be divided among 4 replicas"):
         Replicas(4).check_batch(3)
 
 
@@ -169,8 +188,16 @@ def test_the_default_strategy_is_one_replica_that_writes():
         ("{", "TF_CONFIG cannot be read"),
         ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG cannot be read .KeyError: 'task'."),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "TF_CONFIG cannot be read"),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "a task that is not in its"),
-        ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "or another than a worker"),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+            "no list of workers at HOST:PORT",
+        ),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0.5}}', "no list of workers"),
+        ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "no list of workers"),
+        ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "no list of workers"),
+        ('{"cluster": {"worker": [5]}, "task": {"type": "worker", "index": 0}}', "TF_CONFIG cannot be read"),
+        ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}', "no list of workers"),
+        ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "no list of workers"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_refused(monkeypatch, configuration, said):

@@ -122,7 +122,7 @@ def test_a_table_that_lost_epochs_is_refused(dataset, tmp_path, monkeypatch):
 
 def test_a_user_who_interrupts_is_told_what_is_kept(dataset, tmp_path, monkeypatch, capsys):
     interrupted_after(2, tmp_path / "run", dataset, monkeypatch, KeyboardInterrupt, epochs=5)
-    assert capsys.readouterr().out == "2 of 5 epochs are kept in {0}: --resume {0} goes on\n".format(tmp_path / "run")
+    assert capsys.readouterr().out == f"2 of 5 epochs are kept in {tmp_path / 'run'}\n"
 
 
 # The best of the weights and of their average
