@@ -18,6 +18,7 @@ import tyro
 import tyro.extras
 
 from distill.errors import InputError
+from distill.quiet import quiet_stderr
 
 Settings = TypeVar("Settings")
 
@@ -111,22 +112,16 @@ def import_keras_quietly(needed: str = "tensorflow") -> None:
     every one-line error. What goes wrong in TensorFlow later is raised as an exception all the same.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
     try:
-        import keras
+        with quiet_stderr():
+            import keras
 
-        if keras.config.backend() == "tensorflow":
-            import tensorflow as tf
+            if keras.config.backend() == "tensorflow":
+                import tensorflow as tf
 
-            tf.config.list_physical_devices()
+                tf.config.list_physical_devices()
     except (ImportError, ValueError) as error:  # not installed, or no such backend
         raise InputError(f"Keras cannot start ({error}): set KERAS_BACKEND to an installed backend") from error
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
     possible = _TRAINING_BACKENDS if needed == "any" else (needed,)
     if keras.config.backend() not in possible:
         raise InputError(f'Keras runs on "{keras.config.backend()}": set KERAS_BACKEND={" or ".join(possible)}')

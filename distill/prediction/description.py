@@ -1,0 +1,79 @@
+"""`ModelDescription`: what an exported file says of itself, so that nobody has to guess classes, size or scaling."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from distill.errors import InputError
+
+_MAX_BYTES = 1 << 20
+_SHA256 = "sha256"
+_PIXELS = "float32 [1, height, width, channels], 0..255; scaling is part of the model"
+_PREPARATION = (
+    "the face alone, as square as it was found, resized (bilinear, antialiased); one channel is grey (ITU-R 601)"
+)
+_OUTPUT = "float32 [1, classes], probabilities in the order of class_names"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """What is to be known of an exported student in order to use it."""
+
+    name: str
+    """Of the network, such as "microexpnet"."""
+    class_names: tuple[str, ...]
+    """The C classes, in the order of the probabilities."""
+    input_shape: tuple[int, int, int]
+    """Height, width and channels (1 grey, 3 RGB) of the pixels 0..255 that it takes."""
+    precision: str
+    """Of its weights: "float32", "float16" or "int8"."""
+    weights_sha256: str
+    """Of the Keras network that it was made of."""
+    trained_on: str
+    """Name of the data set, "" where it is not known."""
+    version: str
+    """Of this project, when it was exported."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values, with what holds for every exported file."""
+        return {**asdict(self), "pixels": _PIXELS, "preparation": _PREPARATION, "output": _OUTPUT}
+
+
+def with_checksum(description: ModelDescription, model_sha256: str) -> str:
+    """Return the text that travels inside a file: `description`, and the sha256 of the bytes that it describes."""
+    return json.dumps({**description.to_dict(), _SHA256: model_sha256}, ensure_ascii=False)
+
+
+def read_described(text: str | bytes, *, source: str) -> tuple[ModelDescription, str]:
+    """Return what `with_checksum` wrote.
+
+    Raises:
+        InputError: it is something else; `source` names the file.
+    """
+    try:
+        values = json.loads(text) if len(text) <= _MAX_BYTES else None
+        if not isinstance(values, Mapping):
+            raise ValueError("no object of JSON")
+        return _description(values), str(values[_SHA256])
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{source} describes itself in a way that is not known here ({error}): export it anew"
+        ) from None
+
+
+def _description(values: Mapping[str, Any]) -> ModelDescription:
+    known = {field.name: values[field.name] for field in fields(ModelDescription)}
+    shape, names = known["input_shape"], known["class_names"]
+    fits = (
+        isinstance(shape, list)
+        and len(shape) == 3
+        and all(type(side) is int and side > 0 for side in shape)
+        and shape[2] in (1, 3)
+        and isinstance(names, list)
+        and len(names) > 1
+        and all(isinstance(name, str) for name in names)
+    )
+    if not fits:
+        raise ValueError(f"classes {names}, input {shape}")
+    return ModelDescription(**{**known, "input_shape": tuple(shape), "class_names": tuple(names)})

@@ -1,0 +1,87 @@
+"""`open_exported`: a file that was exported, or the folder of its card, becomes an `ExportedModel`."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distill.errors import InputError
+from distill.prediction import litert_file, onnx_student
+from distill.prediction.description import ModelDescription
+
+RUNTIMES = {litert_file.SUFFIX: litert_file.open_file, onnx_student.SUFFIX: onnx_student.open_file}
+"""Suffix -> what opens such a file."""
+EXPORTS = "exports.json"
+"""In the folder of a card: what lies in it, and which file is recommended."""
+DEFAULT_STUDENT = Path(__file__).parent / "default_student"
+"""Folder of the student that comes with the package, and of its card."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExportedModel:
+    """An exported student, whatever runs it: pixels in, probabilities out."""
+
+    path: Path
+    description: ModelDescription
+    run: Callable[[np.ndarray], np.ndarray]
+    """float32 pixels 0..255 [B, h, w, c] -> float32 probabilities [B, C], unchecked."""
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Return float32 [B, C], rows that sum to 1, in the order of `description.class_names`.
+
+        Args:
+            pixels: 0..255 [B, height, width, channels] of the shape that `description` names; any real dtype.
+
+        Raises:
+            ValueError: another shape.
+        """
+        shape = self.description.input_shape
+        if pixels.ndim != 4 or pixels.shape[1:] != shape:
+            raise ValueError(f"Pixels must be [B, {', '.join(map(str, shape))}]. Received: {pixels.shape}")
+        if not len(pixels):
+            return np.empty((0, len(self.description.class_names)), np.float32)
+        return self.run(np.ascontiguousarray(pixels, np.float32))
+
+
+def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
+    """Open an exported student.
+
+    Args:
+        path: a `.tflite` or `.onnx` file, or the folder of its card: then the recommended file in it.
+        threads: among how many threads several images are divided.
+
+    Raises:
+        InputError: there is no such file; it is of another kind, damaged, or was not exported by this project; what
+            runs it is not installed.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path = path / _recommended(path)
+    if path.suffix not in RUNTIMES:
+        what_works = f"expected {' or '.join(RUNTIMES)}, or the folder that python -m distill.export wrote"
+        raise InputError(f"{path} is no exported student: {what_works}{_hint(path)}")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
+    run, description = RUNTIMES[path.suffix](path, threads=threads)
+    return ExportedModel(path, description, run)
+
+
+def _recommended(folder: Path) -> str:
+    """Return the name of the recommended file in the folder of a card."""
+    try:
+        name = json.loads((folder / EXPORTS).read_text(encoding="utf-8"))["recommended"]
+        if Path(name).name != name:
+            raise ValueError(f"{name!r} does not lie in it")
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} is no folder that python -m distill.export wrote: it holds no {EXPORTS}"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / EXPORTS} names no recommended file ({error}): export anew") from error
+    return name
+
+
+def _hint(path: Path) -> str:
+    return "; export it first" if path.suffix in (".keras", ".h5") else ""

@@ -1,0 +1,35 @@
+"""How long one call takes: the median, the slow end, and how many fit into a second."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+_WARM_UP = 20
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Of one call for one face, on one thread."""
+
+    p50_ms: float
+    """Median, milliseconds."""
+    p99_ms: float
+    """What 99 of 100 calls stay below, milliseconds."""
+    frames_per_second: float
+    """1000 / `p50_ms`: of a busy machine's pauses the median knows nothing, p99 does."""
+
+
+def latency(call: Callable[[], object], *, seconds: float = 1.0) -> Latency:
+    """Repeat `call` for `seconds`, at least a hundred times, after a few calls that count for nothing."""
+    for _ in range(_WARM_UP):
+        call()
+    durations: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(durations) < 100 or time.perf_counter() < end:
+        started = time.perf_counter()
+        call()
+        durations.append(time.perf_counter() - started)
+    p50, p99 = np.quantile(durations, [0.5, 0.99]) * 1000
+    return Latency(float(p50), float(p99), float(1000 / p50))
