@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend."""
+"""The errors that are the user's to mend."""
 
 
 class InputError(Exception):
@@ -6,4 +6,11 @@ class InputError(Exception):
 
     The message is one line that names the thing received and what would work. Commands print it and end with
     exit code 2. It is no `ValueError`, because the flag parser would catch that one and print it its own way.
+    """
+
+
+class GateError(Exception):
+    """What was measured misses a bound that the user set.
+
+    The message is one line that names both. Commands print it and end with exit code 1.
     """

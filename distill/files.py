@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -38,6 +39,23 @@ def written_beside(path: str | Path) -> Iterator[Path]:
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_beside(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it replaces the folder `path` when the block ends, and vanishes when it fails.
+
+    A folder that stands there is removed a moment before the other is renamed: a kill in between leaves none.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_unfinished(path)) as folder:
+        unfinished = Path(folder) / path.name
+        unfinished.mkdir()
+        yield unfinished
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(unfinished, path)
 
 
 def _unfinished(path: Path) -> str:
@@ -78,6 +96,12 @@ def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as indented JSON, whole or not at all."""
     with written_beside(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content`, whole or not at all."""
+    with written_beside(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:

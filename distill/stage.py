@@ -1,6 +1,6 @@
 """The frame of every command: flags from a settings dataclass, errors as one line, exit codes.
 
-Exit codes: 0 done, 2 wrong input, 130 interrupted.
+Exit codes: 0 done, 1 a bound that was asked for is missed, 2 wrong input, 130 interrupted.
 """
 
 import dataclasses
@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 import tyro
 import tyro.extras
 
-from distill.errors import InputError
+from distill.errors import GateError, InputError
 from distill.quiet import quiet_stderr
 
 Settings = TypeVar("Settings")
 
-DONE, WRONG_INPUT, INTERRUPTED = 0, 2, 130
+DONE, GATE_CLOSED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 _GOES_ON = "interrupted: the same command goes on from here"
 _TRAINING_BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -99,6 +99,8 @@ def _one_line_errors(interrupted: str = _GOES_ON) -> Iterator[None]:
         yield
     except InputError as error:
         _exit(WRONG_INPUT, f"error: {error}")
+    except GateError as error:
+        _exit(GATE_CLOSED, f"failed: {error}")
     except OSError as error:
         _exit(WRONG_INPUT, f"error: {error.filename or 'file system'}: {error.strerror or error}")
     except KeyboardInterrupt:

@@ -1,7 +1,9 @@
 """What a result depends on besides its settings."""
 
+import os
 import platform
 from importlib import import_module, metadata
+from pathlib import Path
 
 import keras
 
@@ -19,3 +21,15 @@ def versions() -> dict[str, str]:
         backend: import_module(backend).__version__,  # of whichever distribution: tensorflow, tensorflow-cpu
         **installed,
     }
+
+
+def machine() -> dict[str, str | int]:
+    """The processor, for which alone a speed holds."""
+    return {"processor": _processor(), "cores": os.cpu_count() or 1}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")  # Linux has no other place for it
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

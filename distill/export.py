@@ -1,0 +1,109 @@
+"""Export a student for devices: `python -m distill.export --model RUN --data D`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.errors import GateError, InputError
+from distill.stage import run_stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """Write LiteRT (float32, float16, int8), ONNX and SavedModel files of a student, each compared with it.
+
+    Every file takes raw pixels 0..255 and gives probabilities; names of classes, input size and preprocessing travel
+    in it. A table, a recommendation and a model card lie beside them.
+    """
+
+    model: str
+    """The directory of a run, or a .keras file of raw logits."""
+    data: str
+    """A data set of real images: some of its training images set the ranges of int8, and every file is compared
+    with the student on --split."""
+    out: str | None = None
+    """Folder for the files, exports.json and the card (README.md); by default RUN/export, or one beside the file."""
+    formats: tuple[str, ...] = ()
+    """"litert-float32", "litert-float16", "litert-int8", "onnx", "saved-model"; by default all that can be written."""
+    split: str = "validation"
+    """Which images the files are compared on: "validation", "test" or "train"."""
+    splits: str | None = None
+    """"official" or "random", as in training; by default those of the run, else "official"."""
+    split_seed: int | None = None
+    """Of the random split, as in training; by default that of the run, else 0."""
+    images: int = 4000
+    """The most images of --split that are looked at."""
+    calibration: int = 300
+    """Training images that set the ranges of int8."""
+    seconds: float = 1.0
+    """How long the call for one face is repeated, for each file."""
+    max_bytes: int | None = None
+    """A bound: exit code 1 where an exported file is larger."""
+    min_agreement: float | None = None
+    """A bound: exit code 1 where an exported file says another class than the student too often; 0..1."""
+
+    def __post_init__(self):
+        for name in ("images", "calibration"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, received {getattr(self, name)}")
+        if not 0 <= self.seconds <= 600:
+            raise InputError(f"seconds must lie in 0..600, received {self.seconds}")
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
+            raise InputError(f"min-agreement must be a share in 0..1, such as .99, received {self.min_agreement}")
+
+
+def export(settings: ExportSettings) -> None:
+    """Write the files that `settings` ask for, print how they compare, and check the bounds.
+
+    Raises:
+        GateError: a file misses a bound. All files are there nevertheless.
+    """
+    from distill.exporting.comparing import missed_bounds, table
+    from distill.exporting.export_student import export_student
+    from distill.networks import check_class_names, load_network, recorded_run, recorded_views
+    from distill.recorded_data import open_as_trained
+
+    _one_thread()
+    out = _output(settings)
+    dataset = open_as_trained(settings.data, settings.model, splits=settings.splits, split_seed=settings.split_seed)
+    check_class_names(settings.model, dataset.class_names)
+    student = load_network(settings.model)
+    result = export_student(
+        student,
+        dataset,
+        out,
+        formats=settings.formats,
+        split=settings.split,
+        view_spec=recorded_views(settings.model),
+        record=recorded_run(settings.model),
+        images=settings.images,
+        calibration=settings.calibration,
+        seconds=settings.seconds,
+    )
+    print(table(result.rows), *result.notes, sep="\n\n")
+    print("\n".join(["", *result.advice, f"\nsaved in {out}, with the card README.md"]))
+    missed = missed_bounds(result.rows, max_bytes=settings.max_bytes, min_agreement=settings.min_agreement)
+    if missed:
+        raise GateError("; ".join(missed))
+
+
+def _one_thread() -> None:
+    """Let TensorFlow compute on one thread, as the other runtimes do here, so that their speeds compare."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _output(settings: ExportSettings) -> Path:
+    model = Path(settings.model)
+    if settings.out is not None:
+        return Path(settings.out)
+    return model / "export" if model.is_dir() else model.with_name(f"{model.stem}-export")
+
+
+def main() -> None:
+    run_stage(export, ExportSettings)
+
+
+if __name__ == "__main__":
+    main()

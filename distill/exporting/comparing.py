@@ -1,0 +1,160 @@
+"""What an export costs and what it changes: each file is run on real images, beside the student it was made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from distill.data.dataset import UNLABELLED, Dataset
+from distill.data.views import ViewSpec
+from distill.exporting.formats import Run
+from distill.prediction.latency import Latency, latency
+from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
+from distill.runtimes.image_model import LOG_PROBABILITIES, ImageModel
+from distill.scoring.scorer import Scorer
+
+_SMALLEST = np.finfo(np.float32).tiny
+
+
+@dataclass(frozen=True)
+class ExportRow:
+    """A line of the table: one way to run the student."""
+
+    format: str
+    """A name of `FORMATS`, or `KERAS`: the student itself."""
+    file: str
+    """Its name in the folder, "" for the student itself."""
+    bytes: int
+    """Of the file or of all files in its folder; of the student, of its weights."""
+    logit_difference: float
+    """Largest difference of a logit from the student's; logits are known up to one number for each image, so both are
+    taken minus their mean over the classes."""
+    agreement: float
+    """Share of images for which the student says the same class, 0..1."""
+    accuracy: float
+    """0..1."""
+    latency: Latency
+    """Of one face on one thread."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+KERAS = "keras"
+
+
+class Comparison:
+    """Compares whatever gives probabilities with a student, on the images of a data set.
+
+    Args:
+        student: gives raw logits.
+        dataset: labelled images; all are looked at.
+        view_spec: of the student's training, for what it is judged on.
+        seconds: how long one face is repeated.
+    """
+
+    def __init__(self, student: keras.Model, dataset: Dataset, *, view_spec: ViewSpec, seconds: float):
+        self.dataset, self.view_spec, self.seconds = dataset, view_spec, seconds
+        self._shape = student.input_shape[1:]
+        self._student_logits = _centred(self._scored(student))  # [N, V, C]
+        self.metrics = self._metrics(self._student_logits)
+
+    def row(self, run: Run, *, name: str, path: Path | None, weight_bytes: int = 0) -> ExportRow:
+        """Measure `run`, which lies in `path`, if anywhere; else its size is `weight_bytes`."""
+        logits = _centred(self._scored(self._as_image_model(run)))
+        same = logits.mean(1).argmax(1) == self._student_logits.mean(1).argmax(1)
+        face = np.full((1, *self._shape), 127.5, np.float32)
+        return ExportRow(
+            format=name,
+            file=path.name if path else "",
+            bytes=size_of(path) if path else weight_bytes,
+            logit_difference=float(np.abs(logits - self._student_logits).max()),
+            agreement=float(same.mean()),
+            accuracy=self._metrics(logits).accuracy,
+            latency=latency(lambda: run(face), seconds=self.seconds),
+        )
+
+    def _scored(self, model: keras.Model | ImageModel) -> np.ndarray:
+        """Return float32 [N, V, C] of the V views that the student is judged on."""
+        scorer = Scorer(model, self.dataset, view_spec=self.view_spec)
+        return scorer.score(np.arange(len(self.dataset)), self.view_spec.evaluation_views)
+
+    def _metrics(self, logits: np.ndarray) -> EvaluationMetrics:
+        return evaluate_predictions(
+            labels=self.dataset.labels, logits=logits.mean(1), class_names=self.dataset.class_names
+        )
+
+    def _as_image_model(self, run: Run) -> ImageModel:
+        return ImageModel(
+            name="export",
+            input_shape=self._shape,
+            classes=self.dataset.num_classes,
+            sha256="",
+            numeric_policy="float32",
+            logits_from=LOG_PROBABILITIES,
+            input_format={},
+            network=None,
+            predict=lambda pixels: np.log(np.maximum(run(pixels), _SMALLEST)),
+        )
+
+
+def _centred(logits: np.ndarray) -> np.ndarray:
+    return logits - logits.mean(-1, keepdims=True)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+
+
+def some_of(dataset: Dataset, count: int, *, seed: int = 0) -> Dataset:
+    """Return `count` labelled images of a data set, drawn by `seed`, in its order; all where there are no more."""
+    labelled = np.flatnonzero(dataset.labels != UNLABELLED)
+    chosen = np.random.default_rng(seed).permutation(labelled)[:count]
+    return dataset.subset(np.sort(chosen))
+
+
+COLUMNS = ("format", "bytes", "logit difference", "agreement", "accuracy", "frames/s", "p50 ms", "p99 ms")
+
+
+def cells(row: ExportRow) -> tuple[str, ...]:
+    """Return what stands in the `COLUMNS` of a table."""
+    return (
+        row.format,
+        f"{row.bytes:,}",
+        f"{row.logit_difference:.2g}" if row.file else "-",
+        f"{row.agreement:.2%}" if row.file else "-",
+        f"{row.accuracy:.2%}",
+        f"{row.latency.frames_per_second:,.0f}",
+        f"{row.latency.p50_ms:.3f}",
+        f"{row.latency.p99_ms:.3f}",
+    )
+
+
+def table(rows: Sequence[ExportRow]) -> str:
+    """Return the rows as aligned text."""
+    return aligned_text([COLUMNS, *map(cells, rows)])
+
+
+def missed_bounds(
+    rows: Sequence[ExportRow], *, max_bytes: int | None = None, min_agreement: float | None = None
+) -> list[str]:
+    """Return what every exported file misses of the bounds, in words; nothing where all keep them."""
+    missed = []
+    for row in rows:
+        if not row.file:
+            continue
+        if max_bytes is not None and row.bytes > max_bytes:
+            missed.append(f"{row.file} has {row.bytes:,} bytes, more than {max_bytes:,}")
+        if min_agreement is not None and row.agreement < min_agreement:
+            missed.append(f"{row.file} agrees with the student on {row.agreement:.2%}, less than {min_agreement:.2%}")
+    return missed
+
+
+def by_format(rows: Sequence[ExportRow]) -> Mapping[str, ExportRow]:
+    return {row.format: row for row in rows}

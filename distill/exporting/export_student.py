@@ -1,0 +1,179 @@
+"""`export_student`: a folder with a student in several formats, what each is worth, and the card of the model."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from distill import __version__
+from distill.data.dataset import Dataset
+from distill.data.rendering import render_numpy
+from distill.data.views import ViewSpec
+from distill.errors import InputError
+from distill.exporting.comparing import KERAS, Comparison, ExportRow, some_of
+from distill.exporting.formats import FORMATS
+from distill.exporting.graph import probabilities_network
+from distill.exporting.model_card import model_card
+from distill.exporting.recommendation import recommend
+from distill.files import write_json, written_beside
+from distill.prediction.description import ModelDescription
+from distill.prediction.exported_model import EXPORTS
+from distill.scoring.network_identity import check_classes, weights_sha256
+from distill.versions import machine, versions
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written, and what it is worth."""
+
+    rows: tuple[ExportRow, ...]
+    """The student itself, then every file."""
+    recommended: str
+    """Name of the file to take."""
+    advice: tuple[str, ...]
+    """A sentence about every file, first of all about that one."""
+    notes: tuple[str, ...]
+    """What was left out."""
+
+
+def export_student(
+    student: keras.Model,
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    formats: Sequence[str] = (),
+    split: str = "validation",
+    view_spec: ViewSpec | None = None,
+    record: Mapping[str, Any] | None = None,
+    images: int = 4000,
+    calibration: int = 300,
+    seconds: float = 1.0,
+) -> ExportResult:
+    """Write a student's files, `exports.json` and the card into the folder `out`.
+
+    `exports.json` goes first and comes last, so that its presence says that the folder is whole. Files of an earlier
+    export that are not written again are removed.
+
+    Args:
+        student: pixels 0..255 in, raw logits out, one for each class of `dataset`.
+        dataset: real images with the splits of the student's training: "train" sets the ranges of int8.
+        formats: names of `FORMATS`; by default all whose packages are installed.
+        split: whose images the files are compared on.
+        view_spec: of the student's training, for what it is judged on.
+        record: the `settings.json` of the student's run, for the card.
+        images: the most images that are looked at.
+        calibration: how many training images set the ranges of int8.
+        seconds: how long the call for one face is repeated, for each file.
+
+    Raises:
+        InputError: an unknown format, or one whose package is missing; a student that cannot be exported, or of
+            other classes; a split without images; `out` is a file, or holds something else.
+    """
+    out = Path(out)
+    chosen, notes = _chosen(formats)
+    check_classes(student, dataset)
+    network = probabilities_network(student)
+    part = some_of(dataset.split(split), images)
+    view_spec = view_spec or ViewSpec()
+    pixels = _calibration_pixels(dataset, view_spec, network.input_shape[1:], count=calibration)
+    _prepare(out)
+    comparison = Comparison(student, part, view_spec=view_spec, seconds=seconds)
+    rows = [_of_student(comparison, network)]
+    for name in tqdm(chosen, desc="exporting", unit="format", leave=False, disable=None):
+        form = FORMATS[name]
+        description = _description(student, dataset, form.precision, record)
+        path = out / f"{student.name}{form.ending}"
+        form.write(path, network, description, pixels)
+        rows.append(comparison.row(form.open(path), name=name, path=path))
+    recommended, advice = recommend(rows)
+    facts = {
+        "recommended": recommended.file,
+        "advice": advice,
+        "description": _description(student, dataset, FORMATS[recommended.format].precision, record).to_dict(),
+        "data": {"name": Path(part.name).name, "split": split, "images": len(part), "fingerprint": part.fingerprint},
+        "student": comparison.metrics.to_dict(),
+        "exports": [row.to_dict() for row in rows],
+        "machine": machine(),
+        "versions": versions(),
+    }
+    with written_beside(out / CARD) as unfinished:
+        unfinished.write_text(model_card(facts, rows, comparison.metrics, record=record), encoding="utf-8")
+    write_json(out / EXPORTS, facts)
+    return ExportResult(tuple(rows), recommended.file, tuple(advice), tuple(notes))
+
+
+def _chosen(formats: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the formats to write, and notes on those that cannot be."""
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(f'unknown format "{name}": choose among {", ".join(FORMATS)}')
+    lacking = {name: [each for each in FORMATS[name].needs if find_spec(each) is None] for name in FORMATS}
+    mend = 'pip install "distill-faces[onnx]"'
+    for name in formats:
+        if lacking[name]:
+            raise InputError(f"{name} needs {', '.join(lacking[name])}: {mend}")
+    notes = [
+        f"{name} was left out, it needs {', '.join(absent)}: {mend}" for name, absent in lacking.items() if absent
+    ]
+    return list(dict.fromkeys(formats)) or [name for name in FORMATS if not lacking[name]], [] if formats else notes
+
+
+def _calibration_pixels(
+    dataset: Dataset, view_spec: ViewSpec, shape: tuple[int, int, int], *, count: int
+) -> np.ndarray:
+    """Return float32 [count, h, w, c]: training images as the student sees them in an evaluation."""
+    part = some_of(dataset.split("train"), count)
+    parameters = view_spec.parameters(part.ids, np.zeros(len(part), int))
+    return render_numpy(part.read(np.arange(len(part))), parameters, image_shape=shape)
+
+
+def _of_student(comparison: Comparison, network: keras.Model) -> ExportRow:
+    graph = tf.function(lambda pixels: network(pixels, training=False), autograph=False, reduce_retracing=True)
+    return comparison.row(
+        lambda pixels: graph(tf.constant(pixels)).numpy(),
+        name=KERAS,
+        path=None,
+        weight_bytes=4 * network.count_params(),
+    )
+
+
+def _description(
+    student: keras.Model, dataset: Dataset, precision: str, record: Mapping[str, Any] | None
+) -> ModelDescription:
+    return ModelDescription(
+        name=student.name,
+        class_names=dataset.class_names,
+        input_shape=tuple(student.input_shape[1:]),
+        precision=precision,
+        weights_sha256=weights_sha256(student),
+        trained_on=Path(record["data"]["name"]).name if record else "",
+        version=__version__,
+    )
+
+
+def _prepare(out: Path) -> None:
+    """Make `out` a folder without an export."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: name a folder for the exports")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (out / EXPORTS).is_file():
+        raise InputError(f"{out} is not empty and holds no {EXPORTS}: name a new folder for the exports")
+    try:
+        earlier = [row["file"] for row in json.loads((out / EXPORTS).read_text(encoding="utf-8"))["exports"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{out / EXPORTS} is damaged: name a new folder for the exports") from error
+    (out / EXPORTS).unlink()
+    for name in earlier:
+        if name and Path(name).name == name and (out / name).exists():
+            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()

@@ -1,0 +1,85 @@
+"""The card of an exported student, in Markdown: what it learned from, what it is worth, and what not to use it for."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from distill.exporting.comparing import COLUMNS, ExportRow, cells
+from distill.reports.metrics import EvaluationMetrics
+
+TEMPLATE = "model_card.md.jinja"
+_SETTINGS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay", "ema", "keep_prob", "seed")
+
+
+def model_card(
+    facts: Mapping[str, Any],
+    rows: Sequence[ExportRow],
+    metrics: EvaluationMetrics,
+    *,
+    record: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the card.
+
+    Args:
+        facts: what `exports.json` holds.
+        rows: the student itself, then every file.
+        metrics: of the student itself, on the images that the files were compared on.
+        record: the `settings.json` of the student's run; without it the card says that it is not known.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["row"] = _row
+    return environment.get_template(TEMPLATE).render(
+        facts=facts,
+        description=facts["description"],
+        columns=("file", *COLUMNS),
+        rows=[(row.file or "(the student itself)", *cells(row)) for row in rows],
+        metrics=metrics,
+        classes=_per_class(metrics),
+        training=_training(record) if record else None,
+    )
+
+
+def _row(values: Sequence[str]) -> str:
+    """Return a line of a table; what would end a cell is escaped."""
+    return "| " + " | ".join(str(value).replace("|", r"\|").replace("\n", " ") for value in values) + " |"
+
+
+def _per_class(metrics: EvaluationMetrics) -> list[tuple[str, ...]]:
+    columns = zip(metrics.precision, metrics.recall, metrics.f1, strict=True)
+    return [
+        (name, *(f"{value:.3f}" for value in values), f"{support:,}")
+        for name, values, support in zip(metrics.class_names, columns, metrics.support, strict=True)
+    ]
+
+
+def _training(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a run says of itself, without the paths of its machine."""
+    data, teacher, settings = record["data"], record.get("teacher"), record["settings"]
+    splits = ", ".join(f"{data[split]['images']:,} to {verb}" for split, verb in _SPLITS if split in data)
+    said = [
+        ("data", f"{Path(data['name']).name}: {splits}"),
+        ("fingerprint of the training images", data.get("train", {}).get("fingerprint", "")),
+        ("teacher", _teacher(teacher)),
+        ("loss", record["loss"]["formula"]),
+        ("views of each image", str(record["views"]["number"] or "new ones in every epoch")),
+        ("settings", ", ".join(f"{name} {settings[name]}" for name in _SETTINGS if settings.get(name) is not None)),
+    ]
+    return [(name, value) for name, value in said if value]
+
+
+_SPLITS = (("train", "learn from"), ("validation", "choose the epoch on"))
+
+
+def _teacher(teacher: Mapping[str, Any] | None) -> str:
+    if teacher is None:
+        return "none: it learned from labels alone"
+    each = [one.get("teacher", one) for one in teacher.get("teachers", [teacher])]
+    return "; ".join(f"{one.get('name', 'unnamed')} (sha256 {one.get('sha256', 'unknown')})" for one in each)

@@ -1,0 +1,31 @@
+"""A SavedModel folder, for TensorFlow Serving and whatever else runs TensorFlow."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from distill.exporting.graph import INPUT, OUTPUT, save_graph
+from distill.files import folder_written_beside, write_json
+from distill.prediction.description import ModelDescription
+from distill.prediction.litert_file import DESCRIPTION
+from distill.quiet import quiet_stderr
+
+_EXTRA = "assets.extra"
+"""Where a SavedModel keeps what is not part of the graph."""
+
+
+def write(path: Path, network: keras.Model, description: ModelDescription) -> None:
+    """Write a network of `probabilities_network`, for any number of images, and what is to be known of it."""
+    with folder_written_beside(path) as unfinished:
+        with quiet_stderr():
+            save_graph(network, str(unfinished), batch=None)
+        write_json(unfinished / _EXTRA / DESCRIPTION, description.to_dict())
+
+
+def open_folder(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from float32 pixels [B, h, w, c] to float32 probabilities [B, C]."""
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    return lambda pixels: serve(**{INPUT: tf.constant(pixels)})[OUTPUT].numpy()
