@@ -1,89 +1,147 @@
-"""Evaluate a network: `python -m distill.evaluate --model RUN --data D`."""
+"""Evaluate networks: `python -m distill.evaluate --model RUN [RUN ...] --data D`."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from distill.data.data_settings import DataSettings, print_notes
-from distill.data.dataset import Dataset, with_splits
-from distill.data.open_dataset import open_dataset
 from distill.errors import InputError
 from distill.stage import run_stage
+
+if TYPE_CHECKING:
+    from distill.data.dataset import Dataset
+    from distill.judged_models import JudgedModel
+    from distill.scoring.evaluation_report import TeacherOpinion
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
-    """Measure accuracy, macro-F1, per-class figures and the confusion matrix of a network."""
+    """Measure how well networks recognise the classes, how sure they are, what they cost, and what they mistake.
 
-    model: str
-    """The directory of a run, or a .keras file."""
+    A page to read (report.html), evaluation.json and pictures are written.
+    """
+
+    model: tuple[str, ...]
+    """One or several, side by side: the directory of a run, a .keras file, an exported .tflite or .onnx file, or the
+    folder of an export (its recommended file)."""
     data: str
     """A data set: a path whose layout is recognised, or "synthetic"."""
     out: str | None = None
-    """Directory for evaluation.json and confusion.png; by default RUN/evaluation-SPLIT, or one beside the file."""
+    """Folder for report.html, evaluation.json and confusion matrices; by default RUN/evaluation-SPLIT, or one beside
+    the file; of several models evaluation-SPLIT here."""
     split: str = "validation"
     """"train", "validation" or "test"."""
     splits: str | None = None
     """"official" or "random", as in training; by default those of the run (or its fold), else "official"."""
     split_seed: int | None = None
     """Of the random split, as in training; by default that of the run, else 0."""
+    logits: tuple[str, ...] = ()
+    """Stores of teachers that distill.teacher_logits wrote: how far the models agree with each. Classes are found by
+    their names."""
+    mistakes: int = 24
+    """How many of the surest mistakes of each model are shown; 0 for none."""
+    seconds: float = 1.0
+    """How long the call for one face is repeated to measure the speed of each model; 0 leaves it out."""
+
+    def __post_init__(self):
+        if not self.model:
+            raise InputError("--model names no model: give at least one")
+        if self.mistakes < 0:
+            raise InputError(f"mistakes must be 0 or more, received {self.mistakes}")
+        if not 0 <= self.seconds <= 600:
+            raise InputError(f"seconds must lie in 0..600, received {self.seconds}")
 
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Print the evaluation that `settings` describe, and save it."""
-    from distill.files import write_json
-    from distill.networks import check_class_names, load_network, recorded_views
-    from distill.reports.metrics import confusion_text, per_class_table
-    from distill.reports.plots import confusion_picture
-    from distill.scoring.evaluation import evaluate_model
-    from distill.versions import versions
+    from distill.judged_models import open_judged
+    from distill.reports.evaluation_text import comparison_text
 
     out = _output(settings)
-    part = _open(settings).split(settings.split)
-    check_class_names(settings.model, part.class_names)
-    model = load_network(settings.model)
-    metrics = evaluate_model(model, part, view_spec=recorded_views(settings.model))
-    print(f"{model.name}, {model.count_params():,} parameters")
-    print(f"on {len(part):,} {settings.split} images of {part.name}")
-    print(f"accuracy {metrics.accuracy:.4f}   macro-F1 {metrics.macro_f1:.4f}\n")
-    print(per_class_table(metrics), confusion_text(metrics), sep="\n\n")
-    write_json(
-        out / "evaluation.json",
-        {
-            "model": str(settings.model),
-            "data": {"name": part.name, "split": settings.split, "fingerprint": part.fingerprint},
-            **metrics.to_dict(),
-            "versions": versions(),
-        },
-    )
-    confusion_picture(metrics, out / "confusion.png", title=f"{model.name}: accuracy {metrics.accuracy:.1%}")
-    print(f"\nsaved in {out}")
+    dataset = _open(settings)
+    part = dataset.split(settings.split)
+    models = open_judged(settings.model, part.class_names)
+    report = _report(settings, models, dataset, part)
+    if len(models) > 1:
+        print(comparison_text(report["models"]), end="\n\n")
+    _save(report, part, out)
+    print(f"saved in {out}: report.html is the page to read")
 
 
-def _open(settings: EvaluateSettings) -> Dataset:
-    """Open the data with the splits of the network's training: others would test it on what it learned from."""
-    from distill.networks import recorded_run, recorded_splits
+def _open(settings: EvaluateSettings) -> "Dataset":
+    from distill.data.data_settings import print_notes
+    from distill.data.open_dataset import open_dataset
+    from distill.recorded_data import split_as_all_trained
 
     dataset = open_dataset(settings.data)
     print_notes(dataset)
-    of_fold = recorded_splits(settings.model, dataset)
-    if of_fold is None:
-        trained = (recorded_run(settings.model) or {}).get("settings", {})
-        policy = settings.splits or trained.get("splits", DataSettings.splits)
-        seed = trained.get("split_seed", 0) if settings.split_seed is None else settings.split_seed
-        return with_splits(dataset, policy=policy, seed=seed)
-    if (settings.splits, settings.split_seed) != (None, None):
-        raise InputError(f"{settings.model} was trained in a fold, which makes its own splits: leave --splits out")
-    return of_fold
+    return split_as_all_trained(dataset, settings.model, splits=settings.splits, split_seed=settings.split_seed)
+
+
+def _report(
+    settings: EvaluateSettings, models: "list[JudgedModel]", dataset: "Dataset", part: "Dataset"
+) -> dict[str, Any]:
+    """Return what `evaluation.json` holds; each model is printed as soon as it is known."""
+    from datetime import datetime
+
+    from distill.reports.evaluation_text import model_text
+    from distill.scoring.evaluation import evaluation_logits
+    from distill.scoring.evaluation_report import copied_from_training, report_on
+    from distill.versions import machine, versions
+
+    teachers = _teachers(settings, part)
+    copies = copied_from_training(dataset, settings.split)
+    data = {"name": part.name, "split": settings.split, "fingerprint": part.fingerprint}
+    found = []
+    for model in models:
+        logits = evaluation_logits(model.model, part, view_spec=model.view_spec)
+        figures = report_on(logits, part, teachers=teachers, copies=copies, mistakes=settings.mistakes)
+        found.append({**model.describe(), **model.speed(settings.seconds), **figures})
+        print(model_text(found[-1], data), end="\n\n")
+    return {
+        "data": data,
+        "models": found,
+        "date": datetime.now().astimezone().isoformat(timespec="minutes"),
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def _teachers(settings: EvaluateSettings, part: "Dataset") -> "list[TeacherOpinion]":
+    from distill.logit_store import open_logits
+    from distill.scoring.evaluation_report import teacher_opinion
+
+    stores = [open_logits(path) for path in settings.logits]
+    for store in stores:
+        if not store.pixels_known:
+            print(f"note: pixels of {store.path} are unknown: joined by file name, unchecked")
+    return [teacher_opinion(store, part) for store in stores]
+
+
+def _save(report: dict[str, Any], part: "Dataset", out: Path) -> None:
+    from distill.files import write_bytes, write_json
+    from distill.reports.evaluation_page import evaluation_page
+    from distill.reports.metrics import EvaluationMetrics
+    from distill.reports.plots import confusion_picture
+
+    several = len(report["models"]) > 1
+    for found in report["models"]:
+        picture = f"confusion-{found['name']}.png" if several else "confusion.png"
+        title = f"{found['name']}: accuracy {found['accuracy']:.1%}"
+        confusion_picture(EvaluationMetrics.from_dict(found), out / picture, title=title)
+    write_bytes(out / "report.html", evaluation_page(report, part).encode())
+    write_json(out / "evaluation.json", report)
 
 
 def _output(settings: EvaluateSettings) -> Path:
-    model = Path(settings.model)
+    model, name = Path(settings.model[0]), f"evaluation-{settings.split}"
     if settings.out is not None:
         out = Path(settings.out)
+    elif len(settings.model) > 1:
+        out = Path(name)
     elif model.is_dir():
-        out = model / f"evaluation-{settings.split}"
+        out = model / name
     else:
-        out = model.with_name(f"{model.stem}-evaluation-{settings.split}")
+        out = model.with_name(f"{model.stem}-{name}")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: name a folder for the evaluation")
     return out

@@ -23,7 +23,7 @@ class ExportSettings:
     out: str | None = None
     """Folder for the files, exports.json and the card (README.md); by default RUN/export, or one beside the file."""
     formats: tuple[str, ...] = ()
-    """"litert-float32", "litert-float16", "litert-int8", "onnx", "saved-model"; by default all that can be written."""
+    """"litert-float32", "litert-float16", "litert-int8", "onnx", "saved-model"; by default all that can be."""
     split: str = "validation"
     """Which images the files are compared on: "validation", "test" or "train"."""
     splits: str | None = None
@@ -88,10 +88,13 @@ def export(settings: ExportSettings) -> None:
 
 def _one_thread() -> None:
     """Let TensorFlow compute on one thread, as the other runtimes do here, so that their speeds compare."""
+    from contextlib import suppress
+
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    with suppress(RuntimeError):  # it has computed before, in a process that does more than this
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def _output(settings: ExportSettings) -> Path:

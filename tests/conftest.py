@@ -1,13 +1,30 @@
-"""Fixtures for all tests: tiny files of every layout, and the real data where it lies beside the project."""
+"""Fixtures for all tests: tiny files of every layout, real data where it lies beside the project, and a browser."""
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
@@ -57,3 +74,39 @@ def write_image(tmp_path):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@dataclass(frozen=True)
+class BrowserPage:
+    """An empty page of Chromium, and what went wrong on it."""
+
+    page: "Page"
+    problems: list[str] = field(default_factory=list)
+    """Errors on the console, exceptions, and requests that failed."""
+    requested: list[str] = field(default_factory=list)
+    """The URLs of all requests."""
+
+    def watch(self) -> None:
+        """Note what happens from now on."""
+        self.page.on("console", lambda each: each.type == "error" and self.problems.append(each.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("requestfailed", lambda request: self.problems.append(f"failed: {request.url}"))
+        self.page.on("request", lambda request: self.requested.append(request.url))
+
+
+@pytest.fixture
+def browser_page() -> Iterator[BrowserPage]:
+    """A page in the system's Chromium, driven by Playwright.
+
+    Each test starts its own: Playwright's event loop would be in the way of other tests.
+    """
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        opened = BrowserPage(browser.new_page())
+        opened.watch()
+        yield opened
+        browser.close()

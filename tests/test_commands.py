@@ -82,8 +82,11 @@ def test_from_faces_to_an_evaluated_student(work, tmp_path, capsys):
     assert "accuracy" in printed
     assert "on 14 validation images" in printed
     evaluation = json.loads((out / "evaluation-validation" / "evaluation.json").read_text())
-    assert sum(map(sum, evaluation["confusion"]["counts"])) == 14
+    (model,) = evaluation["models"]
+    assert (model["name"], model["network"]) == ("run", "microexpnet")
+    assert sum(map(sum, model["confusion"]["counts"])) == 14
     assert (out / "evaluation-validation" / "confusion.png").stat().st_size > 5_000
+    assert "<h1>run on fer2013.csv</h1>" in (out / "evaluation-validation" / "report.html").read_text()
 
 
 def test_logits_equal_the_teachers_own_prediction(work):

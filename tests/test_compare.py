@@ -227,7 +227,8 @@ class TestTheTestSplit:
         name, accuracy = next(iter(report["tested"].items()))
         model = ("--model", compared / "runs" / name, "--data", work / "fer2013.csv", "--out", work / "evaluation")
         assert run(*model, "--split", "test", stage=evaluate, settings=EvaluateSettings) == 0
-        assert json.loads((work / "evaluation" / "evaluation.json").read_text())["accuracy"] == accuracy
+        (model,) = json.loads((work / "evaluation" / "evaluation.json").read_text())["models"]
+        assert model["accuracy"] == accuracy
         gain, alone = report["test"][1], report["test"][0]
         assert gain["difference"] == pytest.approx(gain["mean"] - alone["mean"])
         table = printed.split("on the test split:\n")[1]

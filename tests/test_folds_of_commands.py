@@ -131,8 +131,17 @@ def test_a_network_of_a_fold_is_evaluated_on_the_faces_it_never_saw(work, faces,
     for row in report["folds"]:
         model = ("--model", work / "teacher" / f"fold-{row['fold']}", "--data", faces, "--split", "test")
         assert run("evaluate", *model, "--out", tmp_path / str(row["fold"])) == 0
-        evaluation = json.loads((tmp_path / str(row["fold"]) / "evaluation.json").read_text())
+        (evaluation,) = json.loads((tmp_path / str(row["fold"]) / "evaluation.json").read_text())["models"]
         assert (evaluation["count"], evaluation["accuracy"]) == (row["images"], pytest.approx(row["accuracy"]))
+
+
+def test_networks_of_two_folds_are_not_evaluated_side_by_side(work, faces, tmp_path, capsys):
+    folds = [work / "teacher" / f"fold-{number}" for number in (0, 1)]
+    assert run("evaluate", "--model", *folds, "--data", faces, "--out", tmp_path / "evaluation") == 2
+    message = failure(capsys)
+    assert f"{folds[0]} and {folds[1]} were trained with different splits" in message
+    assert "evaluate them one at a time" in message
+    assert not (tmp_path / "evaluation").exists()
 
 
 def test_a_network_of_a_fold_is_evaluated_on_other_data_with_its_own_splits(work, faces, tmp_path):

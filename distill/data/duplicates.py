@@ -68,6 +68,12 @@ def find_duplicates(dataset: Dataset) -> Duplicates:
     )
 
 
+def copies_of(dataset: Dataset, others: Dataset) -> np.ndarray:
+    """Return which images of `dataset` have the very pixels of one in `others`: bool [len(dataset)]."""
+    row = f"V{dataset.content_hashes.shape[1]}"
+    return np.isin(*(np.ascontiguousarray(each.content_hashes).view(row)[:, 0] for each in (dataset, others)))
+
+
 def _repeated(group: np.ndarray) -> tuple[int, int]:
     """Return how many groups have two or more members, and how many members these have."""
     sizes = np.unique(group, return_counts=True)[1]

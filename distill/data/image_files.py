@@ -72,9 +72,7 @@ def open_image_files(paths: Sequence[Path]) -> tuple[ImageFiles, tuple[str, ...]
     Raises:
         InputError: a file is no image, or has more than `MAX_PIXELS` pixels.
     """
-    with warnings.catch_warnings():  # MAX_PIXELS is stricter than Pillow's warning
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        headers = [_header(path) for path in paths]
+    headers = [read_header(path) for path in paths]
     sizes = Counter((height, width) for height, width, _ in headers)
     height, width = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
     coloured = sum(not grey for *_, grey in headers)
@@ -91,15 +89,21 @@ def _is_image(entry: os.DirEntry) -> bool:
     return entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
 
 
-def _header(path: Path) -> tuple[int, int, bool]:
-    """Return height, width, and whether the image is grey, without decoding it."""
+def read_header(path: Path) -> tuple[int, int, bool]:
+    """Return height, width, and whether the image is grey, without decoding it.
+
+    Raises:
+        InputError: the file is no image, or has more than `MAX_PIXELS` pixels.
+    """
     try:
-        with Image.open(path) as image:
-            (width, height), mode = image.size, image.mode
+        with warnings.catch_warnings():  # MAX_PIXELS is stricter than Pillow's warning
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                (width, height), mode = image.size, image.mode
     except Image.DecompressionBombError:
         width = height = MAX_PIXELS
     except Exception as error:  # Pillow's readers raise many kinds
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if width * height > MAX_PIXELS:
         raise InputError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels: scale it down first")
     return height, width, mode in _GREY_MODES or mode.startswith("I;16")
@@ -109,15 +113,15 @@ def _decode(path: str, shape: tuple[int, int, int]) -> np.ndarray:
     height, width, channels = shape
     try:
         with Image.open(path) as image:
-            image = _eight_bits(image).convert("L" if channels == 1 else "RGB")
+            image = eight_bits(image).convert("L" if channels == 1 else "RGB")
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(shape)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def eight_bits(image: Image.Image) -> Image.Image:
     """Return the image in 8-bit grey, or in a mode that Pillow converts to RGB without loss of range."""
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
@@ -127,5 +131,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def _unreadable(path: str | Path, error: Exception) -> InputError:
+def unreadable(path: str | Path, error: Exception) -> InputError:
+    """Return what to raise where Pillow cannot read a file."""
     return InputError(f"{path} cannot be read as an image ({error}): replace or remove it")

@@ -123,7 +123,7 @@ def _chosen(formats: Sequence[str]) -> tuple[list[str], list[str]]:
         if lacking[name]:
             raise InputError(f"{name} needs {', '.join(lacking[name])}: {mend}")
     notes = [
-        f"{name} was left out, it needs {', '.join(absent)}: {mend}" for name, absent in lacking.items() if absent
+        f"{name} is left out, it needs {', '.join(absent)}: {mend}" for name, absent in lacking.items() if absent
     ]
     return list(dict.fromkeys(formats)) or [name for name in FORMATS if not lacking[name]], [] if formats else notes
 

@@ -30,7 +30,7 @@ def probabilities_network(student: keras.Model) -> keras.Model:
         student = in_policy(student, "float32")
     network = fold_batch_norm(student)
     probabilities = layers.Softmax(name=OUTPUT, dtype="float32")(network.outputs[0])
-    return keras.Model(network.inputs, probabilities, name=student.name)
+    return keras.Model(network.inputs[0], probabilities, name=student.name)
 
 
 def traced(network: keras.Model, *, batch: int | None) -> tf.types.experimental.ConcreteFunction:

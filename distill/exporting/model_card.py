@@ -1,4 +1,4 @@
-"""The card of an exported student, in Markdown: what it learned from, what it is worth, and what not to use it for."""
+"""The card of an exported student, in Markdown: what it learned from, what it is worth, what not to use it for."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -34,7 +34,7 @@ class LiteRTFile:
     """
 
     def __init__(self, flatbuffer: bytes, *, threads: int = 1, source: str = "the model"):
-        self._interpreters = [_interpreter(flatbuffer, source) for _ in range(threads)]
+        self._interpreters = [litert_interpreter(flatbuffer, source) for _ in range(threads)]
         self._input, self._output = (
             details()[0]
             for details in (self._interpreters[0].get_input_details, self._interpreters[0].get_output_details)
@@ -83,7 +83,8 @@ def read(path: Path) -> tuple[bytes, ModelDescription]:
     except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
         kind = "is damaged, or" if content[4:8] == b"TFL3" else "is no LiteRT file, or"
         raise InputError(
-            f"{path} {kind} was not exported here, so its classes and pixels are not known: use python -m distill.export"
+            f"{path} {kind} was not exported here, so its classes and pixels are not known: "
+            "use python -m distill.export"
         ) from error
     description, sha256 = read_described(text, source=str(path))
     if hashlib.sha256(content[:start]).hexdigest() != sha256:
@@ -91,7 +92,7 @@ def read(path: Path) -> tuple[bytes, ModelDescription]:
     return content[:start], description
 
 
-def _interpreter(flatbuffer: bytes, source: str):
+def litert_interpreter(flatbuffer: bytes, source: str):
     from ai_edge_litert.interpreter import Interpreter
 
     try:

@@ -38,8 +38,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float | None:
 def calibration_error(probs: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> float:
     """Return the expected calibration error: how far the top probability is from the share of right answers.
 
-    Rows are sorted into bins of equal width by their top probability; the error is the sum over the bins of
-    n_b / n |accuracy_b - mean top probability_b|. Bin b holds the values above b / bins, up to (b + 1) / bins.
+    It is the sum over the bins of `reliability_curve` of n_b / n |accuracy_b - mean top probability_b|.
     Guo et al., "On Calibration of Modern Neural Networks", 2017, https://arxiv.org/abs/1706.04599, equation 3.
 
     Args:
@@ -54,13 +53,47 @@ def calibration_error(probs: np.ndarray, labels: np.ndarray, *, bins: int = 15) 
         InputError: no row has a label.
         ValueError: shapes that do not fit together, or a label that is no class.
     """
+    filled = [row for row in reliability_curve(probs, labels, bins=bins) if row["count"]]
+    gaps = sum(row["count"] * abs(row["accuracy"] - row["mean_top_probability"]) for row in filled)
+    return gaps / sum(row["count"] for row in filled)
+
+
+def reliability_curve(
+    probs: np.ndarray, labels: np.ndarray, *, bins: int = 15
+) -> list[dict[str, int | float | None]]:
+    """Return how often the answers of each degree of sureness are right.
+
+    Rows are sorted into bins of equal width by their top probability. Bin b holds the values above b / bins, up to
+    (b + 1) / bins.
+
+    Args:
+        probs: float [N, C], rows of probabilities.
+        labels: int [N], 0..C-1; `UNLABELLED` (-1) rows are left out.
+        bins: number of bins, at least one.
+
+    Returns:
+        A row for each bin: `low` and `high`, its edges; `count`; `mean_top_probability` and `accuracy`, 0..1, which
+        are None in an empty bin.
+
+    Raises:
+        InputError: no row has a label.
+        ValueError: shapes that do not fit together, or a label that is no class.
+    """
     probs, labels = _labelled(probs, labels)
     _check_some(labels)
-    top = probs.max(1)
-    right = probs.argmax(1) == labels
-    bin_of_row = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), top) - 1, 0, bins - 1)
-    # n_b / n |accuracy_b - mean_b| is |sum over the bin of (right - top)| / n.
-    return float(np.abs(np.bincount(bin_of_row, right - top)).sum() / len(labels))
+    top, right, edges = probs.max(1), probs.argmax(1) == labels, np.linspace(0, 1, bins + 1)
+    bin_of_row = np.clip(np.searchsorted(edges, top) - 1, 0, bins - 1)
+    counts, tops, rights = (np.bincount(bin_of_row, weights, bins) for weights in (None, top, right))
+    return [
+        {
+            "low": float(edges[number]),
+            "high": float(edges[number + 1]),
+            "count": int(count),
+            "mean_top_probability": float(tops[number] / count) if count else None,
+            "accuracy": float(rights[number] / count) if count else None,
+        }
+        for number, count in enumerate(counts)
+    ]
 
 
 def temperature_table(
@@ -86,7 +119,7 @@ def temperature_table(
     any_label = len(_labelled(logits, labels)[1]) > 0
     rows = []
     for temperature in temperatures:
-        log_probs = _log_softmax(logits, temperature)
+        log_probs = log_softmax(logits, temperature)
         probs = np.exp(log_probs)
         row = {
             "temperature": float(temperature),
@@ -124,9 +157,24 @@ def calibrating_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     low, high = np.log([LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE])
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        slope = (np.exp(_log_softmax(logits, np.exp(middle))) * beyond).sum(1).mean()
+        slope = (np.exp(log_softmax(logits, np.exp(middle))) * beyond).sum(1).mean()
         low, high = (middle, high) if slope > 0 else (low, middle)
     return float(np.exp(low))
+
+
+def log_softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Return the logarithm of softmax(logits / T): float64 [N, C].
+
+    Raises:
+        InputError: a temperature out of range.
+    """
+    if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
+        raise InputError(
+            f"a temperature must lie in {LOWEST_TEMPERATURE:g}..{HIGHEST_TEMPERATURE:,.0f}, received {temperature}"
+        )
+    scaled = np.asarray(logits, np.float64) / temperature
+    scaled -= scaled.max(1, keepdims=True)
+    return scaled - np.log(np.exp(scaled).sum(1, keepdims=True))
 
 
 def _labelled(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -146,16 +194,6 @@ def _labelled(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
 def _check_some(labels: np.ndarray) -> None:
     if not len(labels):
         raise InputError("none of the images has a label: calibration compares probabilities with labels")
-
-
-def _log_softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
-    if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
-        raise InputError(
-            f"a temperature must lie in {LOWEST_TEMPERATURE:g}..{HIGHEST_TEMPERATURE:,.0f}, received {temperature}"
-        )
-    scaled = np.asarray(logits, np.float64) / temperature
-    scaled -= scaled.max(1, keepdims=True)
-    return scaled - np.log(np.exp(scaled).sum(1, keepdims=True))
 
 
 def _negative_log_likelihood(log_probs: np.ndarray, labels: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """How well a network recognises the classes: accuracy, macro-F1, figures per class, the confusion matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,12 @@ class EvaluationMetrics:
         predicted, counts as 0.
         """
         return float(self.f1[self.support + self.predicted > 0].mean())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EvaluationMetrics":
+        """Return what `to_dict` was called of; further values are ignored."""
+        counts = np.array(values["confusion"]["counts"], np.int64)
+        return cls(class_names=tuple(values["classes"]), confusion=counts, unlabelled=values["unlabelled"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers, strings, lists and dictionaries, ready for JSON."""

@@ -1,10 +1,13 @@
 """Evaluate a network on a data set."""
 
 import keras
+import numpy as np
 
 from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
+from distill.errors import InputError
 from distill.reports.metrics import EvaluationMetrics, evaluate_predictions
+from distill.runtimes.image_model import ImageModel
 from distill.scoring.network_identity import check_classes
 from distill.scoring.scorer import Scorer
 
@@ -21,6 +24,20 @@ def evaluate_model(
     Raises:
         InputError: the model has another number of classes than the data.
     """
-    check_classes(model, dataset)
-    logits = Scorer(model, dataset, view_spec=view_spec, batch_size=batch_size).score_for_evaluation()
+    logits = evaluation_logits(model, dataset, view_spec=view_spec, batch_size=batch_size)
     return evaluate_predictions(labels=dataset.labels, logits=logits, class_names=dataset.class_names)
+
+
+def evaluation_logits(
+    model: keras.Model | ImageModel, dataset: Dataset, *, view_spec: ViewSpec | None = None, batch_size: int = 256
+) -> np.ndarray:
+    """Return what a network is judged by: float32 [N, C], of one view or the mean over the crops of each image.
+
+    Raises:
+        InputError: the model has another number of classes than the data.
+    """
+    if isinstance(model, keras.Model):
+        check_classes(model, dataset)
+    elif model.classes != dataset.num_classes:
+        raise InputError(f"{model.name} gives {model.classes} classes, {dataset.name} has {dataset.num_classes}")
+    return Scorer(model, dataset, view_spec=view_spec, batch_size=batch_size).score_for_evaluation()

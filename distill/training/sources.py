@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from distill.data.dataset import UNLABELLED, Dataset
+from distill.data.duplicates import copies_of
 from distill.errors import InputError
 from distill.logit_store import LogitStore
 from distill.losses.distillation_loss import DistillationLoss
@@ -49,7 +50,7 @@ class Beside:
         if self.logits is not None:
             _check_same_teachers(own, teachers)
         dataset = _with_classes_of(main, self.dataset)
-        copies = _copies(dataset, main.subset(np.isin(main.splits, ("validation", "test"))))
+        copies = copies_of(dataset, main.subset(np.isin(main.splits, ("validation", "test"))))
         if copies.any():
             print(f"note: {copies.sum()} images of {dataset.name} are left out: {main.name} judges by copies of them")
         learned = ~copies & ~np.isin(dataset.splits, ("validation", "test"))
@@ -132,9 +133,3 @@ def _with_classes_of(main: Dataset, dataset: Dataset) -> Dataset:
             f"{', '.join(main.class_names)}: give data of the same classes in the same order, or without labels"
         )
     return dataset
-
-
-def _copies(dataset: Dataset, judged_by: Dataset) -> np.ndarray:
-    """bool [len(dataset)]: which images have the very pixels of one in `judged_by`."""
-    row = f"V{dataset.content_hashes.shape[1]}"
-    return np.isin(*(np.ascontiguousarray(each.content_hashes).view(row)[:, 0] for each in (dataset, judged_by)))

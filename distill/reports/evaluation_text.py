@@ -1,0 +1,61 @@
+"""What an evaluation found, as text for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distill.reports.metrics import EvaluationMetrics, aligned_text, confusion_text, per_class_table
+
+
+def model_text(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Return accuracy, figures per class and the confusion matrix of a model.
+
+    Args:
+        model: one of `models` in `evaluation.json`.
+        data: what stands there of the data.
+    """
+    metrics = EvaluationMetrics.from_dict(model)
+    parameters = model["parameters"]
+    size = f"{model['bytes']:,} bytes" if parameters is None else f"{parameters:,} parameters"
+    facts = [
+        f"{model['name']}: {model['network']}, {model['kind']}, {size}",
+        f"on {metrics.count + metrics.unlabelled:,} {data['split']} images of {data['name']}",
+        f"accuracy {metrics.accuracy:.4f}   macro-F1 {metrics.macro_f1:.4f}   "
+        f"calibration error {model['calibration']['error']:.4f}",
+        *(_beside(teacher) for teacher in model["teachers"]),
+        *_copies(model["copies"]),
+    ]
+    return "\n\n".join(["\n".join(facts), per_class_table(metrics), confusion_text(metrics)])
+
+
+def comparison_text(models: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of several models; `models` are those in `evaluation.json`."""
+    teachers = [f"as {teacher['name']}" for teacher in models[0]["teachers"]]
+    columns = ("model", "accuracy", "macro-F1", "calibration error", *teachers, "bytes", "multiply-adds", "frames/s")
+    return aligned_text([columns, *map(_cells, models)])
+
+
+def _cells(model: Mapping[str, Any]) -> tuple[str, ...]:
+    speed = model["latency"]
+    return (
+        model["name"],
+        f"{model['accuracy']:.4f}",
+        f"{model['macro_f1']:.4f}",
+        f"{model['calibration']['error']:.4f}",
+        *(f"{teacher['agreement']:.4f}" for teacher in model["teachers"]),
+        f"{model['bytes']:,}",
+        "-" if model["multiply_adds"] is None else f"{model['multiply_adds']:,}",
+        "-" if speed is None else f"{speed['frames_per_second']:,.0f}",
+    )
+
+
+def _beside(teacher: Mapping[str, Any]) -> str:
+    right = "" if teacher["accuracy"] is None else f", whose accuracy is {teacher['accuracy']:.4f}"
+    return f"says what {teacher['name']} says of {teacher['agreement']:.2%} of the images{right}"
+
+
+def _copies(copies: Mapping[str, Any] | None) -> list[str]:
+    if copies is None or copies["copies"] is None:
+        return []
+    named = {"exact copies of training images": copies["copies"], "others": copies["others"]}
+    parts = [f"{part['accuracy']:.4f} of {part['count']:,} {name}" for name, part in named.items() if part]
+    return [f"accuracy {', '.join(parts)}"]

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from distill.errors import InputError
+from distill.prediction.photos import expand, open_photo
+
+CORNERED = np.zeros((4, 6, 3), np.uint8)
+CORNERED[0, 0] = 255
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "gif", "tif", "ppm"])
+def test_any_format_of_pillow_is_read(tmp_path, suffix):
+    Image.new("RGB", (6, 4), (200, 200, 200)).save(tmp_path / f"a.{suffix}")
+    photo = open_photo(tmp_path / f"a.{suffix}")
+    assert photo.shape == (4, 6, 3)
+    assert photo.dtype == np.uint8
+    np.testing.assert_allclose(photo, 200, atol=2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("1", 1, [255, 255, 255]),
+        ("L", 7, [7, 7, 7]),
+        ("LA", (200, 0), [0, 0, 0]),
+        ("I;16", 257 * 130, [130, 130, 130]),
+        ("RGBA", (10, 20, 30, 255), [10, 20, 30]),
+        ("RGBA", (10, 20, 30, 0), [0, 0, 0]),
+        ("P", 0, [0, 0, 0]),
+    ],
+)
+def test_any_mode_becomes_rgb(write_image, mode, colour, expected):
+    assert open_photo(write_image("a.png", colour, mode=mode))[0, 0].tolist() == expected
+
+
+def test_cmyk_becomes_rgb(write_image):
+    assert open_photo(write_image("a.tif", (0, 0, 0, 0), mode="CMYK"))[0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (3, 5)), (6, (0, 3)), (8, (5, 0))])
+def test_photos_stand_upright(tmp_path, orientation, corner):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(CORNERED).save(tmp_path / "a.png", exif=exif)
+    bright = np.argwhere(open_photo(tmp_path / "a.png").max(axis=2) > 128)
+    assert bright.tolist() == [list(corner)]
+
+
+def test_damaged_exif_does_not_matter(tmp_path):
+    Image.fromarray(CORNERED).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff nonsense")
+    assert open_photo(tmp_path / "a.jpg").shape == CORNERED.shape
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
+def test_an_animated_image_is_refused(tmp_path, suffix):
+    first, *rest = (Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 100, 200))
+    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=rest)
+    with pytest.raises(InputError, match=rf"a.{suffix} is animated, or has several pages: give one frame or a video"):
+        open_photo(tmp_path / f"a.{suffix}")
+
+
+def test_a_photo_with_a_preview_behind_it_is_no_animation(tmp_path):
+    photo = Image.new("RGB", (8, 8), (50, 50, 50))
+    photo.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[photo])
+    assert open_photo(tmp_path / "a.jpg").shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("size", [(10_000, 5_001), (20_000, 20_000)])
+def test_too_many_pixels_are_refused_by_the_header(tmp_path, size, recwarn):
+    (tmp_path / "a.png").write_bytes(b"P5 %d %d 255\n" % size)
+    with pytest.raises(InputError, match="a.png has more than 50 million pixels"):
+        open_photo(tmp_path / "a.png")
+    assert not recwarn
+
+
+@pytest.mark.parametrize("content", [b"text", b"P5 0 10 255\n", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
+def test_what_is_no_image_is_named(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"a.png cannot be read as an image \(.*\): replace or remove it"):
+        open_photo(tmp_path / "a.png")
+
+
+def test_an_empty_file_is_named(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(InputError, match="a.png is empty: no image has 0 pixels"):
+        open_photo(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp"])
+def test_a_truncated_image_is_named(write_image, rng, suffix):
+    path = write_image(f"a.{suffix}", rng.integers(0, 256, (64, 64), np.uint8))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match=f"a.{suffix} cannot be read as an image"):
+        open_photo(path)
+
+
+def test_what_does_not_exist_is_named(tmp_path):
+    with pytest.raises(InputError, match="a.png does not exist"):
+        open_photo(tmp_path / "a.png")
+
+
+def test_a_folder_stands_for_its_images_in_order(write_image, tmp_path):
+    for name in ("b.png", "a.JPG", "within/c.png", ".hidden.png"):
+        write_image(name)
+    (tmp_path / "notes.txt").touch()
+    single = write_image("within/c.png")
+    assert expand([single, tmp_path]) == [single, tmp_path / "a.JPG", tmp_path / "b.png"]
+
+
+def test_a_folder_without_images_is_named(tmp_path):
+    assert expand([tmp_path]) == [tmp_path]
+    with pytest.raises(InputError, match=r"is a folder without images \(.png, .jpg"):
+        open_photo(tmp_path)

@@ -1,0 +1,171 @@
+"""`python -m distill.export` from end to end, and what it says to wrong input."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from distill.data.synthetic_faces import synthetic_faces
+from distill.export import ExportSettings, export
+from distill.exporting.formats import FORMATS
+from distill.prediction.exported_model import open_exported
+from distill.stage import run_stage
+from distill.training.recipe import Recipe
+from distill.training.train import train
+from students import MicroExpNet
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with faces in class folders, and a student's run on them."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("export")
+    faces = synthetic_faces(count=140, classes=7, seed=0)
+    for index, image in enumerate(faces.read(np.arange(len(faces)))):
+        split = "validation" if index % 4 == 0 else "train"
+        path = folder / "faces" / split / faces.class_names[faces.labels[index]] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(path)
+    from distill.data.open_dataset import open_dataset
+
+    dataset = open_dataset(folder / "faces")
+    student = MicroExpNet(classes=7, input_shape=(32, 32), pixel_scale=1 / 16)
+    train(student, dataset, out=folder / "run", recipe=Recipe(epochs=1))
+    return folder
+
+
+def run(work, *args) -> int:
+    given = [str(arg) for arg in args]
+    if "--data" not in given:
+        given += ["--data", str(work / "faces")]
+    if "--model" not in given:
+        given += ["--model", str(work / "run")]
+    with pytest.raises(SystemExit) as ended:
+        run_stage(export, ExportSettings, [*given, "--seconds", "0"])
+    return ended.value.code
+
+
+def failure(capsys) -> str:
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("error: ", "failed: "))]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_all_files_a_table_advice_and_a_card(work, tmp_path, capsys):
+    assert run(work, "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in FORMATS)
+    assert "Take microexpnet-" in printed
+    facts = json.loads((tmp_path / "out" / "exports.json").read_text())
+    assert [row["format"] for row in facts["exports"]] == ["keras", *FORMATS]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"exports.json", "README.md", *(row["file"] for row in facts["exports"] if row["file"])}
+    assert facts["data"]["images"] == 35
+    assert facts["description"]["trained_on"] == "faces"
+    exact = [row for row in facts["exports"] if row["format"] in ("litert-float32", "onnx", "saved-model")]
+    assert all(row["agreement"] == 1 and row["logit_difference"] < 1e-3 for row in exact)
+    model = open_exported(tmp_path / "out")
+    assert model.path.name == facts["recommended"]
+    assert model.description.weights_sha256 == facts["description"]["weights_sha256"]
+
+
+def test_the_card_has_every_part_and_no_path_of_this_machine(work, tmp_path):
+    assert run(work, "--out", tmp_path / "out", "--formats", "litert-float32") == 0
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    for part in ("What goes in", "The files", "Results", "How it was trained", "Limits and fair use"):
+        assert f"\n## {part}" in card
+    assert "| angry | " in card
+    assert "| teacher | none: it learned from labels alone |" in card
+    assert "| data | faces: 105 to learn from, 35 to choose the epoch on |" in card
+    assert str(work) not in card
+    assert str(work) not in (tmp_path / "out" / "exports.json").read_text()
+    tables = [line for line in card.splitlines() if line.startswith("| file |")]
+    assert len(tables) == 1
+    assert tables[0].count("|") == next(line for line in card.splitlines() if line.startswith("| micro")).count("|")
+
+
+def test_a_second_export_replaces_the_first(work, tmp_path):
+    out = tmp_path / "out"
+    assert run(work, "--out", out, "--formats", "litert-float32", "saved-model") == 0
+    assert run(work, "--out", out, "--formats", "litert-int8") == 0
+    assert {path.name for path in out.iterdir()} == {"exports.json", "README.md", "microexpnet-int8.tflite"}
+
+
+def test_by_default_the_files_lie_in_the_run(work):
+    assert run(work, "--formats", "litert-float16") == 0
+    assert (work / "run" / "export" / "microexpnet-float16.tflite").is_file()
+
+
+def test_a_keras_file_without_a_record_can_be_exported(work, tmp_path):
+    keras.saving.load_model(work / "run" / "best.keras").save(tmp_path / "mine.keras")
+    assert run(work, "--model", tmp_path / "mine.keras", "--formats", "litert-float32") == 0
+    assert "Not recorded" in (tmp_path / "mine-export" / "README.md").read_text()
+
+
+def test_the_gate_closes_with_exit_code_1_and_names_the_file(work, tmp_path, capsys):
+    out = ("--out", tmp_path / "out", "--formats", "litert-float32", "litert-int8")
+    assert run(work, *out, "--max-bytes", 1_000_000, "--min-agreement", 0) == 0
+    capsys.readouterr()
+    assert run(work, *out, "--max-bytes", 50_000) == 1
+    message = failure(capsys)
+    assert message.startswith("failed: microexpnet-float32.tflite has ")
+    assert "int8" not in message
+    assert (tmp_path / "out" / "exports.json").is_file()
+
+
+def test_the_published_microexpnet_can_be_exported(shared, tmp_path, capsys):
+    from distill.import_checkpoint import network_from_checkpoint
+
+    network_from_checkpoint(shared / "microexpnet" / "checkpoints" / "CK").save(tmp_path / "ck.keras")
+    flags = ("--model", tmp_path / "ck.keras", "--data", "synthetic-8", "--formats", "litert-float32", "onnx")
+    assert run(None, *flags, "--images", 100, "--min-agreement", 1) == 0
+    reference = np.load(shared / "microexpnet" / "reference_predictions.npz")
+    given = open_exported(tmp_path / "ck-export").probabilities(reference["images"][..., None])
+    np.testing.assert_allclose(given, reference["ck_probs"], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--formats", "tflite"), 'unknown format "tflite": choose among litert-float32, litert-float16'),
+        (("--images", 0), "images must be at least 1, received 0"),
+        (("--calibration", -1), "calibration must be at least 1, received -1"),
+        (("--min-agreement", 99), "min-agreement must be a share in 0..1, such as .99, received 99.0"),
+        (("--split", "test"), "has no test split: it has train, validation"),
+        (("--model", "nowhere.keras"), "nowhere.keras does not exist"),
+        (("--data", "synthetic-8"), "was trained on the classes"),
+    ],
+)
+def test_wrong_input_ends_in_one_line(work, tmp_path, capsys, flags, message):
+    assert run(work, *flags, "--out", tmp_path / "out") == 2
+    assert message in failure(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(work, tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("precious")
+    assert run(work, "--out", tmp_path) == 2
+    assert "is not empty and holds no exports.json" in failure(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert run(work, "--out", tmp_path / "thesis.txt") == 2
+    assert "is a file" in failure(capsys)
+
+
+def test_a_missing_package_is_named_or_left_out(work, tmp_path, capsys, monkeypatch):
+    import distill.exporting.export_student as module
+
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "tf2onnx" else object())
+    assert run(work, "--out", tmp_path / "out", "--formats", "onnx") == 2
+    assert failure(capsys) == 'error: onnx needs tf2onnx: pip install "distill-faces[onnx]"'
+    assert run(work, "--out", tmp_path / "out") == 0
+    assert 'onnx is left out, it needs tf2onnx: pip install "distill-faces[onnx]"' in capsys.readouterr().out
+    assert not (tmp_path / "out" / "microexpnet.onnx").exists()
+
+
+def test_probabilities_are_not_taken_for_logits(work, tmp_path, capsys):
+    MicroExpNet(classes=7, input_shape=(32, 32), classifier_activation="softmax").save(tmp_path / "soft.keras")
+    assert run(work, "--model", tmp_path / "soft.keras", "--out", tmp_path / "out") == 2
+    assert "ends in softmax" in failure(capsys)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,263 @@
+"""`python -m distill.predict` from end to end, and what it says to wrong input."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from distill.predict import PredictSettings, predict
+from distill.prediction import films, predictor
+from distill.stage import run_stage
+from tests.prediction.small_student import CLASSES, PORTRAIT, write_students
+
+WRONG_INPUT, INTERRUPTED = 2, 130
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Path of an untrained exported student."""
+    folder = tmp_path_factory.mktemp("model")
+    write_students(folder)
+    return folder / "small.tflite"
+
+
+@pytest.fixture
+def run(model, tmp_path, monkeypatch, capfd):
+    """Return a function that runs the command in an empty folder: its exit code, and lines of both outputs."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args) -> tuple[int, list[str], list[str]]:
+        args = [*map(str, args), *([] if "--model" in args else ["--model", str(model)])]
+        with pytest.raises(SystemExit) as ended:
+            run_stage(predict, PredictSettings, args, backend=None)
+        output = capfd.readouterr()
+        return ended.value.code, output.out.splitlines(), output.err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def portrait(tmp_path):
+    return shutil.copy(PORTRAIT, tmp_path / "portrait.jpg")
+
+
+@pytest.fixture
+def empty(tmp_path):
+    """A photo without a face."""
+    Image.new("RGB", (200, 100), (90, 90, 90)).save(tmp_path / "empty.png")
+    return "empty.png"
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Ten frames at 10 a second, the first five with a face."""
+    face = np.asarray(Image.open(PORTRAIT).resize((256, 300)))
+    with films.film_written(tmp_path / "film.mp4", rate=10) as writer:
+        for frame in range(10):
+            picture = np.full((320, 480, 3), 90, np.uint8)
+            if frame < 5:
+                picture[10:310, 10 + 8 * frame : 266 + 8 * frame] = face
+            writer.write(picture)
+    return "film.mp4"
+
+
+def test_one_photo_gives_one_line(run, portrait):
+    code, out, err = run("portrait.jpg")
+    assert (code, err) == (0, [])
+    (line,) = out
+    words = line.split()
+    assert words[0] == "portrait.jpg:"
+    assert words[1] in CLASSES
+    assert 0 < float(words[2]) <= 1
+    assert words[3:5] == ["in", "box"]
+    assert len([int(edge) for edge in words[5:]]) == 4
+
+
+@pytest.mark.parametrize("detector", ["haar", "blazeface", "none"])
+def test_every_detector_can_be_asked_for(run, portrait, detector):
+    code, out, err = run("portrait.jpg", "--face-detector", detector)
+    assert (code, len(out), err) == (0, 1, [])
+
+
+def test_json_lines_hold_all_classes(run, portrait, empty):
+    code, out, err = run("portrait.jpg", empty, "--json")
+    assert (code, err) == (0, ["no face was found in empty.png"])
+    first, second = map(json.loads, out)
+    (face,) = first["faces"]
+    assert first["file"] == "portrait.jpg"
+    assert tuple(face["probabilities"]) == CLASSES
+    assert face["probabilities"][face["expression"]] == face["probability"]
+    assert second == {"file": "empty.png", "faces": []}
+
+
+def test_a_batch_goes_on_after_bad_files(run, portrait, empty, tmp_path):
+    (tmp_path / "text.png").write_text("text")
+    code, out, err = run("gone.png", "text.png", empty, "portrait.jpg")
+    assert code == WRONG_INPUT
+    assert [line.split()[0] for line in out] == ["portrait.jpg:"]
+    assert err[0] == "error: gone.png does not exist"
+    assert err[1].startswith("error: text.png cannot be read as an image")
+    assert err[2:] == ["no face was found in empty.png", "error: 2 of 4 files could not be read"]
+
+
+def test_a_folder_is_a_batch(run, portrait, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("b.jpg", "a.jpg"):
+        shutil.copy(PORTRAIT, tmp_path / "photos" / name)
+    code, out, err = run("photos")
+    assert (code, err) == (0, [])
+    assert [line.split()[0] for line in out] == ["photos/a.jpg:", "photos/b.jpg:"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "nothing to look at: give photos, films or folders, or --camera 0"),
+        (("gone.png",), "gone.png does not exist"),
+        (("gone.mp4",), "gone.mp4 does not exist"),
+        ((".",), "is a folder without images"),
+        (("empty.png",), "no face was found in empty.png; --face-detector blazeface finds more"),
+        (("animated.gif",), "animated.gif is animated, or has several pages: give one frame or a video"),
+        (("text.mp4",), "text.mp4 cannot be opened"),
+        (("--camera", "73"), "camera 73 cannot be opened"),
+        (("--camera", "-1"), "--camera counts from 0"),
+        (("a.png", "--camera", "0"), "--camera stands in place of files"),
+        (("a.png", "--every", "-1"), "--every must be 0 or more seconds"),
+        (("a.png", "--every", "nan"), "--every must be 0 or more seconds"),
+        (("a.png", "--threads", "0"), "threads must be 1 or more"),
+        (("a.png", "--model", "student.keras"), "student.keras is no exported student"),
+        (("a.png", "--model", "gone.tflite"), "gone.tflite does not exist"),
+        (("empty.png", "--save", "text.mp4"), "text.mp4: File exists"),
+    ],
+)
+def test_wrong_input_gives_one_line(run, tmp_path, request, args, message):
+    if args and args[0] == "empty.png":
+        request.getfixturevalue("empty")
+    frames = [Image.new("L", (8, 8), shade) for shade in (0, 200)]
+    if args != (".",):
+        frames[0].save(tmp_path / "animated.gif", save_all=True, append_images=frames[1:])
+    (tmp_path / "text.mp4").write_text("text")
+    code, out, err = run(*args)
+    assert (code, out, len(err)) == (WRONG_INPUT, [], 1)
+    assert err[0].startswith("error: ")
+    assert message in err[0]
+
+
+def test_a_missing_package_gives_one_line(run, portrait, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert run("portrait.jpg")[::2] == (
+        WRONG_INPUT,
+        [
+            'error: --face-detector haar needs OpenCV: pip install "distill-faces[faces]"; '
+            "--face-detector none needs nothing"
+        ],
+    )
+    assert run("portrait.jpg", "--face-detector", "none")[0] == 0
+
+
+def test_a_film_gives_a_line_per_face_with_its_time(run, film):
+    code, out, err = run(film, "--every", "0.2")
+    assert (code, err) == (0, [])
+    assert [line.split(":")[0] for line in out] == [f"film.mp4 at {time:.2f} s" for time in (0, 0.2, 0.4)]
+
+
+def test_a_film_gives_an_object_per_frame(run, film):
+    code, out, err = run(film, "--json")
+    assert (code, err) == (0, [])
+    frames = [json.loads(line) for line in out]
+    assert [frame["time"] for frame in frames] == [frame / 10 for frame in range(10)]
+    assert [len(frame["faces"]) for frame in frames] == [1] * 5 + [0] * 5
+    assert {frame["file"] for frame in frames} == {"film.mp4"}
+
+
+def test_saves_an_annotated_film(run, film):
+    code, _, err = run(film, "--save", "out")
+    assert (code, err) == (0, [])
+    frames = [frame for _, frame in films.Frames(Path("out/film.mp4"))]
+    assert len(frames) == 10
+    assert frames[0].shape == (320, 480, 3)
+    plain = [frame for _, frame in films.Frames(Path("film.mp4"))]
+    assert np.abs(frames[0].astype(int) - plain[0]).max() > 100
+    assert np.abs(frames[9].astype(int) - plain[9]).max() < 20
+
+
+def test_an_interrupted_film_keeps_what_was_seen(run, film, monkeypatch):
+    whole = films.Frames.__iter__
+
+    def interrupted(self):
+        for number, frame in enumerate(whole(self)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield frame
+
+    with monkeypatch.context() as patched:
+        patched.setattr(films.Frames, "__iter__", interrupted)
+        code, out, err = run(film, "--save", "out")
+    assert (code, len(out)) == (INTERRUPTED, 3)
+    assert err == ["interrupted: what was printed and saved is whole, the rest was not looked at"]
+    assert len(list(films.Frames(Path("out/film.mp4")))) == 3
+
+
+def test_saves_an_annotated_photo(run, portrait):
+    code, out, err = run("portrait.jpg", "--save", "out")
+    assert (code, err) == (0, [])
+    saved = np.asarray(Image.open("out/portrait.jpg")).astype(int)
+    original = np.asarray(Image.open(PORTRAIT)).astype(int)
+    left, top, right, bottom = map(int, out[0].split()[-4:])
+    inside = np.abs(saved - original)[top + 8 : bottom - 8, left + 8 : right - 8]
+    assert np.abs(saved - original).max() > 100
+    assert inside.mean() < 3  # JPEG, once more
+
+
+def test_no_input_is_overwritten(run, portrait, tmp_path):
+    before = (tmp_path / "portrait.jpg").read_bytes()
+    assert run("portrait.jpg", "--save", ".")[0] == 0
+    assert (tmp_path / "portrait.jpg").read_bytes() == before
+    assert (tmp_path / "portrait-2.jpg").is_file()
+
+
+def test_inputs_of_one_name_are_saved_apart(run, tmp_path):
+    for name in ("a/x.jpg", "b/x.jpg", "c/X.JPG", "x-2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PORTRAIT, tmp_path / name)
+    assert run("a/x.jpg", "b/x.jpg", "c/X.JPG", "x-2.jpg", "--save", "out")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "X-3.jpg",
+        "x-2-2.jpg",
+        "x-2.jpg",
+        "x.jpg",
+    ]
+
+
+def test_the_students_folder_is_the_default(run, model, portrait, tmp_path, monkeypatch, capfd):
+    (tmp_path / "student").mkdir()
+    shutil.copy(model, tmp_path / "student" / "small.tflite")
+    (tmp_path / "student" / "exports.json").write_text('{"recommended": "small.tflite"}')
+    monkeypatch.setattr(predictor, "DEFAULT_STUDENT", tmp_path / "student")
+    with pytest.raises(SystemExit) as ended:
+        run_stage(predict, PredictSettings, ["portrait.jpg"], backend=None)
+    assert ended.value.code == 0
+
+
+def test_help_loads_nothing_large():
+    program = (
+        "import sys, distill.predict as c; sys.argv[1:] = ['--help']\n"
+        "try: c.main()\nfinally: print([m for m in ('tensorflow', 'keras', 'cv2', 'PIL') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "python -m distill.predict" in answer.stdout
+    assert answer.stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize("detector", ["haar", "none"])
+def test_neither_tensorflow_nor_keras_is_imported(model, detector):
+    args = [sys.executable, "-X", "importtime", "-m", "distill.predict", str(PORTRAIT), "--model", str(model)]
+    answer = subprocess.run([*args, "--face-detector", detector], capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in answer.stderr.splitlines()}
+    assert "numpy" in imported
+    assert not imported & {"tensorflow", "keras", "matplotlib", "h5py"}
