@@ -13,15 +13,15 @@ from distill.errors import InputError
 from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import FLOAT32, litert_flatbuffer
 from distill.networks import check_class_names, load_network, recorded_run, recorded_views
-from distill.prediction.exported_model import EXPORTS, RUNTIMES, ExportedModel, open_exported
+from distill.prediction.exported_model import EXPORTS, RUNTIMES, open_exported
 from distill.prediction.latency import latency
 from distill.prediction.litert_file import LiteRTFile
 from distill.reports.network_costs import multiply_adds
-from distill.runtimes.image_model import LOG_PROBABILITIES, ImageModel
+from distill.runtimes.image_model import ImageModel
 from distill.runtimes.open_model import open_model
+from distill.runtimes.softmax import from_probabilities
 from distill.training.run_directory import BEST
 
-_SMALLEST = np.finfo(np.float32).tiny
 _GREY = 127.5
 _RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX"}
 
@@ -175,23 +175,14 @@ def _open_exported(given: str, class_names: Sequence[str]) -> JudgedModel:
         file=exported.path.resolve(),
         network=exported.description.name,
         kind=f"{_RUNTIMES[exported.path.suffix]} {exported.description.precision}",
-        model=_image_model(exported),
+        model=from_probabilities(
+            exported.probabilities,
+            name=exported.description.name,
+            input_shape=exported.description.input_shape,
+            classes=len(exported.description.class_names),
+            sha256=exported.description.weights_sha256,
+        ),
         view_spec=ViewSpec(),
         costs={"parameters": None, "bytes": exported.path.stat().st_size, "multiply_adds": None},
         runner=lambda: exported.run,
-    )
-
-
-def _image_model(exported: ExportedModel) -> ImageModel:
-    """Return an exported file as something that gives logits, known up to a constant for each image."""
-    return ImageModel(
-        name=exported.description.name,
-        input_shape=exported.description.input_shape,
-        classes=len(exported.description.class_names),
-        sha256=exported.description.weights_sha256,
-        numeric_policy="float32",
-        logits_from=LOG_PROBABILITIES,
-        input_format={},
-        network=None,
-        predict=lambda pixels: np.log(np.maximum(exported.probabilities(pixels), _SMALLEST)),
     )

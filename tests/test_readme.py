@@ -1,4 +1,4 @@
-"""What the README and the pages about caching and training show works as it stands there."""
+"""What the README and the pages about caching, training and devices show works as it stands there."""
 
 import re
 import runpy
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BLOCKS = [
     block
-    for page in ("README.md", "docs/caching.md", "docs/training.md")
+    for page in ("README.md", "docs/caching.md", "docs/training.md", "docs/devices.md")
     for block in re.findall(r"```(\w+)\n(.*?)```", (ROOT / page).read_text(), flags=re.S)
 ]
 

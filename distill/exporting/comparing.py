@@ -1,6 +1,6 @@
 """What an export costs and what it changes: each file is run on real images, beside the student it was made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,9 @@ from distill.data.views import ViewSpec
 from distill.exporting.formats import Run
 from distill.prediction.latency import Latency, latency
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
-from distill.runtimes.image_model import LOG_PROBABILITIES, ImageModel
+from distill.runtimes.image_model import ImageModel
+from distill.runtimes.softmax import from_probabilities
 from distill.scoring.scorer import Scorer
-
-_SMALLEST = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ class Comparison:
 
     def row(self, run: Run, *, name: str, path: Path | None, weight_bytes: int = 0) -> ExportRow:
         """Measure `run`, which lies in `path`, if anywhere; else its size is `weight_bytes`."""
-        logits = _centred(self._scored(self._as_image_model(run)))
+        model = from_probabilities(run, name=name, input_shape=self._shape, classes=self.dataset.num_classes)
+        logits = _centred(self._scored(model))
         same = logits.mean(1).argmax(1) == self._student_logits.mean(1).argmax(1)
         face = np.full((1, *self._shape), 127.5, np.float32)
         return ExportRow(
@@ -85,19 +85,6 @@ class Comparison:
     def _metrics(self, logits: np.ndarray) -> EvaluationMetrics:
         return evaluate_predictions(
             labels=self.dataset.labels, logits=logits.mean(1), class_names=self.dataset.class_names
-        )
-
-    def _as_image_model(self, run: Run) -> ImageModel:
-        return ImageModel(
-            name="export",
-            input_shape=self._shape,
-            classes=self.dataset.num_classes,
-            sha256="",
-            numeric_policy="float32",
-            logits_from=LOG_PROBABILITIES,
-            input_format={},
-            network=None,
-            predict=lambda pixels: np.log(np.maximum(run(pixels), _SMALLEST)),
         )
 
 
@@ -154,7 +141,3 @@ def missed_bounds(
         if min_agreement is not None and row.agreement < min_agreement:
             missed.append(f"{row.file} agrees with the student on {row.agreement:.2%}, less than {min_agreement:.2%}")
     return missed
-
-
-def by_format(rows: Sequence[ExportRow]) -> Mapping[str, ExportRow]:
-    return {row.format: row for row in rows}

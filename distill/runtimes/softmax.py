@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from distill.errors import InputError
-from distill.runtimes.image_model import BEFORE_SOFTMAX, LOG_PROBABILITIES, LOGITS
+from distill.runtimes.image_model import BEFORE_SOFTMAX, LOG_PROBABILITIES, LOGITS, ImageModel
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -74,6 +74,27 @@ def probed(
             "save it without its last activation, or where they are raw logits say --gives logits"
         )
     return predict, classes, LOG_PROBABILITIES if _is_log_probabilities(outputs) else LOGITS
+
+
+def from_probabilities(
+    run: Predict, *, name: str, input_shape: tuple[int, int, int], classes: int, sha256: str = ""
+) -> ImageModel:
+    """Return what gives probabilities as an `ImageModel`: its logits are known up to one number for each image.
+
+    Args:
+        run: float32 pixels 0..255 [B, h, w, c] -> probabilities [B, C].
+    """
+    return ImageModel(
+        name=name,
+        input_shape=input_shape,
+        classes=classes,
+        sha256=sha256,
+        numeric_policy="float32",
+        logits_from=LOG_PROBABILITIES,
+        input_format={},
+        network=None,
+        predict=lambda pixels: np.log(np.maximum(run(pixels), _SMALLEST)),
+    )
 
 
 def check_given(logits_from: str, gives: str, *, source: str) -> None:

@@ -52,6 +52,8 @@ def check_raw_logits(network: keras.Model) -> None:
             f"{network.name} takes {list(network.input_shape[1:])}, expected images [height, width, 1 or 3]: "
             "build it for grey or RGB pixels"
         )
+    if isinstance(network.layers[-1], keras.layers.Softmax):
+        raise InputError(f"{network.name} ends in a layer Softmax: leave it out, raw logits are needed")
     activation = getattr(network.layers[-1], "activation", None)
     if activation not in (None, keras.activations.linear):
         name = getattr(activation, "__name__", activation)
