@@ -45,12 +45,13 @@ def written_beside(path: str | Path) -> Iterator[Path]:
 def folder_written_beside(path: str | Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it replaces the folder `path` when the block ends, and vanishes when it fails.
 
-    A folder that stands there is removed a moment before the other is renamed: a kill in between leaves none.
+    A folder that stands there is removed a moment before the other is renamed: a kill in between leaves none. What a
+    killed process has left of an unfinished one goes when `path` is written again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_unfinished(path)) as folder:
-        unfinished = Path(folder) / path.name
+    with _swept(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=_unfinished(path)) as folder:
+        unfinished = Path(folder) / "folder"
         unfinished.mkdir()
         yield unfinished
         if path.is_dir():
@@ -72,7 +73,7 @@ def _swept(path: Path) -> Iterator[None]:
     try:
         if lock.is_locked:
             for left in path.parent.glob(f"{escape(_unfinished(path))}????????{escape(path.suffix)}"):
-                left.unlink(missing_ok=True)
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         yield
     finally:
         if lock.is_locked:

@@ -169,3 +169,24 @@ def test_probabilities_are_not_taken_for_logits(work, tmp_path, capsys):
     assert run(work, "--model", tmp_path / "soft.keras", "--out", tmp_path / "out") == 2
     assert "ends in softmax" in failure(capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_export_leaves_the_earlier_one_whole(work, tmp_path, monkeypatch):
+    out, flags = tmp_path / "out", ("--formats", "litert-float32")
+    assert run(work, "--out", out, *flags) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distill.exporting.export_student.model_card", interrupted)
+    assert run(work, "--out", out, *flags) == 130
+    assert run(work, "--out", tmp_path / "new", *flags) == 130
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_export_left_is_removed(work, tmp_path):
+    (tmp_path / ".out-12345678" / "folder").mkdir(parents=True)
+    assert run(work, "--out", tmp_path / "out", "--formats", "litert-float32") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -1,7 +1,5 @@
 """`export_student`: a folder with a student in several formats, what each is worth, and the card of the model."""
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,7 +21,7 @@ from distill.exporting.formats import FORMATS
 from distill.exporting.graph import probabilities_network
 from distill.exporting.model_card import model_card
 from distill.exporting.recommendation import recommend
-from distill.files import write_json, written_beside
+from distill.files import folder_written_beside, write_json
 from distill.prediction.description import ModelDescription
 from distill.prediction.exported_model import EXPORTS
 from distill.scoring.network_identity import check_classes, weights_sha256
@@ -61,8 +59,7 @@ def export_student(
 ) -> ExportResult:
     """Write a student's files, `exports.json` and the card into the folder `out`.
 
-    `exports.json` goes first and comes last, so that its presence says that the folder is whole. Files of an earlier
-    export that are not written again are removed.
+    The folder appears whole or not at all, and replaces that of an earlier export.
 
     Args:
         student: pixels 0..255 in, raw logits out, one for each class of `dataset`.
@@ -86,30 +83,36 @@ def export_student(
     part = some_of(dataset.split(split), images)
     view_spec = view_spec or ViewSpec()
     pixels = _calibration_pixels(dataset, view_spec, network.input_shape[1:], count=calibration)
-    _prepare(out)
+    _check_is_ours(out)
     comparison = Comparison(student, part, view_spec=view_spec, seconds=seconds)
     rows = [_of_student(comparison, network)]
-    for name in tqdm(chosen, desc="exporting", unit="format", leave=False, disable=None):
-        form = FORMATS[name]
-        description = _description(student, dataset, form.precision, record)
-        path = out / f"{student.name}{form.ending}"
-        form.write(path, network, description, pixels)
-        rows.append(comparison.row(form.open(path), name=name, path=path))
-    recommended, advice = recommend(rows)
-    facts = {
-        "recommended": recommended.file,
-        "advice": advice,
-        "description": _description(student, dataset, FORMATS[recommended.format].precision, record).to_dict(),
-        "data": {"name": Path(part.name).name, "split": split, "images": len(part), "fingerprint": part.fingerprint},
-        "student": comparison.metrics.to_dict(),
-        "exports": [row.to_dict() for row in rows],
-        "machine": machine(),
-        "versions": versions(),
-    }
-    with written_beside(out / CARD) as unfinished:
-        unfinished.write_text(model_card(facts, rows, comparison.metrics, record=record), encoding="utf-8")
-    write_json(out / EXPORTS, facts)
+    with folder_written_beside(out) as folder:
+        for name in tqdm(chosen, desc="exporting", unit="format", leave=False, disable=None):
+            form = FORMATS[name]
+            path = folder / f"{student.name}{form.ending}"
+            form.write(path, network, _description(student, dataset, form.precision, record), pixels)
+            rows.append(comparison.row(form.open(path), name=name, path=path))
+        recommended, advice = recommend(rows)
+        description = _description(student, dataset, FORMATS[recommended.format].precision, record)
+        facts = {
+            "recommended": recommended.file,
+            "advice": advice,
+            "description": description.to_dict(),
+            "data": {**_data(part), "split": split, "images": len(part)},
+            "student": comparison.metrics.to_dict(),
+            "exports": [row.to_dict() for row in rows],
+            "machine": machine(),
+            "versions": versions(),
+        }
+        card = model_card(facts, rows, comparison.metrics, record=record)
+        (folder / CARD).write_text(card, encoding="utf-8")
+        write_json(folder / EXPORTS, facts)
     return ExportResult(tuple(rows), recommended.file, tuple(advice), tuple(notes))
+
+
+def _data(part: Dataset) -> dict[str, str]:
+    """Return what tells a data set from another, without the path of this machine."""
+    return {"name": Path(part.name).name, "fingerprint": part.fingerprint}
 
 
 def _chosen(formats: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -161,19 +164,9 @@ def _description(
     )
 
 
-def _prepare(out: Path) -> None:
-    """Make `out` a folder without an export."""
+def _check_is_ours(out: Path) -> None:
+    """Check that nothing but an earlier export stands at `out`."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: name a folder for the exports")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not (out / EXPORTS).is_file():
+    if out.exists() and any(out.iterdir()) and not (out / EXPORTS).is_file():
         raise InputError(f"{out} is not empty and holds no {EXPORTS}: name a new folder for the exports")
-    try:
-        earlier = [row["file"] for row in json.loads((out / EXPORTS).read_text(encoding="utf-8"))["exports"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{out / EXPORTS} is damaged: name a new folder for the exports") from error
-    (out / EXPORTS).unlink()
-    for name in earlier:
-        if name and Path(name).name == name and (out / name).exists():
-            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
