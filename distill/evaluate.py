@@ -27,7 +27,7 @@ class EvaluateSettings:
     """A data set: a path whose layout is recognised, or "synthetic"."""
     out: str | None = None
     """Folder for report.html, evaluation.json and confusion matrices; by default RUN/evaluation-SPLIT, or one beside
-    the file; of several models evaluation-SPLIT here."""
+    the file or export; of several models evaluation-SPLIT here."""
     split: str = "validation"
     """"train", "validation" or "test"."""
     splits: str | None = None
@@ -138,7 +138,7 @@ def _output(settings: EvaluateSettings) -> Path:
         out = Path(settings.out)
     elif len(settings.model) > 1:
         out = Path(name)
-    elif model.is_dir():
+    elif model.is_dir() and not (model / "exports.json").is_file():  # that folder is replaced as a whole
         out = model / name
     else:
         out = model.with_name(f"{model.stem}-{name}")

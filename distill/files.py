@@ -45,17 +45,18 @@ def written_beside(path: str | Path) -> Iterator[Path]:
 def folder_written_beside(path: str | Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it replaces the folder `path` when the block ends, and vanishes when it fails.
 
-    A folder that stands there is removed a moment before the other is renamed: a kill in between leaves none. What a
-    killed process has left of an unfinished one goes when `path` is written again.
+    A folder that stands there is moved away a moment before the other is renamed: a kill in between leaves none.
+    What a killed process has left of an unfinished one goes when `path` is written again.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # "." and links mean the folder that they name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _swept(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=_unfinished(path)) as folder:
+    names = {"dir": path.parent, "prefix": _unfinished(path), "suffix": path.suffix}
+    with _swept(path), tempfile.TemporaryDirectory(**names) as folder:
         unfinished = Path(folder) / "folder"
         unfinished.mkdir()
         yield unfinished
         if path.is_dir():
-            shutil.rmtree(path)
+            os.replace(path, Path(folder) / "earlier")  # goes with the temporary folder
         os.replace(unfinished, path)
 
 

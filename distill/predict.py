@@ -33,7 +33,8 @@ class PredictSettings:
     json: bool = False
     """Print one JSON object per photo or frame and line, with the probabilities of all classes."""
     save: str | None = None
-    """Folder for copies with boxes and labels drawn in; it is created. No file that was given is overwritten."""
+    """Folder for copies with boxes and labels drawn in; it is created. No file that was given is
+    overwritten, but pictures of an earlier call are, and whatever else has their names."""
     camera: int | None = None
     """Number of a camera to watch in place of files, 0 for the first, until Ctrl-C."""
     every: float = 0.0

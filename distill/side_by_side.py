@@ -12,6 +12,7 @@ from distill.errors import InputError
 from distill.prediction.drawing import annotated
 from distill.prediction.exported_model import EXPORTS, ExportedModel, open_exported
 from distill.prediction.face_crops import face_pixels
+from distill.prediction.onnx_student import PROPERTY
 from distill.prediction.photos import open_photo
 from distill.prediction.predictor import Face, Found, Predictor
 
@@ -147,10 +148,9 @@ def _exported(path: Path) -> ExportedModel | None:
         return open_exported(path)
     if path.suffix != ".onnx":
         return None
-    try:
-        return open_exported(path)
-    except InputError:  # from elsewhere, or what is wrong is found again
+    if not path.is_file() or PROPERTY.encode() not in path.read_bytes():  # from elsewhere
         return None
+    return open_exported(path)
 
 
 def _in_order(exported: ExportedModel, class_names: Sequence[str]) -> Asked:

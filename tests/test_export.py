@@ -190,3 +190,24 @@ def test_what_a_killed_export_left_is_removed(work, tmp_path):
     (tmp_path / ".out-12345678" / "folder").mkdir(parents=True)
     assert run(work, "--out", tmp_path / "out", "--formats", "litert-float32") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_lies_beside_an_earlier_export_is_not_deleted(work, tmp_path, capsys):
+    out, flags = tmp_path / "out", ("--formats", "litert-float32")
+    assert run(work, "--out", out, *flags) == 0
+    (out / "notes.txt").write_text("precious")
+    capsys.readouterr()
+    assert run(work, "--out", out, *flags) == 2
+    assert "holds notes.txt beside an earlier export" in failure(capsys)
+    assert (out / "notes.txt").read_text() == "precious"
+
+
+def test_a_link_and_the_current_folder_are_the_folders_that_they_name(work, tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert run(work, "--out", tmp_path / "link", "--formats", "litert-float32") == 0
+    assert (tmp_path / "real" / "exports.json").is_file()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert run(work, "--out", ".", "--formats", "litert-float32") == 0
+    assert (tmp_path / "here" / "exports.json").is_file()

@@ -99,10 +99,14 @@ def size_of(path: Path) -> int:
     return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
 
 
-def some_of(dataset: Dataset, count: int, *, seed: int = 0) -> Dataset:
-    """Return `count` labelled images of a data set, drawn by `seed`, in its order; all where there are no more."""
-    labelled = np.flatnonzero(dataset.labels != UNLABELLED)
-    chosen = np.random.default_rng(seed).permutation(labelled)[:count]
+def some_of(dataset: Dataset, count: int, *, seed: int = 0, labelled: bool = True) -> Dataset:
+    """Return `count` images of a data set, drawn by `seed`, in its order; all where there are no more.
+
+    Args:
+        labelled: leave images without a label out.
+    """
+    eligible = np.flatnonzero((dataset.labels != UNLABELLED) | (not labelled))
+    chosen = np.random.default_rng(seed).permutation(eligible)[:count]
     return dataset.subset(np.sort(chosen))
 
 

@@ -1,5 +1,6 @@
 """`export_student`: a folder with a student in several formats, what each is worth, and the card of the model."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -135,7 +136,7 @@ def _calibration_pixels(
     dataset: Dataset, view_spec: ViewSpec, shape: tuple[int, int, int], *, count: int
 ) -> np.ndarray:
     """Return float32 [count, h, w, c]: training images as the student sees them in an evaluation."""
-    part = some_of(dataset.split("train"), count)
+    part = some_of(dataset.split("train"), count, labelled=False)
     parameters = view_spec.parameters(part.ids, np.zeros(len(part), int))
     return render_numpy(part.read(np.arange(len(part))), parameters, image_shape=shape)
 
@@ -168,5 +169,17 @@ def _check_is_ours(out: Path) -> None:
     """Check that nothing but an earlier export stands at `out`."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: name a folder for the exports")
-    if out.exists() and any(out.iterdir()) and not (out / EXPORTS).is_file():
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (out / EXPORTS).is_file():
         raise InputError(f"{out} is not empty and holds no {EXPORTS}: name a new folder for the exports")
+    try:
+        rows = json.loads((out / EXPORTS).read_text(encoding="utf-8"))["exports"]
+        written = {EXPORTS, CARD, *(row["file"] for row in rows)}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{out / EXPORTS} is damaged: name a new folder for the exports") from error
+    others = sorted(path.name for path in out.iterdir() if path.name not in written)
+    if others:
+        raise InputError(
+            f"{out} holds {', '.join(others[:3])} beside an earlier export: move it, or name a new folder"
+        )

@@ -12,16 +12,17 @@ _NOTABLY = 1.1  # times as fast: less is noise
 def recommend(rows: Sequence[ExportRow]) -> tuple[ExportRow, list[str]]:
     """Return the row of the file to take, and a sentence about every file.
 
-    Of the LiteRT files (of all, where there are none) that lose no more than half a point of accuracy against the
-    student and say the same class for 95 % of the images, it is the fastest on the machine that measured; of equally
-    fast ones (within a tenth) the smallest. Where every file loses more, the most accurate one.
+    Of the LiteRT files (of the ONNX file, or of all, where there are none) that lose no more than half a point of
+    accuracy against the student and say the same class for 95 % of the images, it is the fastest on the machine that
+    measured; of equally fast ones (within a tenth) the smallest. Where every file loses more, the most accurate one.
 
     Args:
         rows: at least one with a file; the row without one is the student itself.
     """
     student = next((row for row in rows if not row.file), None)
     files = [row for row in rows if row.file]
-    candidates = [row for row in files if row.file.endswith(".tflite")] or files
+    by_kind = ([row for row in files if row.file.endswith(ending)] for ending in (".tflite", ".onnx"))
+    candidates = next(filter(None, by_kind), files)
     best = max(row.accuracy for row in ([student] if student else candidates))
     good = [row for row in candidates if row.accuracy >= best - _LOSS and row.agreement >= 1 - _DISAGREEMENT]
     if good:

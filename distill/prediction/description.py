@@ -13,6 +13,7 @@ _PIXELS = "float32 [1, height, width, channels], 0..255; scaling is part of the 
 _PREPARATION = (
     "the face alone, as square as it was found, resized (bilinear, antialiased); one channel is grey (ITU-R 601)"
 )
+_TEXTS = ("name", "precision", "weights_sha256", "trained_on", "version")
 _OUTPUT = "float32 [1, classes], probabilities in the order of class_names"
 
 
@@ -56,7 +57,7 @@ def read_described(text: str | bytes, *, source: str) -> tuple[ModelDescription,
         if not isinstance(values, Mapping):
             raise ValueError("no object of JSON")
         return _description(values), str(values[_SHA256])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(
             f"{source} describes itself in a way that is not known here ({error}): export it anew"
         ) from None
@@ -72,7 +73,7 @@ def _description(values: Mapping[str, Any]) -> ModelDescription:
         and shape[2] in (1, 3)
         and isinstance(names, list)
         and len(names) > 1
-        and all(isinstance(name, str) for name in names)
+        and all(isinstance(text, str) for text in [*names, *(known[name] for name in _TEXTS)])
     )
     if not fits:
         raise ValueError(f"classes {names}, input {shape}")

@@ -65,7 +65,19 @@ def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     run, description = RUNTIMES[path.suffix](path, threads=threads)
+    _check_fits(run, description, path)
     return ExportedModel(path, description, run)
+
+
+def _check_fits(run: Callable[[np.ndarray], np.ndarray], description: ModelDescription, path: Path) -> None:
+    """Ask the network about one grey image, which says whether it is the one that is described."""
+    classes = len(description.class_names)
+    try:
+        shape = run(np.full((1, *description.input_shape), 127.5, np.float32)).shape
+    except Exception as error:  # each runtime has its own for an image of another shape
+        raise InputError(f"{path} does not take the images that it says: export it anew") from error
+    if shape != (1, classes):
+        raise InputError(f"{path} gives {list(shape)} for an image, and names {classes} classes: export it anew")
 
 
 def _recommended(folder: Path) -> str:
@@ -78,7 +90,7 @@ def _recommended(folder: Path) -> str:
         raise InputError(
             f"{folder} is no folder that python -m distill.export wrote: it holds no {EXPORTS}"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / EXPORTS} names no recommended file ({error}): export anew") from error
     return name
 

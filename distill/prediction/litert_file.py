@@ -6,6 +6,7 @@ of the classes, and the description with a checksum of the flatbuffer.
 
 import hashlib
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def read(path: Path) -> tuple[bytes, ModelDescription]:
             start = min(entry.header_offset for entry in archive.infolist())
             with archive.open(DESCRIPTION) as file:
                 text = file.read(_MAX_BYTES)
-    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, LookupError, ValueError, RuntimeError) as error:
         kind = "is damaged, or" if content[4:8] == b"TFL3" else "is no LiteRT file, or"
         raise InputError(
             f"{path} {kind} was not exported here, so its classes and pixels are not known: "

@@ -1,5 +1,7 @@
 """Every format, and every network: the file gives what the network gives, and says what it is."""
 
+import contextlib
+import dataclasses
 import hashlib
 import json
 import zipfile
@@ -211,3 +213,25 @@ def number(table: Table, place: int, kind: str) -> int:
 
 def floats(table: Table, place: int) -> list[float]:
     return table.GetVectorAsNumpy(flatbuffers.number_types.Float32Flags, _offset(table, place)).tolist()
+
+
+def test_a_file_whose_description_is_of_another_network_is_refused(student, tmp_path):
+    flatbuffer = litert_flatbuffer(probabilities_network(student), "float32")
+    (tmp_path / "size.tflite").write_bytes(described_file(flatbuffer, description(shape=(48, 48, 1))))
+    with pytest.raises(InputError, match="does not take the images that it says"):
+        open_exported(tmp_path / "size.tflite")
+    fewer = dataclasses.replace(description(), class_names=NAMES[:2])
+    (tmp_path / "classes.tflite").write_bytes(described_file(flatbuffer, fewer))
+    with pytest.raises(InputError, match=r"gives \[1, 7\] for an image, and names 2 classes"):
+        open_exported(tmp_path / "classes.tflite")
+
+
+def test_no_changed_byte_of_the_archive_ends_in_a_traceback(written, tmp_path):
+    content = bytearray(written["litert-float32"].read_bytes())
+    start = len(read(written["litert-float32"])[0])
+    for position in range(start, len(content), 7):
+        changed = content.copy()
+        changed[position] ^= 0x55
+        (tmp_path / "changed.tflite").write_bytes(changed)
+        with contextlib.suppress(InputError):  # some bytes, such as dates, mean nothing
+            open_exported(tmp_path / "changed.tflite")

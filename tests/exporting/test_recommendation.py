@@ -58,3 +58,9 @@ def test_where_all_lose_the_most_accurate_is_taken():
 def test_without_a_litert_file_another_is_taken():
     onnx = row("onnx", bytes=1000, speed=1, ending=".onnx")
     assert recommend([STUDENT, onnx])[0] is onnx
+
+
+def test_what_predict_cannot_open_is_taken_last():
+    onnx, saved = row("onnx", bytes=1000, speed=1, ending=".onnx"), row("saved-model", bytes=1000, speed=9, ending="")
+    assert recommend([STUDENT, saved, onnx])[0] is onnx
+    assert recommend([STUDENT, saved])[0] is saved
