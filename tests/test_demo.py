@@ -239,7 +239,12 @@ def test_ctrl_c_ends_it(gradio, students, free_port):
         "--no-browser",
     )
     with subprocess.Popen(
-        [sys.executable, "-m", "distill.demo", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "distill.demo", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores interrupts, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             assert process.stdout.readline() == f"http://127.0.0.1:{free_port} shows the page until Ctrl-C\n"
