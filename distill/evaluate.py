@@ -54,10 +54,11 @@ class EvaluateSettings:
 def evaluate(settings: EvaluateSettings) -> None:
     """Print the evaluation that `settings` describe, and save it."""
     from distill.judged_models import open_judged
+    from distill.recorded_data import open_as_trained
     from distill.reports.evaluation_text import comparison_text
 
     out = _output(settings)
-    dataset = _open(settings)
+    dataset = open_as_trained(settings.data, settings.model, splits=settings.splits, split_seed=settings.split_seed)
     part = dataset.split(settings.split)
     models = open_judged(settings.model, part.class_names)
     report = _report(settings, models, dataset, part)
@@ -65,16 +66,6 @@ def evaluate(settings: EvaluateSettings) -> None:
         print(comparison_text(report["models"]), end="\n\n")
     _save(report, part, out)
     print(f"saved in {out}: report.html is the page to read")
-
-
-def _open(settings: EvaluateSettings) -> "Dataset":
-    from distill.data.data_settings import print_notes
-    from distill.data.open_dataset import open_dataset
-    from distill.recorded_data import split_as_all_trained
-
-    dataset = open_dataset(settings.data)
-    print_notes(dataset)
-    return split_as_all_trained(dataset, settings.model, splits=settings.splits, split_seed=settings.split_seed)
 
 
 def _report(
@@ -133,12 +124,14 @@ def _save(report: dict[str, Any], part: "Dataset", out: Path) -> None:
 
 
 def _output(settings: EvaluateSettings) -> Path:
+    from distill.prediction.exported_model import EXPORTS
+
     model, name = Path(settings.model[0]), f"evaluation-{settings.split}"
     if settings.out is not None:
         out = Path(settings.out)
     elif len(settings.model) > 1:
         out = Path(name)
-    elif model.is_dir() and not (model / "exports.json").is_file():  # that folder is replaced as a whole
+    elif model.is_dir() and not (model / EXPORTS).is_file():  # that folder is replaced as a whole
         out = model / name
     else:
         out = model.with_name(f"{model.stem}-{name}")
@@ -148,7 +141,7 @@ def _output(settings: EvaluateSettings) -> Path:
 
 
 def main() -> None:
-    run_stage(evaluate, EvaluateSettings)
+    run_stage(evaluate, EvaluateSettings, begins_anew=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Export a student for devices: `python -m distill.export --model RUN --data D`."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def export(settings: ExportSettings) -> None:
 
     _one_thread()
     out = _output(settings)
-    dataset = open_as_trained(settings.data, settings.model, splits=settings.splits, split_seed=settings.split_seed)
+    dataset = open_as_trained(settings.data, [settings.model], splits=settings.splits, split_seed=settings.split_seed)
     check_class_names(settings.model, dataset.class_names)
     student = load_network(settings.model)
     result = export_student(
@@ -88,8 +89,6 @@ def export(settings: ExportSettings) -> None:
 
 def _one_thread() -> None:
     """Let TensorFlow compute on one thread, as the other runtimes do here, so that their speeds compare."""
-    from contextlib import suppress
-
     import tensorflow as tf
 
     with suppress(RuntimeError):  # it has computed before, in a process that does more than this
@@ -105,7 +104,7 @@ def _output(settings: ExportSettings) -> Path:
 
 
 def main() -> None:
-    run_stage(export, ExportSettings)
+    run_stage(export, ExportSettings, begins_anew=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import FLOAT32, litert_flatbuffer
 from distill.networks import check_class_names, load_network, recorded_run, recorded_views
 from distill.prediction.exported_model import EXPORTS, RUNTIMES, open_exported
-from distill.prediction.latency import latency
+from distill.prediction.latency import face_latency
 from distill.prediction.litert_file import LiteRTFile
 from distill.reports.network_costs import multiply_adds
 from distill.runtimes.image_model import ImageModel
@@ -22,7 +22,6 @@ from distill.runtimes.open_model import open_model
 from distill.runtimes.softmax import from_probabilities
 from distill.training.run_directory import BEST
 
-_GREY = 127.5
 _RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX"}
 
 
@@ -82,8 +81,7 @@ class JudgedModel:
             run = self.runner()
         except InputError as error:
             return {"latency": None, "latency_unknown": str(error)}
-        face = np.full((1, *self.input_shape), _GREY, np.float32)
-        return {"latency": asdict(latency(lambda: run(face), seconds=seconds)), "latency_unknown": None}
+        return {"latency": asdict(face_latency(run, self.input_shape, seconds=seconds)), "latency_unknown": None}
 
 
 def open_judged(models: Sequence[str], class_names: Sequence[str]) -> list[JudgedModel]:

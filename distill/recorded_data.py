@@ -11,18 +11,20 @@ from distill.errors import InputError
 from distill.networks import recorded_run, recorded_splits
 
 
-def open_as_trained(data: str, weights: str, *, splits: str | None = None, split_seed: int | None = None) -> Dataset:
-    """Open a data set with the splits of `split_as_trained`; print what a user should know of how it was read.
+def open_as_trained(
+    data: str, weights: Sequence[str], *, splits: str | None = None, split_seed: int | None = None
+) -> Dataset:
+    """Open a data set with the splits of `split_as_all_trained`; print what a user should know of how it was read.
 
     Args:
         data: a path whose layout is recognised, or "synthetic".
 
     Raises:
-        InputError: what `split_as_trained` refuses; whatever the data has wrong.
+        InputError: what `split_as_all_trained` refuses; whatever the data has wrong.
     """
     dataset = open_dataset(data)
     print_notes(dataset)
-    return split_as_trained(dataset, weights, splits=splits, split_seed=split_seed)
+    return split_as_all_trained(dataset, weights, splits=splits, split_seed=split_seed)
 
 
 def split_as_trained(

@@ -15,6 +15,7 @@ from distill.prediction.face_crops import face_pixels
 from distill.prediction.onnx_student import PROPERTY
 from distill.prediction.photos import open_photo
 from distill.prediction.predictor import Face, Found, Predictor
+from distill.reports.calibration import log_softmax
 
 Result = TypeVar("Result")
 
@@ -192,8 +193,7 @@ def _asked(source: str | Path, path: Path, class_names: Sequence[str]) -> Asked:
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
     """Return float32 [B, C], rows that sum to 1."""
-    powers = np.exp(np.float64(logits) - np.max(logits, axis=1, keepdims=True))
-    return np.float32(powers / powers.sum(axis=1, keepdims=True))
+    return np.float32(np.exp(log_softmax(logits)))
 
 
 def _cut(photo: np.ndarray, box: tuple[int, ...]) -> np.ndarray:

@@ -24,6 +24,7 @@ Settings = TypeVar("Settings")
 
 DONE, GATE_CLOSED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 _GOES_ON = "interrupted: the same command goes on from here"
+_BEGINS_ANEW = "interrupted: the same command begins anew"
 _TRAINING_BACKENDS = ("tensorflow", "jax", "torch")
 
 _CONFIG_HELP = "--config FILE takes what is not given here from the settings.json of a run."
@@ -37,6 +38,7 @@ def run_stage(
     backend: str | None = "tensorflow",
     presets: Mapping[str, Any] | None = None,
     resumes: bool = False,
+    begins_anew: bool = False,
 ) -> None:
     """Parse the command line into `settings_class`, call `stage` with it, and exit.
 
@@ -46,6 +48,7 @@ def run_stage(
     Args:
         backend: the backend of Keras that the stage needs; "any" takes one that can train, None needs no Keras.
         presets: name -> dataclass whose fields are taken for what is not given, by `--recipe NAME`.
+        begins_anew: the stage does not go on where it was interrupted.
         resumes: `--resume RUN` goes on with the run in that folder, which the settings name `out`.
     """
     args = list(sys.argv[1:] if args is None else args)
@@ -64,7 +67,8 @@ def run_stage(
         )
         if backend is not None:
             import_keras_quietly(backend)
-        with _one_line_errors(interrupted=_how_to_go_on(settings) if resumes else _GOES_ON):
+        otherwise = _BEGINS_ANEW if begins_anew else _GOES_ON
+        with _one_line_errors(interrupted=_how_to_go_on(settings) if resumes else otherwise):
             stage(settings)
     sys.exit(DONE)
 
@@ -82,7 +86,7 @@ def run_stages(
     Args:
         stages: verb -> the stage, and the class of its settings, which no other verb has.
     """
-    with _one_line_errors(interrupted="interrupted: the same command begins anew"):
+    with _one_line_errors(interrupted=_BEGINS_ANEW):
         settings = tyro.extras.subcommand_cli_from_dict(
             {verb: settings_class for verb, (_, settings_class) in stages.items()},
             args=args,

@@ -1,9 +1,8 @@
 """What an export costs and what it changes: each file is run on real images, beside the student it was made of."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.views import ViewSpec
 from distill.exporting.formats import Run
-from distill.prediction.latency import Latency, latency
+from distill.prediction.latency import Latency, face_latency
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.softmax import from_probabilities
@@ -38,9 +37,6 @@ class ExportRow:
     latency: Latency
     """Of one face on one thread."""
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 KERAS = "keras"
 
@@ -66,7 +62,6 @@ class Comparison:
         model = from_probabilities(run, name=name, input_shape=self._shape, classes=self.dataset.num_classes)
         logits = _centred(self._scored(model))
         same = logits.mean(1).argmax(1) == self._student_logits.mean(1).argmax(1)
-        face = np.full((1, *self._shape), 127.5, np.float32)
         return ExportRow(
             format=name,
             file=path.name if path else "",
@@ -74,7 +69,7 @@ class Comparison:
             logit_difference=float(np.abs(logits - self._student_logits).max()),
             agreement=float(same.mean()),
             accuracy=self._metrics(logits).accuracy,
-            latency=latency(lambda: run(face), seconds=self.seconds),
+            latency=face_latency(run, self._shape, seconds=self.seconds),
         )
 
     def _scored(self, model: keras.Model | ImageModel) -> np.ndarray:

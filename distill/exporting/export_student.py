@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from distill.exporting.recommendation import recommend
 from distill.files import folder_written_beside, write_json
 from distill.prediction.description import ModelDescription
 from distill.prediction.exported_model import EXPORTS
-from distill.scoring.network_identity import check_classes, weights_sha256
+from distill.scoring.network_identity import check_classes, numeric_policy, weights_sha256
 from distill.versions import machine, versions
 
 CARD = "README.md"
@@ -86,24 +86,21 @@ def export_student(
     pixels = _calibration_pixels(dataset, view_spec, network.input_shape[1:], count=calibration)
     _check_is_ours(out)
     comparison = Comparison(student, part, view_spec=view_spec, seconds=seconds)
+    described = _description(student, dataset, record)
     rows = [_of_student(comparison, network)]
     with folder_written_beside(out) as folder:
         for name in tqdm(chosen, desc="exporting", unit="format", leave=False, disable=None):
             form = FORMATS[name]
             path = folder / f"{student.name}{form.ending}"
-            form.write(path, network, _description(student, dataset, form.precision, record), pixels)
+            form.write(path, network, replace(described, precision=form.precision), pixels)
             rows.append(comparison.row(form.open(path), name=name, path=path))
         recommended, advice = recommend(rows)
-        description = _description(student, dataset, FORMATS[recommended.format].precision, record)
+        described = replace(described, precision=FORMATS[recommended.format].precision)
         facts = {
             "recommended": recommended.file,
             "advice": advice,
-            "description": description.to_dict(),
-            "data": {**_data(part), "split": split, "images": len(part)},
-            "student": comparison.metrics.to_dict(),
-            "exports": [row.to_dict() for row in rows],
-            "machine": machine(),
-            "versions": versions(),
+            "description": described.to_dict(),
+            **_compared(comparison, rows, split=split),
         }
         card = model_card(facts, rows, comparison.metrics, record=record)
         (folder / CARD).write_text(card, encoding="utf-8")
@@ -111,9 +108,21 @@ def export_student(
     return ExportResult(tuple(rows), recommended.file, tuple(advice), tuple(notes))
 
 
-def _data(part: Dataset) -> dict[str, str]:
-    """Return what tells a data set from another, without the path of this machine."""
-    return {"name": Path(part.name).name, "fingerprint": part.fingerprint}
+def _compared(comparison: Comparison, rows: Sequence[ExportRow], *, split: str) -> dict[str, Any]:
+    """Return what was measured, on what and with what, without the paths of this machine."""
+    part = comparison.dataset
+    return {
+        "data": {
+            "name": Path(part.name).name,
+            "fingerprint": part.fingerprint,
+            "split": split,
+            "images": len(part),
+        },
+        "student": comparison.metrics.to_dict(),
+        "exports": [asdict(row) for row in rows],
+        "machine": machine(),
+        "versions": versions(),
+    }
 
 
 def _chosen(formats: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -151,14 +160,12 @@ def _of_student(comparison: Comparison, network: keras.Model) -> ExportRow:
     )
 
 
-def _description(
-    student: keras.Model, dataset: Dataset, precision: str, record: Mapping[str, Any] | None
-) -> ModelDescription:
+def _description(student: keras.Model, dataset: Dataset, record: Mapping[str, Any] | None) -> ModelDescription:
     return ModelDescription(
         name=student.name,
         class_names=dataset.class_names,
         input_shape=tuple(student.input_shape[1:]),
-        precision=precision,
+        precision=numeric_policy(student),
         weights_sha256=weights_sha256(student),
         trained_on=Path(record["data"]["name"]).name if record else "",
         version=__version__,

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from distill.exporting.comparing import COLUMNS, ExportRow, cells
-from distill.reports.metrics import EvaluationMetrics
+from distill.reports.metrics import EvaluationMetrics, per_class_cells
+from distill.reports.templates import templates
 
 TEMPLATE = "model_card.md.jinja"
 _SETTINGS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay", "ema", "keep_prob", "seed")
@@ -28,13 +27,7 @@ def model_card(
         metrics: of the student itself, on the images that the files were compared on.
         record: the `settings.json` of the student's run; without it the card says that it is not known.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates(Path(__file__).parent, autoescape=False)  # it is Markdown
     environment.filters["row"] = _row
     return environment.get_template(TEMPLATE).render(
         facts=facts,
@@ -42,7 +35,7 @@ def model_card(
         columns=("file", *COLUMNS),
         rows=[(row.file or "(the student itself)", *cells(row)) for row in rows],
         metrics=metrics,
-        classes=_per_class(metrics),
+        classes=per_class_cells(metrics),
         training=_training(record) if record else None,
     )
 
@@ -50,14 +43,6 @@ def model_card(
 def _row(values: Sequence[str]) -> str:
     """Return a line of a table; what would end a cell is escaped."""
     return "| " + " | ".join(str(value).replace("|", r"\|").replace("\n", " ") for value in values) + " |"
-
-
-def _per_class(metrics: EvaluationMetrics) -> list[tuple[str, ...]]:
-    columns = zip(metrics.precision, metrics.recall, metrics.f1, strict=True)
-    return [
-        (name, *(f"{value:.3f}" for value in values), f"{support:,}")
-        for name, values, support in zip(metrics.class_names, columns, metrics.support, strict=True)
-    ]
 
 
 def _training(record: Mapping[str, Any]) -> list[tuple[str, str]]:

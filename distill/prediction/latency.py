@@ -21,6 +21,19 @@ class Latency:
     """1000 / `p50_ms`: of a busy machine's pauses the median knows nothing, p99 does."""
 
 
+def face_latency(
+    run: Callable[[np.ndarray], object], input_shape: tuple[int, int, int], *, seconds: float = 1.0
+) -> Latency:
+    """Return the `latency` of a network for one face.
+
+    Args:
+        run: float32 pixels 0..255 [1, h, w, c] -> whatever it gives.
+        input_shape: height, width, channels.
+    """
+    grey = np.full((1, *input_shape), 127.5, np.float32)
+    return latency(lambda: run(grey), seconds=seconds)
+
+
 def latency(call: Callable[[], object], *, seconds: float = 1.0) -> Latency:
     """Repeat `call` for `seconds`, at least a hundred times, after a few calls that count for nothing."""
     for _ in range(_WARM_UP):

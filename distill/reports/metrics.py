@@ -147,13 +147,17 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
 
 def per_class_table(metrics: EvaluationMetrics) -> str:
     """Return precision, recall, F1 and support as text, one class a line, aligned."""
-    rows = [
+    return aligned_text([("class", "precision", "recall", "F1", "images"), *per_class_cells(metrics)])
+
+
+def per_class_cells(metrics: EvaluationMetrics) -> list[tuple[str, ...]]:
+    """Return name, precision, recall, F1 and support of every class, as they stand in a table."""
+    return [
         (name, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", f"{support:,}")
         for name, precision, recall, f1, support in zip(
             metrics.class_names, metrics.precision, metrics.recall, metrics.f1, metrics.support, strict=True
         )
     ]
-    return aligned_text([("class", "precision", "recall", "F1", "images"), *rows])
 
 
 def confusion_text(metrics: EvaluationMetrics) -> str:
