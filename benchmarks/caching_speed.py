@@ -18,7 +18,7 @@ import numpy as np
 from distill.data.open_dataset import open_dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
-from distill.networks import build_network, set_policy
+from distill.runs.networks import build_network, set_policy
 from distill.scoring.folding import fold_batch_norm
 from distill.scoring.scorer import Scorer
 from distill.versions import versions

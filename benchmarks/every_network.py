@@ -15,11 +15,11 @@ import numpy as np
 
 from distill.data.dataset import Dataset, with_splits
 from distill.data.open_dataset import open_dataset
-from distill.networks import load_network
+from distill.runs.networks import load_network
+from distill.runs.run_directory import read_metrics
 from distill.scoring.caching import cache_logits
 from distill.scoring.scorer import Scorer
 from distill.training.recipe import RECIPES, Recipe
-from distill.training.run_directory import read_metrics
 from distill.training.train import train, train_from_labels
 from students import STUDENTS
 from teachers import TEACHERS

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tyro
 
-from distill.stage import import_keras_quietly
+from distill.command_line.stage import import_keras_quietly
 
 
 @dataclass(frozen=True, kw_only=True)

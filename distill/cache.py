@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from distill.command_line.stage import import_keras_quietly, run_stages
+from distill.command_line.teacher_settings import ScoringSettings
 from distill.errors import InputError
-from distill.stage import import_keras_quietly, run_stages
-from distill.teacher_settings import ScoringSettings
 
 if TYPE_CHECKING:
     from distill.data.dataset import Dataset
@@ -220,7 +220,7 @@ def _refuse_what_only_a_teacher_uses(settings: VerifySettings) -> None:
 
 
 def _open_data(path: str) -> "Dataset":
-    from distill.data.data_settings import print_notes
+    from distill.command_line.data_settings import print_notes
     from distill.data.open_dataset import open_dataset
 
     dataset = open_dataset(path)

@@ -1,6 +1,6 @@
 """Compare ways to teach students: `python -m distill.compare --data D --logits L.h5 --out OUT`.
 
-What lies in OUT in the end says `distill.training.comparison_folder`.
+What lies in OUT in the end says `distill.experiments.comparison_folder`.
 """
 
 import time
@@ -12,11 +12,11 @@ from typing import Annotated
 from tqdm import tqdm
 from tyro.conf import arg
 
-from distill.data.data_settings import DataSettings
+from distill.command_line.data_settings import DataSettings
+from distill.command_line.stage import run_stage
 from distill.errors import InputError
-from distill.stage import run_stage
+from distill.experiments.comparison import Cell, grid
 from distill.train_student import TrainStudentSettings
-from distill.training.comparison import Cell, grid
 from distill.training.recipe import Recipe
 
 _OF_TEACHERS = ("logits", "teacher_weights", "teacher_mean", "class_match")
@@ -89,7 +89,7 @@ def compare(settings: CompareSettings) -> dict:
     """
     import tensorflow as tf
 
-    from distill.training.comparison_folder import ComparisonFolder
+    from distill.experiments.comparison_folder import ComparisonFolder
 
     tf.config.experimental.enable_op_determinism()
     cells = _cells(settings)
@@ -175,7 +175,7 @@ def _record(settings: CompareSettings, learned, teachers) -> dict:
 
 
 def _build(settings: CompareSettings | TrainStudentSettings, student: str, dataset):
-    from distill.networks import build_network
+    from distill.runs.networks import build_network
     from students import STUDENTS
 
     return build_network(

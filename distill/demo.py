@@ -11,13 +11,13 @@ from html import escape
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from distill.command_line.stage import run_stage
 from distill.errors import InputError
-from distill.stage import run_stage
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from distill.side_by_side import Look, Row, SideBySide
+    from distill.evaluation.side_by_side import Look, Row, SideBySide
 
 _HOST = "127.0.0.1"  # nobody else can reach it
 _QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -66,7 +66,7 @@ def demo(settings: DemoSettings) -> None:
     """
     gradio = _gradio()
     _check_port(settings.port)
-    from distill.side_by_side import SideBySide
+    from distill.evaluation.side_by_side import SideBySide
 
     networks = SideBySide(settings.model, teacher=settings.teacher, face_detector=settings.face_detector)
     try:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from distill.command_line.stage import run_stage
 from distill.data.dataset import Dataset
 from distill.data.duplicates import Duplicates, class_counts, find_duplicates, present_splits
-from distill.stage import run_stage
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.command_line.stage import run_stage
 from distill.errors import InputError
-from distill.stage import run_stage
 
 if TYPE_CHECKING:
     from distill.data.dataset import Dataset
-    from distill.judged_models import JudgedModel
-    from distill.scoring.evaluation_report import TeacherOpinion
+    from distill.evaluation.evaluated_models import EvaluatedModel
+    from distill.evaluation.evaluation_report import TeacherOpinion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +53,14 @@ class EvaluateSettings:
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Print the evaluation that `settings` describe, and save it."""
-    from distill.judged_models import open_judged
-    from distill.recorded_data import open_as_trained
+    from distill.evaluation.evaluated_models import open_evaluated
     from distill.reports.evaluation_text import comparison_text
+    from distill.runs.recorded_data import open_as_trained
 
     out = _output(settings)
     dataset = open_as_trained(settings.data, settings.model, splits=settings.splits, split_seed=settings.split_seed)
     part = dataset.split(settings.split)
-    models = open_judged(settings.model, part.class_names)
+    models = open_evaluated(settings.model, part.class_names)
     report = _report(settings, models, dataset, part)
     if len(models) > 1:
         print(comparison_text(report["models"]), end="\n\n")
@@ -69,14 +69,14 @@ def evaluate(settings: EvaluateSettings) -> None:
 
 
 def _report(
-    settings: EvaluateSettings, models: "list[JudgedModel]", dataset: "Dataset", part: "Dataset"
+    settings: EvaluateSettings, models: "list[EvaluatedModel]", dataset: "Dataset", part: "Dataset"
 ) -> dict[str, Any]:
     """Return what `evaluation.json` holds; each model is printed as soon as it is known."""
     from datetime import datetime
 
+    from distill.evaluation.evaluate_model import evaluation_logits
+    from distill.evaluation.evaluation_report import copied_from_training, report_on
     from distill.reports.evaluation_text import model_text
-    from distill.scoring.evaluation import evaluation_logits
-    from distill.scoring.evaluation_report import copied_from_training, report_on
     from distill.versions import machine, versions
 
     teachers = _teachers(settings, part)
@@ -98,8 +98,8 @@ def _report(
 
 
 def _teachers(settings: EvaluateSettings, part: "Dataset") -> "list[TeacherOpinion]":
+    from distill.evaluation.evaluation_report import teacher_opinion
     from distill.logit_store import open_logits
-    from distill.scoring.evaluation_report import teacher_opinion
 
     stores = [open_logits(path) for path in settings.logits]
     for store in stores:

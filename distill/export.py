@@ -4,8 +4,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.command_line.stage import run_stage
 from distill.errors import GateError, InputError
-from distill.stage import run_stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,8 @@ def export(settings: ExportSettings) -> None:
     """
     from distill.exporting.comparing import missed_bounds, table
     from distill.exporting.export_student import export_student
-    from distill.networks import check_class_names, load_network, recorded_run, recorded_views
-    from distill.recorded_data import open_as_trained
+    from distill.runs.networks import check_class_names, load_network, recorded_run, recorded_views
+    from distill.runs.recorded_data import open_as_trained
 
     _one_thread()
     out = _output(settings)

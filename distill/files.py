@@ -15,7 +15,7 @@ from filelock import FileLock
 
 
 @contextmanager
-def written_beside(path: str | Path) -> Iterator[Path]:
+def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a path to write to; it replaces `path` when the block ends, and vanishes when the block fails.
 
     The temporary path has the suffix of `path`, so that libraries recognise the format, and lies in the same
@@ -42,7 +42,7 @@ def written_beside(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_written_beside(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it replaces the folder `path` when the block ends, and vanishes when it fails.
 
     A folder that stands there is moved away a moment before the other is renamed: a kill in between leaves none.
@@ -96,19 +96,19 @@ def _target_in_errors(path: Path) -> Iterator[None]:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as indented JSON, whole or not at all."""
-    with written_beside(path) as unfinished:
+    with atomic_file(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write `content`, whole or not at all."""
-    with written_beside(path) as unfinished:
+    with atomic_file(path) as unfinished:
         unfinished.write_bytes(content)
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `rows`, at least one, with the columns of the last, whole or not at all."""
-    with written_beside(path) as unfinished, open(unfinished, "w", newline="") as file:
+    with atomic_file(path) as unfinished, open(unfinished, "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
         writer.writeheader()
         writer.writerows(rows)

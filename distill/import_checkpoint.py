@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.command_line.stage import run_stage
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
-from distill.files import written_beside
-from distill.stage import run_stage
+from distill.files import atomic_file
 
 if TYPE_CHECKING:
     import keras
@@ -42,7 +42,7 @@ def import_checkpoint(settings: ImportCheckpointSettings) -> None:
     if out.is_dir():
         raise InputError(f"--out {out} is a folder: name a .keras file in it")
     network = network_from_checkpoint(settings.checkpoint, settings.student)
-    with written_beside(out) as unfinished:
+    with atomic_file(out) as unfinished:
         network.save(unfinished)
     height, width, channels = network.input_shape[1:]
     print(f"{out}: {network.name}, {network.count_params():,} parameters, pixels 0..255, {height}x{width}x{channels}")
@@ -66,7 +66,7 @@ def network_from_checkpoint(checkpoint: str | os.PathLike, student: str = "micro
         InputError: an unknown student, or one of other layers; a checkpoint that is missing, damaged, or of
             another network.
     """
-    from distill.networks import build_network
+    from distill.runs.networks import build_network
     from students import STUDENTS
 
     network = build_network(STUDENTS, student, classes=len(CLASS_NAMES))

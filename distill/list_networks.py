@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from inspect import signature
 from pathlib import Path
 
+from distill.command_line.stage import run_stage
 from distill.errors import InputError
-from distill.stage import run_stage
 
 FORMATS = ("table", "json")
 
@@ -94,7 +94,7 @@ def list_networks(settings: ListNetworksSettings) -> None:
 
 def _chosen(settings: ListNetworksSettings) -> list[tuple]:
     """Kind, table and name of every network to list."""
-    from distill.networks import build_network
+    from distill.runs.networks import build_network
     from students import STUDENTS
     from teachers import TEACHERS
 
@@ -111,9 +111,9 @@ def _chosen(settings: ListNetworksSettings) -> list[tuple]:
 
 
 def _row(kind: str, table, name: str, settings: ListNetworksSettings) -> Row:
-    from distill.files import written_beside
-    from distill.networks import build_network
+    from distill.files import atomic_file
     from distill.reports.network_costs import network_costs
+    from distill.runs.networks import build_network
 
     classes = settings.classes or _published_classes(table[name])
     model = build_network(table, name, classes=classes, image_size=settings.image_size)
@@ -126,7 +126,7 @@ def _row(kind: str, table, name: str, settings: ListNetworksSettings) -> Row:
         images_per_second=_images_per_second(model, settings) if settings.measure else 0,
     )
     if settings.json is not None:
-        with written_beside(settings.json) as unfinished:
+        with atomic_file(settings.json) as unfinished:
             unfinished.write_text(model.to_json(), encoding="utf-8")
     return row
 

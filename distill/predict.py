@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from distill.command_line.stage import INTERRUPTED, run_stage
 from distill.errors import InputError
-from distill.stage import INTERRUPTED, run_stage
 
 if TYPE_CHECKING:
     from distill.prediction.films import Frames

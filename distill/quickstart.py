@@ -9,8 +9,8 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from distill.command_line.stage import run_stage
 from distill.errors import InputError
-from distill.stage import run_stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def _train(train, builder, dataset, out: Path, recipe, **how):
 def _measure(networks: list, test) -> Result:
     import numpy as np
 
-    from distill.scoring.evaluation import evaluate_model
+    from distill.evaluation.evaluate_model import evaluate_model
     from distill.scoring.scorer import Scorer
 
     accuracies = [evaluate_model(network, test).accuracy for network in networks]

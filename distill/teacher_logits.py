@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from distill.command_line.stage import run_stage
+from distill.command_line.teacher_settings import ScoringSettings
 from distill.data.views import ViewSpec
-from distill.stage import run_stage
-from distill.teacher_settings import ScoringSettings
 
 _VIEWS = 4
 
@@ -31,9 +31,9 @@ class TeacherLogitsSettings(ScoringSettings):
 
 def teacher_logits(settings: TeacherLogitsSettings) -> None:
     """Cache the logits that `settings` describe, into `settings.out`."""
-    from distill.data.data_settings import print_notes
+    from distill.command_line.data_settings import print_notes
     from distill.data.open_dataset import open_dataset
-    from distill.training.cross_validation import fold_path, folds_in
+    from distill.experiments.cross_validation import fold_path, folds_in
 
     dataset = open_dataset(settings.data)
     print_notes(dataset)
@@ -47,7 +47,7 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
 
 def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out: str) -> None:
     from distill.logit_store import Shard
-    from distill.networks import recorded_run
+    from distill.runs.networks import recorded_run
     from distill.scoring.caching import cache_logits
 
     store = cache_logits(

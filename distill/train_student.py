@@ -6,11 +6,11 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from distill.data.data_settings import FoldSettings
+from distill.command_line.data_settings import FoldSettings
+from distill.command_line.stage import run_stage
+from distill.command_line.teacher_settings import OnlineTeacherSettings
 from distill.errors import InputError
 from distill.losses.schedules import Ramp, WarmedRamp
-from distill.stage import run_stage
-from distill.teacher_settings import OnlineTeacherSettings
 from distill.training.recipe import Recipe
 
 _FOR_TEACHERS = ("temperature", "temperature_schedule", "lambda_schedule", "loss", "loss_weights", "loss_options")
@@ -121,8 +121,8 @@ def train_student(settings: TrainStudentSettings) -> None:
     import keras
     import tensorflow as tf
 
-    from distill.networks import build_network
-    from distill.training.cross_validation import cross_validate, folds_text
+    from distill.experiments.cross_validation import cross_validate, folds_text
+    from distill.runs.networks import build_network
     from distill.training.replicas import open_strategy
     from distill.training.train import train
     from students import STUDENTS
@@ -170,8 +170,8 @@ def train_student(settings: TrainStudentSettings) -> None:
 
 def _open_teachers(settings: TrainStudentSettings, dataset) -> list:
     """Open the teachers to learn from, of every fold where there are folds."""
+    from distill.experiments.cross_validation import open_fold_logits
     from distill.logit_store import open_logits
-    from distill.training.cross_validation import open_fold_logits
     from distill.training.ensemble import CachedTeachers
 
     stores = [open_fold_logits(path, dataset) if settings.folds else [open_logits(path)] for path in settings.logits]
@@ -192,7 +192,7 @@ def _how_to_combine(settings: TrainStudentSettings) -> dict:
 
 def _open_online_teacher(settings: TrainStudentSettings, dataset):
     """Open the teacher at hand, if one is named; the student is float32 all the same, whatever that computes in."""
-    from distill.networks import set_policy
+    from distill.runs.networks import set_policy
     from distill.scoring.online_teacher import OnlineTeacher
 
     if settings.online.teacher is None:
@@ -204,7 +204,7 @@ def _open_online_teacher(settings: TrainStudentSettings, dataset):
 
 def _open_beside(settings: TrainStudentSettings) -> list:
     """Open the further data sets, each with its stores."""
-    from distill.data.data_settings import print_notes
+    from distill.command_line.data_settings import print_notes
     from distill.data.open_dataset import open_dataset
     from distill.logit_store import open_logits
     from distill.training.ensemble import CachedTeachers

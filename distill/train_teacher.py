@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.data.data_settings import FoldSettings
-from distill.stage import run_stage
+from distill.command_line.data_settings import FoldSettings
+from distill.command_line.stage import run_stage
 from distill.training.recipe import RECIPES, Recipe
 
 
@@ -33,8 +33,8 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
     """Train the teacher that `settings` describe, into `settings.out`; with folds, one for each."""
     import keras
 
-    from distill.networks import begin_with, build_network, set_policy
-    from distill.training.cross_validation import cross_validate, folds_text
+    from distill.experiments.cross_validation import cross_validate, folds_text
+    from distill.runs.networks import begin_with, build_network, set_policy
     from distill.training.train import train_from_labels
     from teachers import TEACHERS
 

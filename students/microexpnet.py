@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 
 from keras import initializers, layers
 
-from students.building import checked_keep_prob, checked_pixel_scale, classifier, finished, image_input, pooled
+from distill.building_blocks.conventions import (
+    checked_keep_prob,
+    checked_pixel_scale,
+    classifier,
+    finished,
+    image_input,
+    pooled,
+)
 
 
 @dataclass(frozen=True)

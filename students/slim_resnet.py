@@ -1,11 +1,11 @@
 """`SlimResNet`: a residual student of our own. It knows more per byte than MicroExpNet, and takes longer per face.
 
-Its units and their sources stand in `students/residual_units.py`. A stem that halves the picture at once, and no
-unit at that size, keep it near the cost of MicroExpNet.
+Its units and their sources stand in `distill/building_blocks/residual_units.py`. A stem that halves the picture at
+once, and no unit at that size, keep it near the cost of MicroExpNet.
 """
 
-from students.building import checked_keep_prob
-from students.residual_units import Variant, build
+from distill.building_blocks.conventions import checked_keep_prob
+from distill.building_blocks.residual_units import Variant, build
 
 _STEM_AND_STAGES = {"stem": 24, "stem_kernel": 5, "widths": (48, 96), "strides": (2, 2, 2), "units": 1}
 

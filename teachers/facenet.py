@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from students.building import classifier, finished, image_input, pooled
+from distill.building_blocks.conventions import classifier, finished, image_input, pooled
 
 # A branch is a row of convolutions (filters, kernel); where the map shrinks, an empty branch is a max pool.
 STEM = {

@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from students.building import classifier, finished, image_input, pooled
+from distill.building_blocks.conventions import classifier, finished, image_input, pooled
 
 STAGES = ((64, 3), (128, 5), (512, 3), (512, 3))  # filters, kernel
 DENSE = (256, 512)

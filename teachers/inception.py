@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from students.building import classifier, finished, image_input, pooled
+from distill.building_blocks.conventions import classifier, finished, image_input, pooled
 
 # Filters, in the columns of the paper's table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
 MODULES_3 = {"module3a": (64, 96, 128, 16, 32, 32), "module3b": (128, 128, 192, 32, 96, 96)}

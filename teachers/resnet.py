@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from students.building import classifier, finished, image_input, pooled
+from distill.building_blocks.conventions import classifier, finished, image_input, pooled
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from students.building import classifier, finished, image_input, pooled
+from distill.building_blocks.conventions import classifier, finished, image_input, pooled
 
 WIDTHS = (64, 128, 256)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from distill.cache import VERBS
+from distill.command_line.stage import run_stage, run_stages
 from distill.data.open_dataset import open_dataset
 from distill.logit_store import open_logits
-from distill.stage import run_stage, run_stages
 from distill.teacher_logits import TeacherLogitsSettings, teacher_logits
 
 CLASSES = "angry,disgust,fear,happy,sad,surprise,neutral"

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
+from distill.command_line.stage import run_stage
 from distill.describe_data import DescribeDataSettings, describe_data
 from distill.evaluate import EvaluateSettings, evaluate
-from distill.stage import run_stage
 from distill.teacher_logits import TeacherLogitsSettings, teacher_logits
 from distill.train_student import TrainStudentSettings, train_student
 from distill.train_teacher import TrainTeacherSettings, train_teacher

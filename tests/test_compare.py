@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distill.command_line.data_settings import DataSettings
+from distill.command_line.stage import run_stage
 from distill.compare import CompareSettings, compare
-from distill.data.data_settings import DataSettings
 from distill.data.open_dataset import open_dataset
 from distill.data.views import ViewSpec
 from distill.evaluate import EvaluateSettings, evaluate
 from distill.logit_store import LogitHeader, LogitWriter
-from distill.stage import run_stage
 from distill.train_student import TrainStudentSettings, train_student
 
 STUDENT = "microexpnet_p12_xxs"
@@ -236,7 +236,7 @@ class TestTheTestSplit:
         def twice(*args, **how):
             raise AssertionError("the test split was asked twice")
 
-        monkeypatch.setattr("distill.training.comparison_folder.evaluate_model", twice)
+        monkeypatch.setattr("distill.experiments.comparison_folder.evaluate_model", twice)
         assert run(*base(work), *GRID, "--out", compared, "--test") == 0
         assert capsys.readouterr().out.split("on the test split:\n")[1] == table
         assert report_of(compared)["tested"] == report["tested"]

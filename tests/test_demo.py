@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill import side_by_side
+from distill.command_line.stage import run_stage
 from distill.demo import DemoSettings, demo, page_served, shown
 from distill.errors import InputError
+from distill.evaluation import side_by_side
+from distill.evaluation.side_by_side import SideBySide
 from distill.exporting import litert_metadata
 from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import litert_flatbuffer
 from distill.prediction.description import ModelDescription
 from distill.prediction.predictor import Predictor
-from distill.side_by_side import SideBySide
-from distill.stage import run_stage
 from students import MicroExpNet
 from tests.prediction.small_student import CLASSES, DESCRIPTION, PORTRAIT, write_students
 

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 
+from distill.command_line.stage import run_stage
 from distill.data.open_dataset import open_dataset
 from distill.evaluate import EvaluateSettings, evaluate
 from distill.exporting.export_student import export_student
 from distill.losses.distillation_loss import DistillationLoss
-from distill.networks import load_network
+from distill.runs.networks import load_network
 from distill.scoring.caching import cache_logits
-from distill.stage import run_stage
 from distill.training.recipe import Recipe
 from distill.training.train import train
 from students import MicroExpNet

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
+from distill.command_line.stage import run_stage
 from distill.data.synthetic_faces import synthetic_faces
 from distill.export import ExportSettings, export
 from distill.exporting.formats import FORMATS
 from distill.prediction.exported_model import open_exported
-from distill.stage import run_stage
 from distill.training.recipe import Recipe
 from distill.training.train import train
 from students import MicroExpNet

@@ -238,7 +238,7 @@ class TestBeginningWithWeights:
     def test_a_last_layer_of_as_many_other_classes_is_not_taken(self, work):
         import keras
 
-        from distill.networks import begin_with
+        from distill.runs.networks import begin_with
         from teachers import PlainResNetTiny
 
         teacher, weights = PlainResNetTiny(classes=3), work / "teacher" / "fold-0"

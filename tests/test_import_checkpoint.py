@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from distill.command_line.stage import run_stage
 from distill.errors import InputError
 from distill.import_checkpoint import (
     VARIABLES,
@@ -14,7 +15,6 @@ from distill.import_checkpoint import (
     import_checkpoint,
     network_from_checkpoint,
 )
-from distill.stage import run_stage
 from students import STUDENTS
 
 DATA, INDEX = ".data-00000-of-00001", ".index"

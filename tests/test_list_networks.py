@@ -10,8 +10,8 @@ import pytest
 from keras import layers
 
 import distill.reports.network_costs as network_costs
+from distill.command_line.stage import run_stage
 from distill.list_networks import ListNetworksSettings, list_networks
-from distill.stage import run_stage
 from students import STUDENTS
 from teachers import TEACHERS
 

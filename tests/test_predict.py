@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distill.command_line.stage import run_stage
 from distill.predict import PredictSettings, predict
 from distill.prediction import films, predictor
-from distill.stage import run_stage
 from tests.prediction.small_student import CLASSES, PORTRAIT, write_students
 
 WRONG_INPUT, INTERRUPTED = 2, 130

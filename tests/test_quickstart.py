@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from distill.command_line.stage import run_stage
 from distill.quickstart import QuickstartSettings, quickstart
-from distill.stage import run_stage
 
 SMALL = ("--faces", "140", "--teacher-epochs", "1", "--student-epochs", "1", "--seeds", "2", "--views", "2")
 

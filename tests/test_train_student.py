@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill.stage import run_stage
+from distill.command_line.stage import run_stage
+from distill.runs.run_directory import read_metrics
 from distill.teacher_logits import TeacherLogitsSettings, teacher_logits
 from distill.train_student import TrainStudentSettings, train_student
 from distill.train_teacher import TrainTeacherSettings, train_teacher
-from distill.training.run_directory import read_metrics
 from tests.test_commands import write_faces
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,7 +22,7 @@ from distill.exporting.formats import FORMATS
 from distill.exporting.graph import probabilities_network
 from distill.exporting.model_card import model_card
 from distill.exporting.recommendation import recommend
-from distill.files import folder_written_beside, write_json
+from distill.files import atomic_folder, write_json
 from distill.prediction.description import ModelDescription
 from distill.prediction.exported_model import EXPORTS
 from distill.scoring.network_identity import check_classes, numeric_policy, weights_sha256
@@ -88,7 +88,7 @@ def export_student(
     comparison = Comparison(student, part, view_spec=view_spec, seconds=seconds)
     described = _description(student, dataset, record)
     rows = [_of_student(comparison, network)]
-    with folder_written_beside(out) as folder:
+    with atomic_folder(out) as folder:
         for name in tqdm(chosen, desc="exporting", unit="format", leave=False, disable=None):
             form = FORMATS[name]
             path = folder / f"{student.name}{form.ending}"

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from distill.exporting.graph import INPUT, OUTPUT, save_graph
-from distill.files import folder_written_beside, write_json
+from distill.files import atomic_folder, write_json
 from distill.prediction.description import ModelDescription
 from distill.prediction.litert_file import DESCRIPTION
 from distill.quiet import quiet_stderr
@@ -19,7 +19,7 @@ _EXTRA = "assets.extra"
 
 def write(path: Path, network: keras.Model, description: ModelDescription) -> None:
     """Write a network of `probabilities_network`, for any number of images, and what is to be known of it."""
-    with folder_written_beside(path) as unfinished:
+    with atomic_folder(path) as unfinished:
         with quiet_stderr():
             save_graph(network, str(unfinished), batch=None)
         write_json(unfinished / _EXTRA / DESCRIPTION, description.to_dict())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.errors import InputError
-from distill.files import written_beside
+from distill.files import atomic_file
 from distill.logit_store.header import (
     LogitHeader,
     are_first_views,
@@ -117,7 +117,7 @@ def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) ->
         _check_adds_views(stored, header, parts)
         header = with_known_training(header, stored.header)
     blocks = (block for part in parts for block in read_blocks(part))
-    with written_beside(out) as temporary:
+    with atomic_file(out) as temporary:
         write_store(temporary, header, blocks, extent=parts[0].extent, id_bytes=_id_bytes(parts[0]))
     return out
 

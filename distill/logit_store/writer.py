@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 from distill.errors import InputError
-from distill.files import written_beside
+from distill.files import atomic_file
 from distill.logit_store.header import (
     LogitHeader,
     are_first_views,
@@ -126,7 +126,7 @@ class LogitWriter:
         block = {**self._block(rows), "logits": self._checked_logits(rows, np.asarray(logits))}
         with self._told_when_not_writable():
             self._lock.acquire()
-            with written_beside(self._part_path(rows)) as temporary:
+            with atomic_file(self._part_path(rows)) as temporary:
                 id_bytes = block["sample_id"].dtype.itemsize
                 write_content(
                     temporary, self.header, [block], kind=PART, extent=self._extent(rows), id_bytes=id_bytes
@@ -167,7 +167,7 @@ class LogitWriter:
     def _merge(self) -> None:
         # Inside the folder of the parts, so that a kill leaves nothing beside the store.
         merged = self._folder / f"merged{self.path.suffix}"
-        with written_beside(merged) as temporary:
+        with atomic_file(merged) as temporary:
             blocks = (self._finished_part(rows) for rows in self._parts)
             id_bytes = self._samples["sample_id"].dtype.itemsize
             write_store(temporary, self.header, blocks, extent=self._extent(self._parts[0]), id_bytes=id_bytes)

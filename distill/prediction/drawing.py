@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from distill.files import written_beside
+from distill.files import atomic_file
 from distill.prediction.predictor import Face
 
 _LINE, _EDGE, _TEXT = (255, 214, 0), (0, 0, 0), (0, 0, 0)
@@ -45,7 +45,7 @@ def annotated(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
 
 def save_picture(picture: np.ndarray, path: Path) -> None:
     """Write uint8 RGB [H, W, 3], whole or not at all; the suffix of `path` is the format."""
-    with written_beside(path) as unfinished:
+    with atomic_file(path) as unfinished:
         Image.fromarray(picture).save(unfinished, quality=_JPEG_QUALITY)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.data.image_files import MAX_PIXELS
 from distill.errors import InputError
-from distill.files import written_beside
+from distill.files import atomic_file
 from distill.prediction.opencv import opencv
 from distill.quiet import quiet_stderr
 
@@ -126,7 +126,7 @@ class FilmWriter:
 @contextmanager
 def film_written(path: Path, *, rate: float) -> Iterator[FilmWriter]:
     """Yield a writer; the film appears at `path` when the block ends, and vanishes when the block fails."""
-    with written_beside(path) as unfinished:
+    with atomic_file(path) as unfinished:
         writer = FilmWriter(unfinished, rate=rate)
         try:
             yield writer

@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
-from distill.files import written_beside
+from distill.files import atomic_file
 from distill.reports.metrics import EvaluationMetrics
 
 # Okabe & Ito's colours, which all kinds of colour vision tell apart (https://jfly.uni-koeln.de/color/).
@@ -144,7 +144,7 @@ def heat_map(cells: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Draw what distillation gains at each temperature and lambda: a panel for every student and loss.
 
     Args:
-        cells: as `distill.training.comparison.CellResult.to_dict` returns them, with `best`: those are framed. At
+        cells: as `distill.experiments.comparison.CellResult.to_dict` returns them, with `best`: those are framed. At
             least one has a lambda above 0; others, such as labels alone, by which all are measured, are not drawn.
         path: the picture; its suffix says the format.
     """
@@ -253,5 +253,5 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, path: str | Path) -> None:
-    with written_beside(path) as unfinished:
+    with atomic_file(path) as unfinished:
         figure.savefig(unfinished, dpi=_DOTS_PER_INCH)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from distill.data.dataset import Dataset
 from distill.data.duplicates import present_classes
 from distill.errors import InputError
-from distill.files import written_beside
+from distill.files import atomic_file
 
 _INCHES, _DOTS_PER_INCH = 0.9, 110
 
@@ -33,7 +33,7 @@ def sample_faces(dataset: Dataset, *, per_class: int = 8, seed: int = 0) -> Figu
 def save_sample_faces(dataset: Dataset, path: str | Path) -> None:
     """Write the picture of `sample_faces`, in the format of the suffix of `path`."""
     figure = sample_faces(dataset)
-    with written_beside(path) as unfinished:
+    with atomic_file(path) as unfinished:
         figure.savefig(unfinished, dpi=_DOTS_PER_INCH)
 
 

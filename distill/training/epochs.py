@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from distill.data.dataset import Dataset
 from distill.errors import InputError
+from distill.runs.run_directory import RunDirectory, best_accuracy
 from distill.training.batches import JointBatches, ViewBatches
-from distill.training.run_directory import RunDirectory, best_accuracy
 from distill.training.validation import Validation
 
 TrainEpoch = Callable[[int, tqdm], Mapping[str, float]]

@@ -7,9 +7,9 @@ import numpy as np
 from tqdm import tqdm
 
 from distill.data.dataset import Dataset
+from distill.runs.run_directory import RunDirectory
 from distill.training.batches import ViewBatches
 from distill.training.epochs import run_epochs, show_means
-from distill.training.run_directory import RunDirectory
 
 
 def fit_labels(

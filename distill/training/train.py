@@ -14,6 +14,8 @@ from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.loss_schedule import LossSchedule
 from distill.losses.schedules import Ramp, WarmedRamp
+from distill.runs.run_directory import RunDirectory
+from distill.runs.scope import replicas_of, scope_of
 from distill.scoring.network_identity import architecture_sha256, numeric_policy
 from distill.scoring.online_teacher import OnlineTeacher
 from distill.training.batches import JointBatches, ViewBatches, label_probabilities
@@ -21,8 +23,6 @@ from distill.training.checks import check_can_train, check_sample_weights, check
 from distill.training.ensemble import CachedTeachers
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
-from distill.training.run_directory import RunDirectory
-from distill.training.scope import replicas_of, scope_of
 from distill.training.sources import Beside, Logits, source_batches
 
 

@@ -13,11 +13,11 @@ from distill.data.rendering import render, warp_anywhere
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.loss_schedule import LossSchedule
+from distill.runs.run_directory import RunDirectory
 from distill.training.batches import Batch, JointBatches, Rows, ViewBatches
 from distill.training.epochs import run_epochs, show_means
 from distill.training.reading_ahead import ReadAhead
 from distill.training.replicas import Replicas, average_statistics, check_agreement
-from distill.training.run_directory import RunDirectory
 
 Sums = dict[str, tf.Tensor]
 LossNumbers = Mapping[str, float | tuple[float, float]]

@@ -9,10 +9,10 @@ from distill.errors import InputError
 from distill.losses.formulas import cross_entropy
 from distill.reports.calibration import temperature_table
 from distill.reports.metrics import evaluate_predictions
+from distill.runs.run_directory import AVERAGED
+from distill.runs.scope import clone
 from distill.scoring.scorer import Scorer
 from distill.training.batches import label_probabilities
-from distill.training.run_directory import AVERAGED
-from distill.training.scope import clone
 
 
 class Validation:

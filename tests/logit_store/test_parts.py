@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from distill.errors import InputError
-from distill.files import written_beside
+from distill.files import atomic_file
 from distill.logit_store import LogitWriter, Shard, merge_parts, open_logits
 from distill.logit_store.exchange import export_logits
 from distill.logit_store.parts import parts_folder
@@ -169,7 +169,7 @@ def test_what_a_kill_has_left_goes_when_the_command_is_given_again(path, write_s
 
 def test_a_file_that_another_process_writes_is_not_removed(path, write_shard, files):
     folder = write_shard(path, "1/1")
-    with written_beside(path) as unfinished:
+    with atomic_file(path) as unfinished:
         merge_parts([folder], path)
         assert unfinished.exists()
         unfinished.write_bytes(b"last")

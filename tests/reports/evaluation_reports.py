@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from distill.data.dataset import ArrayImages, Dataset
-from distill.scoring.evaluation_report import TeacherOpinion, report_on
+from distill.evaluation.evaluation_report import TeacherOpinion, report_on
 
 LATENCY = {"p50_ms": 0.05, "p99_ms": 0.07, "frames_per_second": 20000.0}
 

@@ -124,7 +124,7 @@ def test_smallest_input(name, include_top):
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_one_pixel_less_than_the_smallest_input_leaves_a_layer_without_output(name, monkeypatch):
-    monkeypatch.setattr("students.building._check_shape", lambda *_: None)
+    monkeypatch.setattr("distill.building_blocks.conventions._check_shape", lambda *_: None)
     with pytest.raises(ValueError, match="output size would be zero or negative"):
         BUILDERS[name](include_top=False, input_shape=(SMALLEST[name] - 1, 48, 1))
 

@@ -6,8 +6,8 @@ import numpy as np
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.views import ViewSpec
 from distill.losses.distillation_loss import DistillationLoss
+from distill.runs.run_directory import RunDirectory
 from distill.training.batches import ViewBatches
-from distill.training.run_directory import RunDirectory
 from distill.training.trainer import fit
 
 RECORD = {"settings": {"lr": 0.01}, "class_names": ["dark", "bright"], "data": {}}

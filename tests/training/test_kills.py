@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from distill.training.run_directory import read_metrics, read_summary
+from distill.runs.run_directory import read_metrics, read_summary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.loss_schedule import LossSchedule
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Plateau, Recipe
-from distill.training.run_directory import RunDirectory
+from distill.runs.run_directory import RunDirectory
 from distill.losses.schedules import Ramp, WarmedRamp
 from distill.training.trainer import fit
 

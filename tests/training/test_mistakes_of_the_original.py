@@ -11,11 +11,11 @@ from distill.data.folds import deal_folds, fold_splits
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.losses.distillation_loss import DistillationLoss
+from distill.runs.run_directory import RunDirectory
 from distill.training.batches import ViewBatches
 from distill.training.keras_trainer import fit_labels
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import RECIPES, Recipe
-from distill.training.run_directory import RunDirectory
 from distill.training.train import train
 from distill.training.trainer import fit, rendered_epoch
 from students import STUDENTS

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from distill.errors import InputError
+from distill.runs.run_directory import read_metrics
 from distill.training.replicas import Replicas, open_strategy
-from distill.training.run_directory import read_metrics
 from tests.training.small_runs import bright_and_dark
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ import tensorflow as tf
 from distill.losses.distillation_loss import DistillationLoss
 from distill.training.recipe import Plateau, Recipe
 from distill.training.replicas import open_strategy
-from distill.training.run_directory import RunDirectory
+from distill.runs.run_directory import RunDirectory
 from distill.training.train import train
 from tests.training.small_runs import bright_and_dark
 

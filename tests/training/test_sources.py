@@ -13,11 +13,11 @@ from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
+from distill.runs.run_directory import read_metrics, read_record
 from distill.scoring.caching import cache_logits
 from distill.scoring.online_teacher import OnlineTeacher
 from distill.training.batches import JointBatches, ViewBatches
 from distill.training.recipe import Recipe
-from distill.training.run_directory import read_metrics, read_record
 from distill.training.sources import Beside
 from distill.training.train import train
 from tests.training.small_runs import bright_and_dark, plain_student

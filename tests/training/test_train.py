@@ -13,10 +13,10 @@ from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.loss_schedule import LossSchedule
 from distill.losses.schedules import Ramp, WarmedRamp
+from distill.runs.run_directory import read_metrics
 from distill.training.batches import ViewBatches
 from distill.training.checks import check_can_train, check_labels
 from distill.training.recipe import Recipe
-from distill.training.run_directory import read_metrics
 from distill.training.train import train, train_from_labels
 
 

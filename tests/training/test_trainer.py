@@ -14,9 +14,9 @@ from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.formulas import cross_entropy
 from distill.losses.loss_schedule import LossSchedule
 from distill.losses.schedules import Ramp, WarmedRamp
+from distill.runs.run_directory import RunDirectory, read_metrics
 from distill.training.batches import Batch, ViewBatches
 from distill.training.keras_trainer import fit_labels
-from distill.training.run_directory import RunDirectory, read_metrics
 from distill.training.trainer import CompiledSteps, fit, rendered_epoch, train_step
 from distill.training.validation import validation_metrics
 from tests.training.small_runs import (

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from distill.data.dataset import UNLABELLED
 from distill.data.expressions import canonical_name
 from distill.errors import InputError
-from distill.files import write_json, written_beside
+from distill.files import atomic_file, write_json
 from distill.logit_store.exchange.exported_header import MAX_HEADER_BYTES, header_document, parse_document
 from distill.logit_store.exchange.logit_table import LogitTable, checked_ids
 from distill.logit_store.layout import HASH_BYTES, UNKNOWN_PIXELS
@@ -39,7 +39,7 @@ def write_csv_logits(store: LogitStore, path: str | os.PathLike) -> None:
     bad = [name for name in store.class_names if not _is_class(name)]
     if bad:
         raise InputError(f"a class named {_shown(bad[0])} cannot be a column: export to .npz")
-    with written_beside(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*_OTHER_COLUMNS, *store.class_names])
         with tqdm(total=len(store.sample_ids), desc=str(path), unit="image", leave=False, disable=None) as bar:

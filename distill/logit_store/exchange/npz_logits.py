@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
-from distill.files import written_beside
+from distill.files import atomic_file
 from distill.logit_store.exchange.exported_header import MAX_HEADER_BYTES, header_document, parse_document
 from distill.logit_store.exchange.logit_table import LogitTable, checked_ids
 from distill.logit_store.layout import HASH_BYTES
@@ -62,7 +62,7 @@ def write_npz_logits(store: LogitStore, path: str | os.PathLike) -> None:
         "class_names": np.array(store.class_names),
         "header": np.array(json.dumps(header_document(store))),
     }
-    with written_beside(path) as unfinished, open(unfinished, "wb") as file:
+    with atomic_file(path) as unfinished, open(unfinished, "wb") as file:
         np.savez(file, **arrays)
 
 

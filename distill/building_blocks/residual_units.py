@@ -1,0 +1,94 @@
+"""Residual units with batch norms, and stacks of them: shared by the networks that are made of nothing else.
+
+Sources: He et al., "Deep Residual Learning for Image Recognition", 2015, https://arxiv.org/abs/1512.03385,
+for the units; He et al., "Bag of Tricks for Image Classification with Convolutional Neural Networks", 2018,
+https://arxiv.org/abs/1812.01187, for the average pool before a projection.
+"""
+
+from dataclasses import dataclass
+
+from keras import layers
+
+from distill.building_blocks.conventions import checked_pixel_scale, classifier, finished, image_input, pooled
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What tells one stack from another."""
+
+    stem: int
+    """Channels after the first convolution."""
+    widths: tuple[int, ...]
+    """Channels of each stage."""
+    strides: tuple[int, ...]
+    """1 or 2: first the stem's, then that of each stage."""
+    units: int
+    """Per stage; the first one widens and strides."""
+    dropout: float
+    """Share of the averaged features that is dropped in training."""
+    stem_kernel: int = 3
+
+
+def build(
+    variant,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=7,
+    classifier_activation=None,
+    name="residual_network",
+    *,
+    pixel_scale=1 / 255,
+):
+    """The network of one `Variant`; the other arguments, values and errors are those of `SlimResNet`."""
+    inputs = image_input(
+        input_tensor,
+        input_shape,
+        default=(48, 48, 1),
+        smallest=1,  # every layer pads
+        name=name,
+    )
+    x = _features(layers.Rescaling(checked_pixel_scale(pixel_scale), name="scale_pixels")(inputs), variant)
+    if include_top:
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = layers.Dropout(variant.dropout, name="dropout")(x)
+        x = classifier(x, classes, classifier_activation)
+    else:
+        x = pooled(x, pooling)
+    return finished(inputs, x, weights=weights, name=name)
+
+
+def _features(x, variant):
+    """The last feature map, `[B, H', W', widths[-1]]`."""
+    stem_stride, *strides = variant.strides
+    x = _conv(x, variant.stem, variant.stem_kernel, "stem", strides=stem_stride)
+    for i, (width, stride) in enumerate(zip(variant.widths, strides, strict=True), start=1):
+        for j in range(1, variant.units + 1):
+            x = _unit(x, width, stride if j == 1 else 1, f"stage{i}_unit{j}")
+    return x
+
+
+def _unit(x, width, stride, name):
+    """ReLU of the sum of two convolutions and the shortcut."""
+    y = _conv(x, width, 3, f"{name}_1", strides=stride)
+    y = _conv(y, width, 3, f"{name}_2", relu=False)
+    total = layers.Add(name=f"{name}_add")([y, _shortcut(x, width, stride, f"{name}_shortcut")])
+    return layers.ReLU(name=f"{name}_relu")(total)
+
+
+def _shortcut(x, width, stride, name):
+    """`x` itself, or its projection where the unit changes size or width."""
+    if stride == 1 and x.shape[-1] == width:
+        return x
+    if stride > 1:  # a strided 1x1 convolution would drop three pixels of four
+        x = layers.AveragePooling2D(stride, padding="same", name=f"{name}_pool")(x)
+    return _conv(x, width, 1, name, relu=False)
+
+
+def _conv(x, filters, kernel, name, *, strides=1, relu=True):
+    """Convolution without bias, batch normalisation, ReLU."""
+    x = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=f"{name}_conv")(x)
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x

@@ -1,0 +1,1 @@
+"""The frame of every command, and the flags that several of them share."""

@@ -1,0 +1,1 @@
+"""How good a network is: accuracy and its report, whatever the network runs on."""

@@ -1,0 +1,186 @@
+"""What can be evaluated, a run, a Keras file or an exported file, behind one face, with what each costs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from distill.data.views import ViewSpec
+from distill.errors import InputError
+from distill.exporting.graph import probabilities_network
+from distill.exporting.litert import FLOAT32, litert_flatbuffer
+from distill.prediction.exported_model import EXPORTS, RUNTIMES, open_exported
+from distill.prediction.latency import face_latency
+from distill.prediction.litert_file import LiteRTFile
+from distill.reports.network_costs import multiply_adds
+from distill.runs.networks import check_class_names, load_network, recorded_run, recorded_views
+from distill.runs.run_directory import BEST
+from distill.runtimes.image_model import ImageModel
+from distill.runtimes.open_model import open_model
+from distill.runtimes.softmax import from_probabilities
+
+_RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX"}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EvaluatedModel:
+    """A network to evaluate."""
+
+    name: str
+    """Of the run's folder or of the file, unique among those that are evaluated together."""
+    given: str
+    """The path as the user gave it."""
+    file: Path
+    """Where its weights lie."""
+    kind: str
+    """"Keras", "LiteRT" or "ONNX", with the precision of an exported file's weights."""
+    network: str
+    """Name of the network."""
+    model: keras.Model | ImageModel
+    """What gives the logits."""
+    view_spec: ViewSpec
+    """Of its training. An exported file does not know: it is judged on the untouched images."""
+    costs: dict[str, Any]
+    """`parameters`, `bytes` and `multiply_adds`, None where they are not known."""
+    runner: Callable[[], Callable[[np.ndarray], np.ndarray]]
+    """Makes a function from float32 pixels [1, h, w, c] to probabilities [1, C], on one thread."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        shape = self.model.input_shape
+        return tuple(shape[1:] if isinstance(self.model, keras.Model) else shape)
+
+    def describe(self) -> dict[str, Any]:
+        """Return JSON-able facts: what it is, what it is judged on, and what it costs."""
+        return {
+            "name": self.name,
+            "model": self.given,
+            "network": self.network,
+            "kind": self.kind,
+            "input_shape": list(self.input_shape),
+            "views": len(self.view_spec.evaluation_views),
+            **self.costs,
+        }
+
+    def speed(self, seconds: float) -> dict[str, Any]:
+        """Return `latency` of one face on one thread through LiteRT (an exported file: through its own runtime).
+
+        Args:
+            seconds: how long the call is repeated; 0 measures nothing.
+
+        Returns:
+            `latency`, `p50_ms`, `p99_ms` and `frames_per_second`, or None; `latency_unknown`, why it is None.
+        """
+        if seconds == 0:
+            return {"latency": None, "latency_unknown": "it was not measured"}
+        try:
+            run = self.runner()
+        except InputError as error:
+            return {"latency": None, "latency_unknown": str(error)}
+        return {"latency": asdict(face_latency(run, self.input_shape, seconds=seconds)), "latency_unknown": None}
+
+
+def open_evaluated(models: Sequence[str], class_names: Sequence[str]) -> list[EvaluatedModel]:
+    """Open the networks to evaluate.
+
+    Args:
+        models: at least one: a run's directory, a `.keras` file, an exported file or the folder of an export.
+        class_names: of the data, in its order.
+
+    Raises:
+        InputError: two are the same file; one cannot be opened, or has other classes.
+    """
+    opened: list[EvaluatedModel] = []
+    for given in models:
+        model = _open_exported(given, class_names) if is_exported(given) else _open_keras(given, class_names)
+        same = next((each for each in opened if each.file == model.file), None)
+        if same is not None:
+            raise InputError(f"{same.given} and {given} are the same model: name it once")
+        opened.append(model)
+    names = unique_names([_own_name(each) for each in opened])
+    return [EvaluatedModel(**{**vars(each), "name": name}) for each, name in zip(opened, names, strict=True)]
+
+
+def is_exported(model: str) -> bool:
+    """Whether a path means an exported file or the folder of an export."""
+    path = Path(model).expanduser()
+    return path.suffix in RUNTIMES or (path / EXPORTS).is_file()
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Return `names`; a number is added to those that stood before, also in other letter case."""
+    unique: list[str] = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate.casefold() in map(str.casefold, unique):
+            number += 1
+            candidate = f"{name}-{number}"
+        unique.append(candidate)
+    return unique
+
+
+def _own_name(model: EvaluatedModel) -> str:
+    if is_exported(model.given):
+        return model.file.name
+    return model.file.parent.name if recorded_run(model.given) is not None else model.file.stem
+
+
+def _open_keras(given: str, class_names: Sequence[str]) -> EvaluatedModel:
+    check_class_names(given, class_names)
+    network, path = load_network(given), Path(given)
+    # Runs give logits; a softmax at the end of any other file is taken off.
+    model = network if path.is_dir() or recorded_run(given) else open_model(str(path.absolute()))
+    parameters = network.count_params()
+    return EvaluatedModel(
+        name="",
+        given=given,
+        file=(path / BEST if path.is_dir() else path).resolve(),
+        kind="Keras",
+        network=network.name,
+        model=model,
+        view_spec=recorded_views(given),
+        costs={"parameters": parameters, "bytes": 4 * parameters, "multiply_adds": _multiply_adds(network)},
+        runner=lambda: _litert(model if isinstance(model, keras.Model) else model.network or network),
+    )
+
+
+def _multiply_adds(network: keras.Model) -> int | None:
+    try:
+        return multiply_adds(network)
+    except InputError:  # a kind of layer of which it is not known
+        return None
+
+
+def _litert(network: keras.Model) -> LiteRTFile:
+    return LiteRTFile(litert_flatbuffer(probabilities_network(network), FLOAT32), source=network.name)
+
+
+def _open_exported(given: str, class_names: Sequence[str]) -> EvaluatedModel:
+    exported = open_exported(given)
+    known = exported.description.class_names
+    if known != tuple(class_names):
+        raise InputError(
+            f"{exported.path} tells apart {', '.join(known)}, the data {', '.join(class_names)}: give data of the "
+            "same classes in the same order"
+        )
+    return EvaluatedModel(
+        name="",
+        given=given,
+        file=exported.path.resolve(),
+        network=exported.description.name,
+        kind=f"{_RUNTIMES[exported.path.suffix]} {exported.description.precision}",
+        model=from_probabilities(
+            exported.probabilities,
+            name=exported.description.name,
+            input_shape=exported.description.input_shape,
+            classes=len(exported.description.class_names),
+            sha256=exported.description.weights_sha256,
+        ),
+        view_spec=ViewSpec(),
+        costs={"parameters": None, "bytes": exported.path.stat().st_size, "multiply_adds": None},
+        runner=lambda: exported.run,
+    )

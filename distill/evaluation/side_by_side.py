@@ -1,0 +1,208 @@
+"""`SideBySide`: what a student, and a teacher beside it, say about the faces in a photo."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from distill.errors import InputError
+from distill.prediction.drawing import annotated
+from distill.prediction.exported_model import EXPORTS, ExportedModel, open_exported
+from distill.prediction.face_crops import face_pixels
+from distill.prediction.onnx_student import PROPERTY
+from distill.prediction.photos import open_photo
+from distill.prediction.predictor import Face, Found, Predictor
+from distill.reports.calibration import log_softmax
+
+Result = TypeVar("Result")
+
+FINDING, STUDENT, TEACHER = "finding faces", "student", "teacher"
+"""What takes time, in that order."""
+_NO_FACE = {
+    "haar": "try one that shows a face from the front; --face-detector blazeface finds more",
+    "blazeface": "try one in which the face is larger",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A network that is asked for probabilities in the order of the student's classes."""
+
+    name: str
+    input_shape: tuple[int, int, int]
+    """Height, width and channels of the pixels 0..255 that it takes."""
+    probabilities: Callable[[np.ndarray], np.ndarray]
+    """float32 pixels [B, height, width, channels] -> float32 [B, C]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What is said about one face."""
+
+    crop: np.ndarray
+    """The face in its box: uint8 RGB [h, w, 3]."""
+    student: Mapping[str, float]
+    """Class -> probability."""
+    teacher: Mapping[str, float] | None
+    """The same of the teacher; None without one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What is to be shown of a photo."""
+
+    picture: np.ndarray
+    """The photo with its faces marked: uint8 RGB [H, W, 3]."""
+    rows: Sequence[Row]
+    """One for each face, the largest first."""
+    milliseconds: Mapping[str, float]
+    """What takes time -> how long it took for all faces."""
+    message: str
+    """How many faces there are, or what to do where there is none."""
+
+
+class SideBySide:
+    """Looks at photos.
+
+    Args:
+        model: an exported file, or the folder of its card; None is the student that comes with this package.
+        teacher: the same, a run of this project, or a network from elsewhere, of the student's classes; None asks
+            none.
+        face_detector: a name in `distill.prediction.face_detectors.DETECTORS`.
+
+    Raises:
+        InputError: a network cannot be used, or what it or the detector needs is not installed; the teacher has other
+            classes than the student.
+    """
+
+    def __init__(
+        self, model: str | Path | None = None, *, teacher: str | Path | None = None, face_detector: str = "haar"
+    ):
+        self._hint = _NO_FACE.get(face_detector, "try another one")
+        self._predictor = Predictor(model, face_detector=face_detector)
+        exported = self._predictor.model
+        self.class_names = exported.description.class_names
+        self.student = Asked(exported.description.name, exported.description.input_shape, exported.probabilities)
+        self.teacher = None if teacher is None else open_teacher(teacher, self.class_names)
+        for network in filter(None, (self.student, self.teacher)):
+            network.probabilities(np.zeros((1, *network.input_shape), np.float32))  # the first call is slow
+
+    def look(self, source: str | Path | np.ndarray) -> Look:
+        """Return what is to be shown of a photo.
+
+        Args:
+            source: path of a file, or uint8 RGB [H, W, 3].
+
+        Raises:
+            InputError: the file cannot be used.
+        """
+        photo = source if isinstance(source, np.ndarray) else open_photo(source)
+        found, finding = _timed(lambda: self._predictor.find(photo))
+        if not found:
+            return Look(photo, (), {FINDING: finding}, f"No face was found in this photo: {self._hint}.")
+        opinions, milliseconds = [], {FINDING: finding}
+        for role, network in ((STUDENT, self.student), (TEACHER, self.teacher)):
+            if network is None:
+                opinions.append([None] * len(found))
+                continue
+            said, milliseconds[role] = _timed(lambda network=network: self._ask(network, photo, found))
+            opinions.append(said)
+        faces = [Face(each.box, each.score, said) for each, said in zip(found, opinions[0], strict=True)]
+        rows = [Row(_cut(photo, each.box), *said) for each, *said in zip(found, *opinions, strict=True)]
+        message = "One face was found." if len(rows) == 1 else f"{len(rows)} faces were found, the largest first."
+        return Look(annotated(photo, faces), rows, milliseconds, message)
+
+    def _ask(self, network: Asked, photo: np.ndarray, found: Sequence[Found]) -> list[dict[str, float]]:
+        """Return what `network` says about each face, class by class; one at a time, as batches compile anew."""
+        rows = [
+            network.probabilities(face_pixels(photo, each.region, network.input_shape)[None])[0] for each in found
+        ]
+        return [dict(zip(self.class_names, row.tolist(), strict=True)) for row in rows]
+
+
+def open_teacher(source: str | Path, class_names: Sequence[str]) -> Asked:
+    """Open a teacher of the classes `class_names`, which it may have in another order where it names them.
+
+    Args:
+        source: an exported file or folder; the directory of a run or its best.keras; a Keras or ONNX file or a
+            SavedModel from elsewhere, which takes pixels 0..255.
+
+    Raises:
+        InputError: it cannot be used, or has other classes.
+    """
+    path = Path(source).expanduser()
+    exported = _exported(path)
+    if exported is not None:
+        return _in_order(exported, class_names)
+    from distill.command_line.stage import import_keras_quietly
+
+    import_keras_quietly()
+    return _asked(source, path, class_names)
+
+
+def _exported(path: Path) -> ExportedModel | None:
+    """Open `path` if it was exported by this project; None where it may be a network from elsewhere."""
+    if path.suffix == ".tflite" or (path / EXPORTS).is_file():
+        return open_exported(path)
+    if path.suffix != ".onnx":
+        return None
+    if not path.is_file() or PROPERTY.encode() not in path.read_bytes():  # from elsewhere
+        return None
+    return open_exported(path)
+
+
+def _in_order(exported: ExportedModel, class_names: Sequence[str]) -> Asked:
+    """Return what gives the probabilities of `exported` in the order of `class_names`."""
+    own = exported.description.class_names
+    if sorted(own) != sorted(class_names):
+        raise InputError(
+            f"--teacher {exported.path} tells {', '.join(own)} apart, the student {', '.join(class_names)}: "
+            "give a teacher of the same classes"
+        )
+    order = [own.index(name) for name in class_names]
+    return Asked(
+        exported.description.name,
+        exported.description.input_shape,
+        lambda pixels: exported.probabilities(pixels)[:, order],
+    )
+
+
+def _asked(source: str | Path, path: Path, class_names: Sequence[str]) -> Asked:
+    """Open a run of this project or a network from elsewhere, whose logits are in the order of `class_names`."""
+    from distill.runs.networks import check_class_names, recorded_run
+    from distill.runs.run_directory import load_network
+    from distill.runtimes.open_model import open_model
+    from distill.scoring.caching import as_image_model
+
+    if recorded_run(path) is not None:
+        check_class_names(path, tuple(class_names))
+        model = load_network(path)
+    else:
+        model = open_model(str(source))
+        if model.classes != len(class_names):
+            raise InputError(
+                f"--teacher {source} tells {model.classes} classes apart, the student {len(class_names)} "
+                f"({', '.join(class_names)}): give a teacher of the same classes"
+            )
+    teacher = as_image_model(model, class_names)
+    return Asked(teacher.name, tuple(teacher.input_shape), lambda pixels: _softmax(teacher.predict(pixels)))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Return float32 [B, C], rows that sum to 1."""
+    return np.float32(np.exp(log_softmax(logits)))
+
+
+def _cut(photo: np.ndarray, box: tuple[int, ...]) -> np.ndarray:
+    left, top, right, bottom = box
+    return photo[top:bottom, left:right]
+
+
+def _timed(call: Callable[[], Result]) -> tuple[Result, float]:
+    """Return what `call` returns, and the milliseconds that it took."""
+    started = time.perf_counter()
+    result = call()
+    return result, 1000 * (time.perf_counter() - started)

@@ -1,0 +1,1 @@
+"""Many runs: folds of cross-validation, and grids of students, losses and seeds."""

@@ -1,0 +1,139 @@
+"""The folder of a comparison, which names its runs, reports them, and asks the test split once.
+
+OUT/runs/CELL-SEED/    the run directory of every student
+OUT/comparison.json    settings, cells, runs, and what was measured on the test split
+OUT/cells.csv          a row per cell: mean, deviation, difference to labels alone with its interval
+OUT/runs.csv           a row per run
+OUT/heat_map.png       what each loss gains at each temperature and lambda, where there are any
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from distill.data.dataset import Dataset
+from distill.data.views import ViewSpec
+from distill.errors import InputError
+from distill.evaluation.evaluate_model import evaluate_model
+from distill.experiments.comparison import Cell, caution_text, choose, summarise, table_text
+from distill.files import write_csv, write_json
+from distill.runs.run_directory import SUMMARY, load_network, read_record, read_summary
+from distill.versions import versions
+
+REPORT = "comparison.json"
+_OURS = r"runs|comparison\.json|(cells|runs)\.csv|heat_map\.png"
+_INCIDENTAL = ("settings.data", "settings.logits", "settings.out", "settings.test")  # they change no student
+
+
+class ComparisonFolder:
+    """Opens a folder to compare in: new, empty, or that of a comparison.
+
+    Raises:
+        InputError: it holds something else, or a damaged report.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if self.path.is_file():
+            raise InputError(f"{self.path} is a file: name a new folder for the comparison")
+        others = [child.name for child in self.path.glob("[!.]*") if not re.fullmatch(_OURS, child.name)]
+        if others:
+            raise InputError(f"{self.path} holds {others[0]}, which is not of a comparison: name a new folder for it")
+        self._record, self._tested = _read_former(self.path / REPORT)
+
+    def run(self, cell: Cell, seed: int) -> Path:
+        """Return the run directory of a student."""
+        return self.path / "runs" / f"{cell.name}-{seed}"
+
+    def is_finished(self, cell: Cell, seed: int) -> bool:
+        """Whether that student was trained to the end."""
+        return (self.run(cell, seed) / SUMMARY).exists()
+
+    def check_open_for(self, record: Mapping) -> None:
+        """Refuse another comparison where the test split was seen: its choices would be made knowing that.
+
+        Args:
+            record: JSON-able description of the comparison, nested once: `settings` and what they stand for.
+
+        Raises:
+            InputError: students were measured on the test split, and `record` is not that of then.
+        """
+        stored, expected = (_flat(each) for each in (self._record, record))
+        changed = [name for name in expected if stored.get(name) != expected[name] and name not in _INCIDENTAL]
+        if self._tested and changed:
+            name = changed[0]
+            raise InputError(
+                f"{self.path} was measured on the test split, which closed it ({name}: stored {stored.get(name)}, "
+                f"now {expected[name]}): name a new folder for another comparison"
+            )
+
+    def report(self, runs: Sequence[tuple[Cell, int]], record: Mapping, *, test: Dataset | None = None) -> dict:
+        """Print the tables of finished `runs`, save them, and return the content of comparison.json.
+
+        Args:
+            runs: cell and seed of each; labels alone among the cells of every student.
+            record: as for `check_open_for`.
+            test: where to measure the chosen cells and labels alone, unless that was done before.
+        """
+        summaries = {key: read_summary(self.run(*key)) for key in runs}
+        results = summarise({key: summary["validation_accuracy"] for key, summary in summaries.items()})
+        best = [result.cell for result in choose(results).values()]
+        print(f"\n{table_text(results, split='validation', best=best)}\n\n{caution_text(results)}")
+        if test is not None and not self._tested:
+            self._measure([(cell, seed) for cell, seed in runs if cell in best or cell.loss is None], test)
+        on_test = summarise(
+            {key: self._tested[name] for key in runs if (name := self.run(*key).name) in self._tested}
+        )
+        rows = [
+            {"run": self.run(cell, seed).name, **cell.to_dict(), "seed": seed, **summary}
+            for (cell, seed), summary in summaries.items()
+        ]
+        report = {
+            **record,
+            "cells": [{**result.to_dict(), "best": result.cell in best} for result in results],
+            "caution": caution_text(results).splitlines(),
+            "runs": rows,
+            "test": [result.to_dict() for result in on_test],
+            "tested": self._tested,
+            "versions": versions(),
+        }
+        self._save(report)
+        if on_test:  # shown when it is on record that they were measured
+            print(f"\nof these, on the test split:\n{table_text(on_test, split='test')}")
+        print(f"\nin {self.path}: {REPORT}, cells.csv, runs.csv, heat_map.png and runs/")
+        return report
+
+    def _measure(self, runs: Sequence[tuple[Cell, int]], test: Dataset) -> None:
+        for run in tqdm([self.run(*key) for key in runs], desc="test split", unit="student"):
+            view_spec = ViewSpec.from_dict(read_record(run)["views"]["spec"])
+            self._tested[run.name] = evaluate_model(load_network(run), test, view_spec=view_spec).accuracy
+
+    def _save(self, report: Mapping) -> None:
+        from distill.reports.plots import heat_map  # slow to import
+
+        write_json(self.path / REPORT, report)
+        write_csv(self.path / "runs.csv", report["runs"])
+        write_csv(self.path / "cells.csv", report["cells"])
+        if any(cell["lambda"] for cell in report["cells"]):
+            heat_map(report["cells"], self.path / "heat_map.png")
+
+
+def _read_former(file: Path) -> tuple[dict, dict[str, float]]:
+    """Return the report of an earlier call, and the test accuracies in it by the names of runs."""
+    if not file.exists():
+        return {}, {}
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+        return report, dict(report["tested"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is not that of a comparison ({error}): name a new folder for one") from error
+
+
+def _flat(record: Mapping) -> dict:
+    """Return a record of dictionaries as {"settings.lr": 0.001, ...}, as JSON gives it back."""
+    record = json.loads(json.dumps(record))
+    nested = {name: value for name, value in record.items() if isinstance(value, dict)}
+    return {f"{name}.{key}": value for name, values in nested.items() for key, value in values.items()}

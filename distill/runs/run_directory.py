@@ -1,0 +1,286 @@
+"""The run directory: everything that a training run leaves behind, enough to repeat it and to go on.
+
+RUN/settings.json        settings, data fingerprint, loss formula, versions: written before training
+RUN/metrics.csv          a row an epoch; the same figures as TensorBoard events beside it
+RUN/curves.png           learning curves, redrawn every few epochs and at the end
+RUN/last.keras           student and optimizer after the last finished epoch; previous.keras: after the one before
+RUN/best.keras           the student alone, with the weights (or their moving average) of the best validation accuracy
+RUN/summary.json         what came out; its presence says that the run is complete
+"""
+
+import csv
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import keras
+from filelock import FileLock, Timeout
+
+from distill.errors import InputError
+from distill.files import write_csv, write_json, atomic_file
+from distill.runs.checkpoints import LAST, load_checkpoint, save_checkpoint
+from distill.runs.events import event_writer
+from distill.runs.scope import clone, scope_of
+from distill.versions import versions
+
+SETTINGS, METRICS, CURVES, SUMMARY = "settings.json", "metrics.csv", "curves.png", "summary.json"
+BEST = "best.keras"
+LOCK = ".writer.lock"
+AVERAGED = "_ema"
+"""What the names of metrics of the averaged weights end in."""
+
+# Parts of a record that say where things lay or what computed them: a run may go on though they change.
+_INCIDENTAL = {"versions", "settings.data", "settings.out", "settings.logits", "data.name"}
+# What these stand for is recorded, too.
+_INCIDENTAL |= {"settings.weights", "settings.recipe", "settings.beside", "settings.beside_logits"}
+_INCIDENTAL |= {"settings.online.teacher", "settings.online.weights", "settings.distribute"}
+
+
+class RunDirectory:
+    """Opens a run directory; as a context manager, for writing by one process at a time.
+
+    Args:
+        path: new, empty, or a run of the same record, which is then continued.
+        record: JSON-able description of the run. Two runs with the same record would give the same
+            student, so an unfinished one may be continued; paths and versions may differ.
+
+    Raises:
+        InputError: `path` holds something else, or a run with another record; when entered, also where another
+            process writes there.
+    """
+
+    def __init__(self, path: str | Path, record: Mapping):
+        self.path = Path(path)
+        self.record = json.loads(json.dumps(record))
+        self.writes = True
+        """Where several processes train one student together, one of them does; the others keep all in memory."""
+        self._check_is_ours()
+        self.rows = read_metrics(self.path)
+        self.saved_epochs = 0
+        self._lock = FileLock(self.path / LOCK, timeout=0)
+        self._best_student: keras.Model | None = None
+        self._events: Callable[[Mapping[str, float]], None] | None = None
+        self._next_picture = 0.0
+
+    def __enter__(self) -> "RunDirectory":
+        if not self.writes:
+            return self
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"another process trains into {self.path}: wait until it has finished, or name another folder"
+            ) from None
+        try:
+            self._check_is_ours()  # another process may have begun there meanwhile
+        except InputError:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.writes and self.complete:
+            (self.path / LOCK).unlink(missing_ok=True)
+        self._lock.release()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run was finished by this or an earlier process."""
+        return (self.path / SUMMARY).exists()
+
+    @property
+    def summary(self) -> dict:
+        """What a finished run came to."""
+        return read_summary(self.path)
+
+    def _check_is_ours(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file: name a new folder for the run")
+        # Names that begin with a dot are what a killed process was writing, and the lock.
+        if not self.path.exists() or all(child.name.startswith(".") for child in self.path.iterdir()):
+            return
+        stored = read_record(self.path)
+        if stored is None:
+            raise InputError(f"{self.path} is not empty and holds no {SETTINGS}: name a new folder for the run")
+        changed = _differences(stored, self.record)
+        if changed:
+            raise InputError(
+                f"{self.path} holds a run with other settings ({'; '.join(changed)}): "
+                "name another folder, or delete it"
+            )
+
+    @property
+    def identity(self) -> str:
+        """What makes this run the run it is, as text: the record without paths and versions."""
+        return json.dumps(_without_incidentals(self.record), sort_keys=True)
+
+    def restore(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, *, steps_per_epoch: int) -> int:
+        """Put `student` and `optimizer` back to where an interrupted run stopped; return the epochs done.
+
+        `student` is compiled with `optimizer`, so that both are saved in one file. In a new run nothing
+        changes, `settings.json` is written, and 0 is returned.
+        """
+        if self.writes:
+            self._begin()
+        self._best_student = clone(student)  # to be saved without the optimizer's slots
+        if not self.writes and (self.path / BEST).exists():
+            self._best_student.set_weights(self.best_network().get_weights())
+        with scope_of(student):
+            optimizer.build(student.trainable_variables)
+        load_checkpoint(self.path, student, remove_damaged=self.writes)
+        # The checkpoint knows best how far it came: a kill can fall between it and the table.
+        done = int(keras.ops.convert_to_numpy(optimizer.iterations)) // steps_per_epoch
+        self.rows = read_metrics(self.path)[:done]
+        if len(self.rows) < done:
+            raise InputError(
+                f"{self.path / METRICS} has {len(self.rows)} of the {done} epochs that are done: delete {self.path}, "
+                "and train again"
+            )
+        self.saved_epochs = done
+        return done
+
+    def _begin(self) -> None:
+        if read_record(self.path) is None:
+            write_json(self.path / SETTINGS, {**self.record, "versions": versions()})
+        for name in (SETTINGS, METRICS, CURVES, SUMMARY, LAST, BEST):
+            for unfinished in self.path.glob(f".{Path(name).stem}-*"):  # what a killed process was writing
+                unfinished.unlink()
+        self._events = event_writer(self.path)
+
+    def record_epoch(
+        self, student: keras.Model, row: Mapping[str, float], *, averaged: keras.Model | None = None
+    ) -> None:
+        """Save the state after an epoch; a kill at any moment leaves the state before or after it.
+
+        Args:
+            row: the metrics, with those of `averaged`, the same network with averaged weights, where there is one.
+        """
+        is_best = all(best_accuracy(row) > best_accuracy(earlier) for earlier in self.rows)
+        self.rows.append(dict(row))
+        if is_best:
+            self._best_student.set_weights((averaged if _averaged_is_best(row) else student).get_weights())
+        if self.writes:
+            self._save(student, is_best=is_best)
+        self.saved_epochs = len(self.rows)
+
+    def _save(self, student: keras.Model, *, is_best: bool) -> None:
+        if is_best:
+            with atomic_file(self.path / BEST) as unfinished:
+                self._best_student.save(unfinished)
+        write_csv(self.path / METRICS, self.rows)
+        save_checkpoint(self.path, student)
+        self._events(self.rows[-1])
+        if time.monotonic() >= self._next_picture:
+            started = time.monotonic()
+            self._draw_curves()
+            # A picture takes as long as an epoch of a small student: no more than a tenth of the run goes there.
+            self._next_picture = time.monotonic() + 9 * (time.monotonic() - started)
+
+    def _draw_curves(self) -> None:
+        from distill.reports.plots import learning_curves  # slow to import, and not needed before
+
+        learning_curves(self.rows, self.path / CURVES)
+
+    def finish(self) -> keras.Model:
+        """Write the summary, which completes the run, and return the best student."""
+        if not self.writes:
+            return self._best_student
+        self._draw_curves()
+        best = max(self.rows, key=best_accuracy)
+        student = self.best_network()
+        summary = {
+            "epochs": len(self.rows),
+            "best_epoch": int(best["epoch"]),
+            "best_weights": "averaged" if _averaged_is_best(best) else "raw",
+            "validation_accuracy": best_accuracy(best),
+            "seconds": sum(row["seconds"] for row in self.rows),
+            "parameters": student.count_params(),
+            "best": best,
+            "last": self.rows[-1],
+        }
+        write_json(self.path / SUMMARY, summary)
+        return student
+
+    def best_network(self) -> keras.Model:
+        """Load the network of the best epoch so far."""
+        return load_network(self.path)
+
+
+def best_accuracy(row: Mapping[str, float]) -> float:
+    """Return the validation accuracy of an epoch: that of its averaged weights, where they are better."""
+    return max(row["validation_accuracy"], row.get(f"validation_accuracy{AVERAGED}", 0.0))
+
+
+def _averaged_is_best(row: Mapping[str, float]) -> bool:
+    return best_accuracy(row) > row["validation_accuracy"]
+
+
+def _without_incidentals(record: Mapping, prefix: str = "") -> dict:
+    kept = {name: value for name, value in record.items() if f"{prefix}{name}" not in _INCIDENTAL}
+    return {
+        name: _without_incidentals(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in kept.items()
+    }
+
+
+def _differences(stored: Mapping, expected: Mapping, prefix: str = "") -> list[str]:
+    """What differs between two nested records, as "name: stored x, now y"."""
+    changed = []
+    for name in sorted(stored.keys() | expected.keys()):
+        path, old, new = f"{prefix}{name}", stored.get(name), expected.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changed += _differences(old, new, f"{path}.")
+        elif old != new and path not in _INCIDENTAL:
+            changed.append(f"{path}: stored {old}, now {new}")
+    return changed
+
+
+def read_record(path: Path) -> dict | None:
+    """Return the `settings.json` of the run in the folder `path`, or None where there is none.
+
+    Raises:
+        InputError: the file is damaged, or is not that of a run.
+    """
+    file = path / SETTINGS
+    if not file.exists():
+        return None
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} cannot be read ({error}): name another folder for the run") from error
+    if not isinstance(record, dict) or not {"settings", "class_names", "data"} <= record.keys():
+        raise InputError(f"{file} is not that of a training run: name another folder for the run")
+    return record
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the rows of the `metrics.csv` of the run in the folder `path`, none where there is no such file."""
+    if not (path / METRICS).exists():
+        return []
+    with open(path / METRICS, newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+
+
+def read_summary(path: Path) -> dict:
+    """Return the `summary.json` of the finished run in the folder `path`."""
+    return json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+
+
+def load_network(path: str | Path) -> keras.Model:
+    """Load a `.keras` file, or the best network of a training run's directory, as it was saved.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds code that safe mode refuses to run.
+    """
+    path = Path(path)
+    file = path / BEST if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{file} does not exist: give a .keras file or the directory of a training run")
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # Keras, h5py, zipfile and json each fail in their own way
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{file} is no Keras model that can be loaded: {reason}") from error

@@ -1,0 +1,172 @@
+"""The frame of every command: flags, --config, one-line errors, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+
+from distill.command_line.stage import run_stage, settings_from_dict
+from distill.data.views import ViewSpec
+from distill.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Do a thing."""
+
+    data: str
+    """A path."""
+    temperature: float = 8.0
+    """T."""
+    view: ViewSpec = field(default_factory=ViewSpec)
+    """Views."""
+
+
+def run(stage, *args):
+    with pytest.raises(SystemExit) as ended:
+        run_stage(stage, Settings, args)
+    return ended.value.code
+
+
+def raising(error):
+    def stage(settings):
+        raise error
+
+    return stage
+
+
+def test_flags_become_settings_and_the_exit_code_is_0():
+    seen = []
+    assert run(seen.append, "--data", "D", "--temperature", "2", "--view.rotation", "5") == 0
+    assert seen == [Settings(data="D", temperature=2.0, view=ViewSpec(rotation=5))]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (InputError("no such thing: try another"), 2, "error: no such thing: try another\n"),
+        (PermissionError(13, "Permission denied", "a.h5"), 2, "error: a.h5: Permission denied\n"),
+        (OSError(28, "No space left on device"), 2, "error: file system: No space left on device\n"),
+        (KeyboardInterrupt(), 130, "interrupted: the same command goes on from here\n"),
+    ],
+)
+def test_mistakes_end_in_one_line(error, code, message, capsys):
+    assert run(raising(error), "--data", "D") == code
+    assert capsys.readouterr().err == message
+
+
+def test_impossible_settings_end_in_one_line(capsys):
+    assert run(raising(None), "--data", "D", "--view.rotation", "-5") == 2
+    assert capsys.readouterr().err == "error: view rotation must lie in 0..180, received -5.0\n"
+
+
+def test_a_defect_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_stage(raising(ZeroDivisionError()), Settings, ["--data", "D"])
+
+
+def test_config_loads_what_a_run_saved_and_flags_override_it(tmp_path):
+    saved = {"settings": {"data": "D", "temperature": 3.0, "view": {"rotation": 7, "zoom": [0.8, 1.2]}}}
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(saved))
+    seen = []
+    assert run(seen.append, "--config", str(file), "--temperature", "5") == 0
+    assert seen == [Settings(data="D", temperature=5.0, view=ViewSpec(rotation=7, zoom=(0.8, 1.2)))]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "holds no settings"),
+        ('{"data": "D", "temprature": 3}', 'unknown setting "temprature": did you mean "temperature"'),
+        ('{"data": "D", "view": {"rotatoin": 3}}', 'unknown setting "rotatoin": did you mean "rotation"'),
+        ('{"data": "D", "temperature": "3"}', "setting \"temperature\" must be float, received '3'"),
+        ('{"data": "D", "temperature": true}', 'setting "temperature" must be float, received True'),
+        ('{"data": {"x": 1}}', 'setting "data" must be str'),
+        ('{"data": "D", "view": 3}', "ViewSpec must be an object of settings, received 3"),
+        ('{"data": "D", "view": {"zoom": 1}}', 'setting "zoom" must be tuple, received 1'),
+    ],
+)
+def test_config_that_cannot_be_used_is_refused(tmp_path, capsys, content, message):
+    file = tmp_path / "settings.json"
+    file.write_text(content)
+    assert run(raising(None), "--config", str(file)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("spelling", [["--config", "{}"], ["--config={}"]])
+def test_what_a_config_lacks_may_be_a_flag(tmp_path, spelling):
+    file = tmp_path / "settings.json"
+    file.write_text('{"temperature": 3}')
+    seen = []
+    assert run(seen.append, "--data", "D", *(part.format(file) for part in spelling)) == 0
+    assert seen == [Settings(data="D", temperature=3)]
+
+
+def test_a_config_that_is_not_there_is_named(capsys):
+    assert run(raising(None), "--config", "nowhere.json") == 2
+    assert capsys.readouterr().err == 'error: --config "nowhere.json" is no file: give the settings.json of a run\n'
+
+
+def test_another_keras_backend_is_refused(monkeypatch, capsys):
+    import keras
+
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    assert run(raising(None), "--data", "D") == 2
+    assert capsys.readouterr().err == 'error: Keras runs on "jax": set KERAS_BACKEND=tensorflow\n'
+
+
+def test_unknown_settings_name_all_when_none_is_near():
+    with pytest.raises(InputError, match='"xyz": known are data, temperature, view'):
+        settings_from_dict(Settings, {"data": "D", "xyz": 1})
+
+
+def test_lists_of_the_wrong_form_are_refused():
+    from distill.training.recipe import Recipe
+
+    with pytest.raises(InputError, match="Recipe cannot hold these settings"):
+        settings_from_dict(Recipe, {"schedule": "steps", "lr_steps": [5, 0.3]})
+
+
+@pytest.mark.parametrize(("backend", "message"), [("numpyy", "Keras cannot start"), ("numpy", "or jax or torch")])
+def test_a_backend_that_cannot_train_is_refused(backend, message):
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    command = [sys.executable, "-m", "distill.train_teacher", "--data", "synthetic", "--out", "never"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+
+
+COMMANDS = (
+    *("train_teacher", "teacher_logits", "train_student", "evaluate", "describe_data", "quickstart"),
+    *("list_networks", "import_checkpoint", "cache", "compare", "export", "predict", "demo"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_answers_without_tensorflow(command):
+    program = f"import sys, distill.{command} as c; sys.argv[1:] = ['--help']\ntry: c.main()\n" + (
+        "finally: print('loaded', [m for m in ('tensorflow', 'keras', 'h5py') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f"python -m distill.{command}" in answer.stdout
+    assert answer.stdout.endswith("loaded []\n")
+
+
+def test_import_distill_loads_nothing_and_finds_every_name():
+    program = f"""
+import sys, distill
+print([m for m in ('tensorflow', 'keras', 'h5py', 'numpy') if m in sys.modules])
+missing = [name for name in distill.__all__ if not hasattr(distill, name)]
+run_with_m = [c for c in {COMMANDS} if 'distill.' + c in sys.modules]
+print(missing, run_with_m, set(distill.__all__) <= set(dir(distill)))
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n[] [] True\n"

@@ -1,0 +1,116 @@
+"""Whatever can be evaluated has one face."""
+
+import keras
+import numpy as np
+import pytest
+
+from distill.data.expressions import CLASS_ORDERS
+from distill.errors import InputError
+from distill.evaluation.evaluated_models import is_exported, open_evaluated, unique_names
+from distill.reports.network_costs import multiply_adds
+from distill.runs.networks import load_network
+from students import MicroExpNet
+
+NAMES = tuple(CLASS_ORDERS["fer2013"])
+
+
+@pytest.fixture
+def network(tmp_path):
+    """A small network, and the file that it was saved in."""
+    network = MicroExpNet(classes=7, input_shape=(32, 32), pixel_scale=1 / 16)
+    network.save(tmp_path / "mine.keras")
+    return network, tmp_path / "mine.keras"
+
+
+@pytest.mark.parametrize(
+    ("names", "unique"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (["a", "a", "a"], ["a", "a-2", "a-3"]),
+        (["a", "A"], ["a", "A-2"]),  # one file on some systems
+        (["a-2", "a", "a"], ["a-2", "a", "a-3"]),
+    ],
+)
+def test_names_become_unique(names, unique):
+    assert unique_names(names) == unique
+
+
+def test_what_counts_as_exported(tmp_path):
+    (tmp_path / "exports.json").write_text("{}")
+    assert is_exported(str(tmp_path))
+    assert is_exported("some.tflite")
+    assert is_exported("some.onnx")
+    assert not is_exported(str(tmp_path / "run"))
+    assert not is_exported("some.keras")
+
+
+def test_a_keras_file_is_described(network):
+    saved, path = network
+    (model,) = open_evaluated([str(path)], NAMES)
+    assert model.describe() == {
+        "name": "mine",
+        "model": str(path),
+        "network": "microexpnet",
+        "kind": "Keras",
+        "input_shape": [32, 32, 1],
+        "views": 1,
+        "parameters": saved.count_params(),
+        "bytes": 4 * saved.count_params(),
+        "multiply_adds": multiply_adds(saved),
+    }
+
+
+def test_the_speed_is_that_of_a_litert_file_that_says_the_same(network):
+    saved, path = network
+    (model,) = open_evaluated([str(path)], NAMES)
+    speed = model.speed(0.01)
+    assert speed["latency_unknown"] is None
+    assert 0 < speed["latency"]["p50_ms"] <= speed["latency"]["p99_ms"]
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 1)).astype(np.float32)
+    expected = keras.ops.softmax(saved(pixels))
+    np.testing.assert_allclose(model.runner()(pixels), expected, atol=1e-5)
+
+
+def test_no_time_for_the_speed_means_no_speed(network):
+    (model,) = open_evaluated([str(network[1])], NAMES)
+    assert model.speed(0) == {"latency": None, "latency_unknown": "it was not measured"}
+
+
+def test_a_network_that_cannot_be_converted_has_no_speed_but_a_reason(tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Dense(7)(keras.layers.Flatten()(keras.ops.erfinv(inputs / 256)))
+    keras.Model(inputs, outputs, name="odd").save(tmp_path / "odd.keras")
+    (model,) = open_evaluated([str(tmp_path / "odd.keras")], NAMES)
+    speed = model.speed(0.01)
+    assert speed["latency"] is None
+    assert speed["latency_unknown"].startswith("odd cannot be converted to LiteRT float32: ")
+
+
+def test_a_layer_of_unknown_costs_leaves_multiply_adds_out(tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Flatten()(keras.layers.Conv2DTranspose(2, 3)(inputs))
+    keras.Model(inputs, keras.layers.Dense(7)(outputs)).save(tmp_path / "up.keras")
+    (model,) = open_evaluated([str(tmp_path / "up.keras")], NAMES)
+    assert model.costs["multiply_adds"] is None
+
+
+def test_a_softmax_is_taken_off(network, tmp_path):
+    saved, path = network
+    probabilities = keras.Model(saved.inputs[0], keras.layers.Softmax()(saved.outputs[0]))
+    probabilities.save(tmp_path / "soft.keras")
+    plain, soft = open_evaluated([str(path), str(tmp_path / "soft.keras")], NAMES)
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 1)).astype(np.float32)
+    np.testing.assert_allclose(soft.model.predict(pixels), saved(pixels), atol=1e-3)
+    assert soft.speed(0.01)["latency"] is not None
+    assert soft.costs["parameters"] == plain.costs["parameters"]
+
+
+def test_the_same_file_twice_is_refused(network, tmp_path, monkeypatch):
+    path = network[1]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"mine.keras and ./mine.keras are the same model: name it once"):
+        open_evaluated([str(path), "./mine.keras"], NAMES)
+    (path.parent / "other").mkdir()
+    load_network(path).save(path.parent / "other" / "mine.keras")
+    models = open_evaluated([str(path), str(path.parent / "other" / "mine.keras")], NAMES)
+    assert [model.name for model in models] == ["mine", "mine-2"]
