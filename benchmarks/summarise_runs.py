@@ -20,9 +20,9 @@ def read(path: Path) -> dict:
 def kind(record: dict, split: str) -> str:
     """What a run is, without its seed."""
     network = record["network"]
-    settings = {name: value for name, value in record["settings"].items() if name not in ("seed", "out")}
+    settings = {name: value for name, value in record["recipe"].items() if name != "seed"}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
-    learned = f"{network['name']} ({network['parameters']:,} parameters) learned {record['loss']['formula']}"
+    learned = f"{network['name']} ({network['parameters']:,} parameters) learned {record['objective']['formula']}"
     return f"{learned}, settings {digest}\n  {split}"
 
 

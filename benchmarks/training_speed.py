@@ -1,4 +1,4 @@
-"""Images/s of distilling from cached logits, beside what one would do instead, and what each part of it brings.
+"""Images/s of distilling from cached logits, next to what one would do instead, and what each part of it brings.
 
     python benchmarks/training_speed.py [--rounds 3] [--images 6400] > speed.md
 
@@ -41,12 +41,12 @@ from distill.data.expressions import CLASS_ORDERS
 from distill.data.rendering import render
 from distill.data.views import ViewSpec
 from distill.losses.distillation_loss import DistillationLoss
-from distill.losses.loss_schedule import LossSchedule
+from distill.losses.objective import Objective, as_objective
 from distill.reports.network_costs import multiply_adds
 from distill.scoring.caching import as_image_model, inference_model
 from distill.scoring.scorer import Scorer
 from distill.training import trainer
-from distill.training.batches import ViewBatches
+from distill.training.batches import CachedOutputs, ViewBatches
 from distill.versions import versions
 from students import MicroExpNet
 from teachers import FaceNet
@@ -54,7 +54,7 @@ from teachers import FaceNet
 BATCH, VIEWS, EPOCHS, LR = 64, 4, 3, 1e-4
 CLASS_NAMES = CLASS_ORDERS["fer2013"]
 CLASSES = len(CLASS_NAMES)
-WITH_LOGITS, LABELS_ALONE = DistillationLoss(), DistillationLoss(lambda_=0)
+WITH_LOGITS, LABELS_ALONE = (as_objective(each) for each in (DistillationLoss(), DistillationLoss(lambda_=0)))
 SIDE = 2048  # of the matrices whose product says what the machine can do
 RUN_IMAGES, RUN_EPOCHS = 28_709, (1, 5, 20, 60)  # FER2013's training split
 COMMANDS = (
@@ -86,7 +86,7 @@ def ours(
     images: int,
     *,
     before: Callable[[], object] = lambda: None,
-    loss: DistillationLoss = WITH_LOGITS,
+    objective: Objective = WITH_LOGITS,
     views: int = VIEWS,
     batch_size: int = BATCH,
 ) -> Train:
@@ -100,16 +100,16 @@ def ours(
         random_faces(images),
         image_shape=student.input_shape[1:],
         view_spec=ViewSpec(),
-        teacher_logits=logits if loss.uses_teacher else None,
+        teacher=CachedOutputs(logits=logits) if objective.teacher_outputs else None,
         views=views,
         batch_size=batch_size,
     )
-    steps, schedule = trainer.CompiledSteps(student, optimizer, loss), LossSchedule(loss=loss, epochs=1)
-    numbers, bar = count(), tqdm(disable=True)
+    steps = trainer.CompiledSteps(student, optimizer, objective)
+    numbers, bar, told = count(), tqdm(disable=True), keras.callbacks.CallbackList()
 
     def train(epochs: int) -> int:
         for _ in range(epochs):
-            trainer._train_epoch(steps, schedule, batches, next(numbers), bar)
+            trainer._train_epoch(steps, objective, batches, 1, next(numbers), bar, told)
         return epochs * images
 
     return train
@@ -175,7 +175,7 @@ VARIANTS = {
     DISTILLER: distiller,
     OURS: ours,
     "- untouched images (1 view)": partial(ours, views=1),
-    "- labels alone, 4 views": partial(ours, loss=LABELS_ALONE),
+    "- labels alone, 4 views": partial(ours, objective=LABELS_ALONE),
     "- deterministic": partial(ours, before=tf.config.experimental.enable_op_determinism),
     "- mixed_bfloat16": partial(ours, before=partial(keras.config.set_dtype_policy, "mixed_bfloat16")),
     "- batch 256": partial(ours, batch_size=256),

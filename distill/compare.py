@@ -13,6 +13,7 @@ from tqdm import tqdm
 from tyro.conf import arg
 
 from distill.command_line.data_settings import DataSettings
+from distill.command_line.loss_settings import LossSettings, soft_loss
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
 from distill.experiments.comparison import Cell, grid
@@ -49,8 +50,8 @@ class CompareSettings(DataSettings, Recipe):
     lambdas: tuple[float, ...] = (0.5, 0.9)
     """Weights of the soft part, 0..1. Labels alone, which is 0, is always trained, once per student and seed."""
     usual_losses: tuple[str, ...] = ()
-    """Names of losses to train, beside the grid, at the temperature and the weights that they are usually given; with
-    an empty --losses, instead of the grid."""
+    """Names of losses to train in addition to the grid, at the temperature, the weights and the warm-up that they are
+    usually given; with an empty --losses, instead of the grid."""
     seeds: int = 3
     """Runs of every cell: with --seed and the numbers that follow it."""
     keep_prob: float | None = TrainStudentSettings.keep_prob
@@ -74,7 +75,7 @@ class CompareSettings(DataSettings, Recipe):
         if self.seeds < 1:
             raise InputError(f"seeds must be at least 1, received {self.seeds}")
         if not any(self.lambdas):
-            raise InputError("--lambdas 0 is labels alone, which is always trained: give one above 0 beside it")
+            raise InputError("--lambdas 0 is labels alone, which is always trained: give one above 0, too")
 
 
 def compare(settings: CompareSettings) -> dict:
@@ -111,25 +112,21 @@ def compare(settings: CompareSettings) -> dict:
 
 def _cells(settings: CompareSettings) -> tuple[Cell, ...]:
     """Return the cells of the grid, all of losses, temperatures and lambdas that can be used."""
-    from distill.losses.distillation_loss import SOFT_LOSSES, DistillationLoss
-
-    for name in settings.losses:
-        DistillationLoss(name=name)  # refuses one that is unknown
-    softening = [name for name in settings.losses if SOFT_LOSSES[name].temperature is not None]
+    softening = [name for name in settings.losses if soft_loss(name).temperature is not None]
     if not softening and settings.temperatures != CompareSettings.temperatures:
         named = " or ".join(settings.losses) or "of the grid, which is empty"
         raise InputError(f"no temperature reaches the loss {named}: leave --temperatures out")
     temperatures = {name: settings.temperatures if name in softening else (None,) for name in settings.losses}
     cells = grid(settings.students, temperatures, settings.lambdas)
     for cell in cells:
-        _loss(cell)
+        _loss_settings(cell).objective(epochs=settings.epochs, taught=cell.loss is not None)
     return tuple(dict.fromkeys([*cells, *_usual_cells(settings)]))
 
 
 def _usual_cells(settings: CompareSettings) -> list[Cell]:
     from distill.losses.distillation_loss import DistillationLoss
 
-    losses = [DistillationLoss(name=name) for name in settings.usual_losses]
+    losses = [DistillationLoss(name, soft=soft_loss(name)) for name in settings.usual_losses]
     return [
         Cell(student, loss.name, loss.temperature, loss.lambda_, loss.weights)
         for student in settings.students
@@ -137,13 +134,13 @@ def _usual_cells(settings: CompareSettings) -> list[Cell]:
     ]
 
 
-def _loss(cell: Cell):
-    from distill.losses.distillation_loss import DistillationLoss
-
+def _loss_settings(cell: Cell) -> LossSettings:
+    """Return the flags that teach a cell; one at the usual weights of its loss has the usual warm-up, too."""
     if cell.loss is None:
-        return DistillationLoss(lambda_=0.0)
-    how = {"temperature": cell.temperature, "lambda_": cell.lambda_, "weights": cell.weights}
-    return DistillationLoss(name=cell.loss, **how)
+        return LossSettings()
+    usual = cell.weights is not None and soft_loss(cell.loss).warmup_epochs > 0
+    how = {"temperature": cell.temperature, "lambda_": cell.lambda_, "loss_weights": cell.weights}
+    return LossSettings(loss=cell.loss, usual_warmup=usual, **how)
 
 
 def _test_split(dataset):
@@ -196,8 +193,7 @@ def _run_settings(settings: CompareSettings, cell: Cell, seed: int, folder, teac
     if cell.loss is None:
         own = dict.fromkeys(_OF_TEACHERS) | {"view": teachers.view_spec, "views": teachers.views}
     else:
-        own = {"loss": cell.loss, "temperature": cell.temperature}
-        own |= {"lambda_": cell.lambda_, "loss_weights": cell.weights}
+        own = vars(_loss_settings(cell))
     return TrainStudentSettings(**shared | own)
 
 
@@ -221,6 +217,7 @@ def _announced(runs: Iterable[tuple[Cell, int]], folder) -> Iterator[tuple[Cell,
 def _train(cell: Cell, settings: TrainStudentSettings, learned, teachers) -> None:
     import keras
 
+    from distill.runs.run_record import CommandRecord
     from distill.training.train import train
 
     keras.backend.clear_session()  # of the graphs of the runs before
@@ -230,9 +227,10 @@ def _train(cell: Cell, settings: TrainStudentSettings, learned, teachers) -> Non
         learned,
         out=settings.out,
         logits=None if cell.loss is None else teachers,
-        loss=_loss(cell),
+        objective=settings.objective(epochs=settings.epochs, taught=cell.loss is not None),
         views=settings.views,
         recipe=settings,
+        command=CommandRecord(name="train_student", settings=asdict(settings)),
     )
 
 

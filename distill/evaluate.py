@@ -55,11 +55,13 @@ def evaluate(settings: EvaluateSettings) -> None:
     """Print the evaluation that `settings` describe, and save it."""
     from distill.evaluation.evaluated_models import open_evaluated
     from distill.reports.evaluation_text import comparison_text
-    from distill.runs.recorded_data import open_as_trained
+    from distill.runs.recorded_data import check_unseen, open_as_trained
 
     out = _output(settings)
     dataset = open_as_trained(settings.data, settings.model, splits=settings.splits, split_seed=settings.split_seed)
     part = dataset.split(settings.split)
+    for each in settings.model:
+        check_unseen(each, part, split=settings.split)
     models = open_evaluated(settings.model, part.class_names)
     report = _report(settings, models, dataset, part)
     if len(models) > 1:

@@ -61,12 +61,13 @@ def export(settings: ExportSettings) -> None:
     from distill.exporting.comparing import missed_bounds, table
     from distill.exporting.export_student import export_student
     from distill.runs.networks import check_class_names, load_network, recorded_run, recorded_views
-    from distill.runs.recorded_data import open_as_trained
+    from distill.runs.recorded_data import check_unseen, open_as_trained
 
     _one_thread()
     out = _output(settings)
     dataset = open_as_trained(settings.data, [settings.model], splits=settings.splits, split_seed=settings.split_seed)
     check_class_names(settings.model, dataset.class_names)
+    check_unseen(settings.model, dataset.split(settings.split), split=settings.split)
     student = load_network(settings.model)
     result = export_student(
         student,

@@ -50,6 +50,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
     from distill.runs.networks import recorded_run
     from distill.scoring.caching import cache_logits
 
+    run = None if weights is None else recorded_run(weights)
     store = cache_logits(
         settings.open(dataset, weights=weights),
         dataset,
@@ -57,7 +58,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
         views=(settings.view.crop_count or _VIEWS) if settings.views is None else settings.views,
         view_spec=settings.view,
         class_names=settings.class_names(dataset, weights=weights),
-        teacher_run=weights and recorded_run(weights),
+        teacher_training=None if run is None else run.training_fingerprints,
         shard=None if settings.shard is None else Shard.parse(settings.shard),
         batch_size=settings.batch_size,
     )

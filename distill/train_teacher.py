@@ -1,6 +1,6 @@
 """Train a teacher from labels: `python -m distill.train_teacher --data D --teacher facenet --out RUN`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from distill.command_line.data_settings import FoldSettings
@@ -35,6 +35,7 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
 
     from distill.experiments.cross_validation import cross_validate, folds_text
     from distill.runs.networks import begin_with, build_network, set_policy
+    from distill.runs.run_record import CommandRecord
     from distill.training.train import train_from_labels
     from teachers import TEACHERS
 
@@ -43,10 +44,13 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
         keras.utils.set_random_seed(settings.seed)
         size = settings.image_size
         teacher = build_network(TEACHERS, settings.teacher, classes=dataset.num_classes, image_size=size)
-        provenance = {"fold": fold}
+        begun = None
         if settings.weights is not None:
-            provenance |= begin_with(teacher, settings.weights, dataset.class_names)
-        return train_from_labels(teacher, dataset, out=out, recipe=settings, provenance=provenance)
+            begun = begin_with(teacher, settings.weights, dataset.class_names)
+        command = CommandRecord(name="train_teacher", settings=asdict(settings))
+        return train_from_labels(
+            teacher, dataset, out=out, recipe=settings, begins_with_sha256=begun, command=command
+        )
 
     if settings.folds:
         if settings.weights is not None:

@@ -70,11 +70,19 @@ def test_from_faces_to_an_evaluated_student(work, tmp_path, capsys):
     more = ("--logits", work / "logits.h5", "--student", "microexpnet", "--temperature", 8, "--lambda", 0.5)
     assert student(work, out, *more) == 0
     left = {path.name for path in out.iterdir() if "tfevents" not in path.name}
-    assert left == {"settings.json", "metrics.csv", "curves.png", "last.keras", "best.keras", "summary.json"}
+    assert left == {
+        "settings.json",
+        "metrics.csv",
+        "curves.png",
+        "last.keras",
+        "best.keras",
+        "summary.json",
+        "training_images.npy",
+    }
     assert any("tfevents" in path.name for path in out.iterdir())
     record = json.loads((out / "settings.json").read_text())
-    assert record["loss"]["formula"] == "0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8"
-    assert record["settings"]["seed"] == 0
+    assert record["objective"]["formula"] == "0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8"
+    assert record["recipe"]["seed"] == 0
     assert record["teacher"]["name"] == "plain_resnet_tiny"
     capsys.readouterr()
     assert run("evaluate", "--model", out, "--data", work / "fer2013.csv") == 0
@@ -133,7 +141,7 @@ def test_a_random_split_is_the_same_at_training_and_evaluation(work, tmp_path, c
     ("flags", "message"),
     [
         (("--lambda", 1.5), r"lambda must lie in 0..1, received 1.5"),
-        (("--lambda", 0.5), "lambda 0.5 needs a teacher's logits: give --logits"),
+        (("--lambda", 0.5), "needs a teacher's logits: give --logits"),
         (("--temperature", 0), "temperature must be above 0, received 0.0"),
         (("--student", "microexpnett"), 'unknown network "microexpnett": did you mean microexpnet'),
         (("--loss", "kd"), 'unknown loss "kd": choose one of'),
@@ -207,9 +215,9 @@ def test_logits_of_another_data_set_are_refused(work, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--views", 3), "3 views are asked for"),
-        (("--view.rotation", 40), "rotation: stored 10.0, asked for 40.0"),
-        (("--view.erase", 0.3), "erase: stored 0.0, asked for 0.3"),
+        (("--views", 3), "3 views are wanted"),
+        (("--view.rotation", 40), "rotation: stored 10.0, wanted 40.0"),
+        (("--view.erase", 0.3), "erase: stored 0.0, wanted 0.3"),
     ],
 )
 def test_an_augmentation_that_the_teacher_never_scored_is_refused(work, tmp_path, capsys, flags, message):
@@ -305,13 +313,13 @@ def test_output_that_holds_something_else_is_left_alone(work, tmp_path, capsys, 
     message = failure(capsys)
     assert str(out) in message
     if what == "a run of other settings":
-        assert "settings.lr: stored 0.01, now 0.001" in message
+        assert "recipe.lr: stored 0.01, now 0.001" in message
     assert sorted((path.name, path.stat().st_size) for path in tmp_path.rglob("*")) == before
 
 
 def test_a_network_of_other_classes_is_refused(work, tmp_path, capsys):
     settings = json.loads((work / "teacher" / "settings.json").read_text())
-    settings["class_names"] = settings["class_names"][::-1]
+    settings["data"]["class_names"] = settings["data"]["class_names"][::-1]
     other = tmp_path / "run"
     other.mkdir()
     (other / "settings.json").write_text(json.dumps(settings))

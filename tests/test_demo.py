@@ -1,12 +1,12 @@
 """`python -m distill.demo`: the page in a browser, what it says of photos, and what is refused."""
 
-import json
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import keras
@@ -26,6 +26,7 @@ from distill.prediction.description import ModelDescription
 from distill.prediction.predictor import Predictor
 from students import MicroExpNet
 from tests.prediction.small_student import CLASSES, DESCRIPTION, PORTRAIT, write_students
+from tests.training.small_runs import RECORD
 
 WRONG_INPUT = 2
 OTHER_ORDER = tuple(reversed(CLASSES))
@@ -159,14 +160,14 @@ class TestLook:
 
     def test_a_run_is_a_teacher_if_it_learned_the_same_classes(self, students, tmp_path):
         shutil.copy(students / "seven.keras", tmp_path / "best.keras")
-        record = {"settings": {}, "class_names": CLASSES, "data": {}}
-        (tmp_path / "settings.json").write_text(json.dumps(record))
+        data = replace(RECORD.data, class_names=tuple(CLASSES))
+        replace(RECORD, data=data).write(tmp_path)
         by_run, by_file = (
             SideBySide(students / "small.tflite", teacher=teacher, face_detector="none").look(PORTRAIT).rows[0]
             for teacher in (tmp_path, students / "seven.keras")
         )
         assert by_run.teacher == pytest.approx(by_file.teacher, abs=1e-5)
-        (tmp_path / "settings.json").write_text(json.dumps({**record, "class_names": OTHER_ORDER}))
+        replace(RECORD, data=replace(data, class_names=tuple(OTHER_ORDER))).write(tmp_path)
         for teacher in (tmp_path, tmp_path / "best.keras"):
             with pytest.raises(InputError, match="was trained on the classes neutral"):
                 SideBySide(students / "small.tflite", teacher=teacher, face_detector="none")

@@ -44,7 +44,7 @@ def work(tmp_path_factory):
     for seed, name in enumerate(("one", "two")):
         keras.utils.set_random_seed(seed)
         student = MicroExpNet(classes=7, input_shape=(32, 32), pixel_scale=1 / 16)
-        train(student, dataset, out=folder / name, recipe=Recipe(epochs=8, lr=3e-3, seed=seed), loss=loss)
+        train(student, dataset, out=folder / name, recipe=Recipe(epochs=8, lr=3e-3, seed=seed), objective=loss)
         cache_logits(load_network(folder / name), dataset, folder / f"{name}.h5", views=1, progress=False)
     best, formats = load_network(folder / "one"), ("litert-float32", "onnx")
     export_student(best, dataset, folder / "one" / "export", formats=formats, seconds=0)
@@ -168,7 +168,7 @@ def test_without_mistakes_no_face_is_shown(work, tmp_path):
 
 def test_runs_of_different_splits_are_refused(work, tmp_path, capsys):
     record = json.loads((work / "two" / "settings.json").read_text())
-    record["settings"] |= {"splits": "random", "split_seed": 3}
+    record["data"]["splits"] = {"policy": "random", "seed": 3, "fraction": 0.2}
     other = tmp_path / "other"
     other.mkdir()
     (other / "settings.json").write_text(json.dumps(record))

@@ -195,7 +195,7 @@ def test_unfinished_folds_are_not_cached(work, faces, tmp_path, capsys):
 
 class TestRecipes:
     def test_flags_beside_a_recipe_win_and_both_are_recorded(self, work):
-        settings = json.loads((work / "teacher" / "fold-0" / "settings.json").read_text())["settings"]
+        settings = json.loads((work / "teacher" / "fold-0" / "settings.json").read_text())["command"]["settings"]
         assert (settings["recipe"], settings["epochs"], settings["lr"]) == ("fer_cnn", 2, 5e-4)
         assert settings["plateau"]["patience"] == 2
 
@@ -214,7 +214,7 @@ class TestRecipes:
     def test_a_run_can_be_repeated_from_its_settings(self, work, faces, tmp_path):
         config = ("--config", work / "teacher" / "fold-0" / "settings.json", "--folds", 0)
         assert run("train_teacher", *config, "--epochs", 1, "--out", tmp_path / "run") == 0
-        settings = json.loads((tmp_path / "run" / "settings.json").read_text())["settings"]
+        settings = json.loads((tmp_path / "run" / "settings.json").read_text())["command"]["settings"]
         assert (settings["recipe"], settings["lr"], settings["batch_size"]) == ("fer_cnn", 5e-4, 4)
 
 
@@ -233,7 +233,7 @@ class TestBeginningWithWeights:
         )
         assert after.output_shape == (None, 7)
         record = json.loads((tmp_path / "run" / "settings.json").read_text())
-        assert len(record["provenance"]["begins_with_sha256"]) == 64
+        assert len(record["begins_with_sha256"]) == 64
 
     def test_a_last_layer_of_as_many_other_classes_is_not_taken(self, work):
         import keras

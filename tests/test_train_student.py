@@ -67,27 +67,27 @@ def online(work) -> tuple:
 
 
 def test_unlabelled_faces_of_ones_own_are_distilled_in_one_command(work, tmp_path, capsys):
-    assert student(work, tmp_path / "run", *online(work), "--beside", work / "mine") == 0
+    assert student(work, tmp_path / "run", *online(work), "--extra-data", work / "mine") == 0
     assert "learns 0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8" in capsys.readouterr().out
     facts = record(tmp_path / "run")
-    assert [each["images"] for each in facts["beside"]] == [10]
+    assert [each["images"] for each in facts["extra_data"]] == [10]
     assert facts["teacher"]["online"] is True
     assert facts["network"]["policy"] == "float32"
 
 
 def test_data_sets_stand_side_by_side_each_with_its_store(work, tmp_path):
-    more = ("--logits", work / "faces.h5", "--beside", work / "mine", "--beside-logits", work / "mine.h5")
+    more = ("--logits", work / "faces.h5", "--extra-data", work / "mine", "--extra-logits", work / "mine.h5")
     assert student(work, tmp_path / "run", *more) == 0
     facts = record(tmp_path / "run")
-    assert facts["beside"][0]["teacher"]["sha256"] == facts["teacher"]["sha256"]
+    assert facts["extra_data"][0]["teacher"]["sha256"] == facts["teacher"]["sha256"]
 
 
 def test_two_teachers_of_two_data_sets_are_four_stores(work, tmp_path, capsys):
-    two = ("--logits", work / "faces.h5", work / "faces.h5", "--beside", work / "mine", "--beside-logits")
+    two = ("--logits", work / "faces.h5", work / "faces.h5", "--extra-data", work / "mine", "--extra-logits")
     assert student(work, tmp_path / "run", *two, work / "mine.h5", work / "mine.h5") == 0
-    assert len(record(tmp_path / "run")["beside"][0]["teacher"]["teachers"]) == 2
+    assert len(record(tmp_path / "run")["extra_data"][0]["teacher"]["teachers"]) == 2
     assert student(work, tmp_path / "other", *two, work / "mine.h5") == 2
-    assert "need 2 stores of their own: received 1 --beside-logits" in error(capsys)
+    assert "need 2 stores of their own: received 1 --extra-logits" in error(capsys)
 
 
 def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(work, tmp_path):
@@ -113,8 +113,8 @@ def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(work, tmp_path):
         (("--distribute", "workers", "--folds", 3), "--folds are trained by one process"),
         (("--online.weights", "run"), "--online describes a teacher that is not named: give --online.teacher"),
         (("--logits", "a.h5", "--online.teacher", "facenet"), "two ways to be taught: give one of them"),
-        (("--beside-logits", "a.h5"), "received 1 --beside-logits"),
-        (("--folds", 3, "--beside", "x"), "leave --beside out"),
+        (("--extra-logits", "a.h5"), "received 1 --extra-logits"),
+        (("--folds", 3, "--extra-data", "x"), "leave --extra-data out"),
         (("--distribute", "horovod"), 'unknown --distribute "horovod": choose one of none, mirrored, workers'),
         (("--distribute", "workers"), "needs the environment variable TF_CONFIG"),
         (("--resume", "nowhere"), '--resume "nowhere" is no folder of a run: give the --out of one that was begun'),
@@ -156,18 +156,18 @@ def test_a_teacher_that_is_another_beside_is_refused(work, tmp_path, capsys):
     assert run(train_teacher, TrainTeacherSettings, *other) == 0
     asked = ("--data", work / "mine", *TEACHER, "--weights", tmp_path / "other", "--views", 2)
     assert run(teacher_logits, TeacherLogitsSettings, *asked, "--out", tmp_path / "mine.h5") == 0
-    more = ("--logits", work / "faces.h5", "--beside", work / "mine", "--beside-logits", tmp_path / "mine.h5")
+    more = ("--logits", work / "faces.h5", "--extra-data", work / "mine", "--extra-logits", tmp_path / "mine.h5")
     assert student(work, tmp_path / "run", *more) == 2
-    assert "the stores beside are of other teachers, or in another order" in error(capsys)
+    assert "the stores of extra data are of other teachers, or in another order" in error(capsys)
 
 
 def test_other_views_beside_are_another_run(work, tmp_path, capsys):
-    more = ("--logits", work / "faces.h5", "--beside", work / "mine", "--beside-logits")
+    more = ("--logits", work / "faces.h5", "--extra-data", work / "mine", "--extra-logits")
     assert student(work, tmp_path / "run", *more, work / "mine.h5") == 0
     asked = ("--data", work / "mine", *TEACHER, "--weights", work / "teacher", "--views", 3, "--view.rotation", 90)
     assert run(teacher_logits, TeacherLogitsSettings, *asked, "--out", tmp_path / "turned.h5") == 0
     assert student(work, tmp_path / "run", *more, tmp_path / "turned.h5") == 2
-    assert "holds a run with other settings (beside: " in error(capsys)
+    assert "holds a run with other settings (extra_data: " in error(capsys)
 
 
 def test_every_student_keeps_its_own_share_of_units_unless_told(work, tmp_path):

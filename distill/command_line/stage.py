@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 import tyro
 import tyro.extras
 
+from distill.documents import read_json
 from distill.errors import GateError, InputError
 from distill.quiet import quiet_stderr
+from distill.runs.run_record import is_record, parse_record
 
 Settings = TypeVar("Settings")
 
@@ -184,12 +186,12 @@ def _take_config(args: list[str], settings_class: type[Settings]) -> Settings | 
     path = Path(name)
     if not path.is_file():
         raise InputError(f'--config "{name}" is no file: give the settings.json of a run')
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}): give the settings.json of a run") from error
+    stored = read_json(path, what="settings.json of a run")
     if not isinstance(stored, dict):
         raise InputError(f"{path} holds no settings: give the settings.json of a run")
+    if is_record(stored):
+        record = parse_record(stored, path)
+        stored = record.recipe if record.command is None else record.command.settings
     return settings_from_dict(settings_class, stored.get("settings", stored))
 
 

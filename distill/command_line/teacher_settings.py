@@ -114,4 +114,4 @@ def _recorded_classes(weights: str | None, dataset: Dataset) -> tuple[str, ...]:
     record = None if weights is None else recorded_run(weights)
     if record is None:
         raise InputError(f"{dataset.name} has no labels: name the teacher's classes with --classes, such as fer2013")
-    return tuple(record["class_names"])
+    return record.data.class_names

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from distill.data.expressions import canonical_name
+from distill.data.split_policy import POLICIES, SplitPolicy
 from distill.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -72,6 +73,8 @@ class Dataset:
     """int64 [N]: number of the cross-validation fold, where the layout has them."""
     subjects: np.ndarray | None = None
     """str [N]: who is in the image, where the names tell."""
+    split_policy: SplitPolicy | None = None
+    """How `splits` came about, where `with_splits` or `fold_splits` made them."""
     notes: tuple[str, ...] = field(default=())
     """What a reader should know about how it was read, such as rows left out."""
 
@@ -222,13 +225,14 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
     """
     if not dataset.class_names:
         raise InputError(f"{dataset.name} has no labels: give labelled images, such as one folder per class")
-    if policy not in ("official", "random"):
+    if policy not in POLICIES:
         raise InputError(f'split policy must be "official" or "random", received "{policy}"')
     if not 0 < fraction < 1:
         raise InputError(f"a validation fraction must lie between 0 and 1, received {fraction}")
     splits = np.where(dataset.splits == "", "train", dataset.splits).astype("U10")
+    how = SplitPolicy(policy=policy, seed=seed, fraction=fraction)
     if policy == "official" and "validation" in splits:
-        return replace_splits(dataset, splits)
+        return replace_splits(dataset, splits, how)
     pool = np.flatnonzero(splits != "test")
     keys = dataset.ids if dataset.subjects is None else dataset.subjects
     held_out = _held_out(keys[pool], fraction=fraction, seed=seed)
@@ -238,12 +242,12 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
             f"{dataset.name} for validation: both sides need at least one"
         )
     splits[pool] = np.where(held_out, "validation", "train")
-    return replace_splits(dataset, splits)
+    return replace_splits(dataset, splits, how)
 
 
-def replace_splits(dataset: Dataset, splits: np.ndarray) -> Dataset:
-    """Return `dataset` with other splits; hashes already known are kept."""
-    split = replace(dataset, splits=splits)
+def replace_splits(dataset: Dataset, splits: np.ndarray, policy: SplitPolicy | None = None) -> Dataset:
+    """Return `dataset` with other splits, which came about by `policy`; hashes already known are kept."""
+    split = replace(dataset, splits=splits, split_policy=policy)
     for cached in ("content_hashes", "fingerprint"):  # neither depends on the splits
         if cached in dataset.__dict__:
             split.__dict__[cached] = dataset.__dict__[cached]

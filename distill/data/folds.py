@@ -7,6 +7,7 @@ import numpy as np
 
 from distill.data.dataset import Dataset, replace_splits
 from distill.data.layouts.ckplus_names import subject_folds
+from distill.data.split_policy import SplitPolicy
 from distill.errors import InputError
 
 
@@ -45,7 +46,8 @@ def fold_splits(dataset: Dataset, fold: int) -> Dataset:
     """Return `dataset`, dealt into folds, with splits: `fold` is the test, the next one the validation split."""
     validation = (fold + 1) % (dataset.folds.max() + 1)
     splits = np.where(dataset.folds == fold, "test", np.where(dataset.folds == validation, "validation", "train"))
-    return replace_splits(dataset, splits.astype("U10"))
+    how = SplitPolicy(policy="folds", folds=int(dataset.folds.max()) + 1, fold=fold)
+    return replace_splits(dataset, splits.astype("U10"), how)
 
 
 def _image_folds(ids: np.ndarray, folds: int) -> np.ndarray:

@@ -20,7 +20,9 @@ from distill.errors import InputError
 from distill.evaluation.evaluate_model import evaluate_model
 from distill.experiments.comparison import Cell, caution_text, choose, summarise, table_text
 from distill.files import write_csv, write_json
-from distill.runs.run_directory import SUMMARY, load_network, read_record, read_summary
+from distill.runs.recorded_data import check_unseen
+from distill.runs.run_directory import SUMMARY, load_network, read_summary
+from distill.runs.run_record import read_record
 from distill.versions import versions
 
 REPORT = "comparison.json"
@@ -108,7 +110,8 @@ class ComparisonFolder:
 
     def _measure(self, runs: Sequence[tuple[Cell, int]], test: Dataset) -> None:
         for run in tqdm([self.run(*key) for key in runs], desc="test split", unit="student"):
-            view_spec = ViewSpec.from_dict(read_record(run)["views"]["spec"])
+            check_unseen(run, test, split="test")
+            view_spec = ViewSpec.from_dict(read_record(run).views.spec)
             self._tested[run.name] = evaluate_model(load_network(run), test, view_spec=view_spec).accuracy
 
     def _save(self, report: Mapping) -> None:

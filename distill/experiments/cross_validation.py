@@ -23,7 +23,8 @@ from distill.files import write_csv, write_json
 from distill.logit_store import LogitStore, open_logits
 from distill.logit_store.parts import PART_FILES
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
-from distill.runs.run_directory import SUMMARY, read_metrics, read_record, read_summary
+from distill.runs.run_directory import SUMMARY, read_metrics, read_summary
+from distill.runs.run_record import read_record
 from distill.scoring.scorer import Scorer
 from distill.versions import versions
 
@@ -156,7 +157,7 @@ def folds_text(report: dict) -> str:
 def _test(network: keras.Model, test: Dataset, run: Path) -> tuple[dict, np.ndarray]:
     """Return the row of a fold, and the logits [N, C] of its test images."""
     record, summary = read_record(run), read_summary(run)
-    view_spec = ViewSpec.from_dict(record["views"]["spec"])
+    view_spec = ViewSpec.from_dict(record.views.spec)
     logits = Scorer(network, test, view_spec=view_spec).score(np.arange(len(test)), view_spec.evaluation_views)
     metrics = evaluate_predictions(labels=test.labels, logits=logits.mean(axis=1), class_names=test.class_names)
     row = {"images": len(test)}

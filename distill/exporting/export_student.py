@@ -1,7 +1,7 @@
 """`export_student`: a folder with a student in several formats, what each is worth, and the card of the model."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,7 @@ from distill.exporting.recommendation import recommend
 from distill.files import atomic_folder, write_json
 from distill.prediction.description import ModelDescription
 from distill.prediction.exported_model import EXPORTS
+from distill.runs.run_record import RunRecord
 from distill.scoring.network_identity import check_classes, numeric_policy, weights_sha256
 from distill.versions import machine, versions
 
@@ -53,7 +54,7 @@ def export_student(
     formats: Sequence[str] = (),
     split: str = "validation",
     view_spec: ViewSpec | None = None,
-    record: Mapping[str, Any] | None = None,
+    record: RunRecord | None = None,
     images: int = 4000,
     calibration: int = 300,
     seconds: float = 1.0,
@@ -68,7 +69,7 @@ def export_student(
         formats: names of `FORMATS`; by default all whose packages are installed.
         split: whose images the files are compared on.
         view_spec: of the student's training, for what it is judged on.
-        record: the `settings.json` of the student's run, for the card.
+        record: of the student's run, for the card.
         images: the most images that are looked at.
         calibration: how many training images set the ranges of int8.
         seconds: how long the call for one face is repeated, for each file.
@@ -160,14 +161,14 @@ def _of_student(comparison: Comparison, network: keras.Model) -> ExportRow:
     )
 
 
-def _description(student: keras.Model, dataset: Dataset, record: Mapping[str, Any] | None) -> ModelDescription:
+def _description(student: keras.Model, dataset: Dataset, record: RunRecord | None) -> ModelDescription:
     return ModelDescription(
         name=student.name,
         class_names=dataset.class_names,
         input_shape=tuple(student.input_shape[1:]),
         precision=numeric_policy(student),
         weights_sha256=weights_sha256(student),
-        trained_on=Path(record["data"]["name"]).name if record else "",
+        trained_on=Path(record.data.name).name if record else "",
         version=__version__,
     )
 

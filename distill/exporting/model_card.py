@@ -7,6 +7,7 @@ from typing import Any
 from distill.exporting.comparing import COLUMNS, ExportRow, cells
 from distill.reports.metrics import EvaluationMetrics, per_class_cells
 from distill.reports.templates import templates
+from distill.runs.run_record import RunRecord
 
 TEMPLATE = "model_card.md.jinja"
 _SETTINGS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay", "ema", "keep_prob", "seed")
@@ -17,7 +18,7 @@ def model_card(
     rows: Sequence[ExportRow],
     metrics: EvaluationMetrics,
     *,
-    record: Mapping[str, Any] | None = None,
+    record: RunRecord | None = None,
 ) -> str:
     """Return the card.
 
@@ -25,7 +26,7 @@ def model_card(
         facts: what `exports.json` holds.
         rows: the student itself, then every file.
         metrics: of the student itself, on the images that the files were compared on.
-        record: the `settings.json` of the student's run; without it the card says that it is not known.
+        record: of the student's run; without it the card says that it is not known.
     """
     environment = templates(Path(__file__).parent, autoescape=False)  # it is Markdown
     environment.filters["row"] = _row
@@ -45,22 +46,20 @@ def _row(values: Sequence[str]) -> str:
     return "| " + " | ".join(str(value).replace("|", r"\|").replace("\n", " ") for value in values) + " |"
 
 
-def _training(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _training(record: RunRecord) -> list[tuple[str, str]]:
     """Return what a run says of itself, without the paths of its machine."""
-    data, teacher, settings = record["data"], record.get("teacher"), record["settings"]
-    splits = ", ".join(f"{data[split]['images']:,} to {verb}" for split, verb in _SPLITS if split in data)
+    data = record.data
+    settings = record.recipe | ({} if record.command is None else record.command.settings)
+    splits = f"{data.train.images:,} to learn from, {data.validation.images:,} to choose the epoch on"
     said = [
-        ("data", f"{Path(data['name']).name}: {splits}"),
-        ("fingerprint of the training images", data.get("train", {}).get("fingerprint", "")),
-        ("teacher", _teacher(teacher)),
-        ("loss", record["loss"]["formula"]),
-        ("views of each image", str(record["views"]["number"] or "new ones in every epoch")),
+        ("data", f"{Path(data.name).name}: {splits}"),
+        ("fingerprint of the training images", data.train.fingerprint),
+        ("teacher", _teacher(record.teacher)),
+        ("loss", record.objective["formula"]),
+        ("views of each image", str(record.views.number or "new ones in every epoch")),
         ("settings", ", ".join(f"{name} {settings[name]}" for name in _SETTINGS if settings.get(name) is not None)),
     ]
     return [(name, value) for name, value in said if value]
-
-
-_SPLITS = (("train", "learn from"), ("validation", "choose the epoch on"))
 
 
 def _teacher(teacher: Mapping[str, Any] | None) -> str:

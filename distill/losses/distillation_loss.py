@@ -2,92 +2,16 @@
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Any
 
 from keras import ops
 
 from distill.errors import InputError
 from distill.losses import formulas
 from distill.losses.formulas import Tensor
-
-
-@dataclass(frozen=True)
-class SoftLoss:
-    """A row of `SOFT_LOSSES`: a loss, how it is printed, and the settings that it is usually given."""
-
-    function: Callable[..., Tensor]
-    formula: str
-    """In s and t, the logits of student and teacher, T, and {names} of options; a product or in brackets."""
-    where: str = ""
-    """What other letters of the formula stand for."""
-    temperature: float | None = None
-    """None: it has none."""
-    lambda_: float | None = None
-    """Either this or `weights`: how it is usually combined with cross entropy."""
-    weights: tuple[float, float] | None = None
-    options: Mapping[str, float] = field(default_factory=dict)
-    """Its own parameters."""
-    needs_labels: bool = False
-
-
-# Usual settings are those of the papers, but for Hinton's, which most papers compare with at T = 4 and lambda = 0.9.
-# TTM and WTTM were tuned for each pair of networks: T from 2.5 to 10, and weights from 7 to 101 and from 0.6 to 16;
-# here those of VGG13 and VGG8. Beside mean squared logits, Kim et al. leave the labels out.
-SOFT_LOSSES = {
-    "microexpnet": SoftLoss(formulas.soft_cross_entropy, "CE(softmax(t/T), s/T)", temperature=8.0, lambda_=0.5),
-    "hinton": SoftLoss(
-        formulas.soft_kl_divergence, "T²·KL(softmax(t/T) ‖ softmax(s/T))", temperature=8.0, lambda_=0.5
-    ),
-    "standardised": SoftLoss(
-        formulas.standardised_kl_divergence,
-        "T²·KL(softmax(z_t/T) ‖ softmax(z_s/T))",
-        where="z=(logits - mean)/deviation over the classes",
-        temperature=2.0,
-        weights=(0.1, 9.0),
-    ),
-    "dkd": SoftLoss(
-        formulas.decoupled_kl_divergence,
-        "T²·({alpha:g}·KL(b_t ‖ b_s) + {beta:g}·KL(n_t ‖ n_s))",
-        where="b=(p_y, 1 - p_y), n=p without y, p=softmax(logits/T)",
-        temperature=4.0,
-        weights=(1.0, 1.0),
-        options={"alpha": 1.0, "beta": 8.0},
-        needs_labels=True,
-    ),
-    "dist": SoftLoss(
-        formulas.correlation_distance,
-        "T²·({beta:g}·(1 - r over classes) + {gamma:g}·(1 - r over the batch))",
-        where="r=correlation of softmax(t/T) and softmax(s/T)",
-        temperature=1.0,
-        weights=(1.0, 1.0),
-        options={"beta": 1.0, "gamma": 1.0},
-    ),
-    "nkd": SoftLoss(
-        formulas.normalised_distillation,
-        "({gamma:g}·T²·CE(n_t, n_s) - p_t,y·log p_s,y)",
-        where="p=softmax(logits), n=softmax(logits/T) without y",
-        temperature=1.0,
-        weights=(1.0, 1.0),
-        options={"gamma": 1.5},
-        needs_labels=True,
-    ),
-    "ttm": SoftLoss(
-        formulas.transformed_teacher_matching,
-        "KL(softmax(t/T) ‖ softmax(s))",
-        temperature=10.0,
-        weights=(1.0, 45.0),
-    ),
-    "wttm": SoftLoss(
-        partial(formulas.transformed_teacher_matching, weighted=True),
-        "u·KL(softmax(t/T) ‖ softmax(s))",
-        where="u=sum of softmax(t)^(1/T)",
-        temperature=10.0,
-        weights=(1.0, 2.25),
-    ),
-    "mse": SoftLoss(formulas.mean_squared_logits, "mean of (s - t)²", lambda_=1.0),
-}
+from distill.losses.soft_losses import SoftLoss, loss_named
 
 
 @dataclass(frozen=True)
@@ -106,7 +30,7 @@ class DistillationLoss:
     """
 
     name: str = "microexpnet"
-    """One of `SOFT_LOSSES`."""
+    """One of `SOFT_LOSSES`; of a loss of one's own, where its function stands."""
     temperature: float | None = None
     """T > 0."""
     lambda_: float | None = None
@@ -115,11 +39,15 @@ class DistillationLoss:
     """Of cross entropy and of the soft loss, 0 or more, instead of lambda."""
     options: Mapping[str, float] = field(default_factory=dict, hash=False)
     """The soft loss' own parameters, 0 or more."""
+    soft: SoftLoss | None = field(default=None, hash=False)
+    """A loss of one's own, see `SoftLoss.of`; by default the row of `SOFT_LOSSES` called `name`."""
 
     def __post_init__(self):
-        if self.name not in SOFT_LOSSES:
-            raise InputError(f'unknown loss "{self.name}": choose one of {", ".join(SOFT_LOSSES)}')
-        usual = SOFT_LOSSES[self.name]
+        if self.soft is None:
+            self._set(soft=loss_named(self.name))
+        elif self.soft.source:
+            self._set(name=self.soft.source["function"])
+        usual = self.soft
         if self.temperature is None:
             self._set(temperature=usual.temperature)
         elif usual.temperature is None:
@@ -131,7 +59,7 @@ class DistillationLoss:
         _check_combination(self.lambda_, self.weights)
         if self.weights is not None:
             self._set(weights=tuple(float(weight) for weight in self.weights))
-        _check_options(self.name, self.options)
+        _check_options(self.name, usual.options, self.options)
         self._set(options={**usual.options, **self.options})
 
     def _set(self, **values) -> None:
@@ -151,7 +79,7 @@ class DistillationLoss:
     @property
     def uses_labels(self) -> bool:
         """Whether a label changes the value."""
-        return self.term_weights[0] > 0 or (self.uses_teacher and SOFT_LOSSES[self.name].needs_labels)
+        return self.term_weights[0] > 0 or (self.uses_teacher and self.soft.needs_labels)
 
     @property
     def formula(self) -> str:
@@ -160,11 +88,16 @@ class DistillationLoss:
         hard_term = "CE(y, s)" if hard == 1 and not soft else f"{hard:g}·CE(y, s)"
         if not soft:
             return hard_term
-        row = SOFT_LOSSES[self.name]
+        row = self.soft
         soft_term = f"{soft:g}·{row.formula.format(**self.options)}"
         text = f"{hard_term} + {soft_term}" if hard else soft_term
         text += "" if self.temperature is None else f", T={self.temperature:g}"
         return text + (f"; {row.where}" if row.where else "")
+
+    def describe(self) -> dict[str, Any]:
+        """Return JSON-able facts for a run's record."""
+        names = ("name", "temperature", "lambda_", "weights", "options")
+        return {name: getattr(self, name) for name in names} | dict(self.soft.source)
 
     def __call__(
         self,
@@ -192,7 +125,7 @@ class DistillationLoss:
         if lambda_ is None and weights is None and not self.uses_teacher:
             return {"loss": hard_weight * hard, "cross_entropy": hard}
         own = self._own_arguments(label_probs, temperature)
-        soft = SOFT_LOSSES[self.name].function(student_logits=student_logits, teacher_logits=teacher_logits, **own)
+        soft = self.soft.function(student_logits=student_logits, teacher_logits=teacher_logits, **own)
         return {"loss": hard_weight * hard + soft_weight * soft, "cross_entropy": hard, "distillation": soft}
 
     def _weights_in_use(
@@ -207,8 +140,8 @@ class DistillationLoss:
         return ops.cast(hard_weight, "float32"), ops.cast(soft_weight, "float32")
 
     def _own_arguments(self, label_probs: Tensor, temperature: Tensor | None) -> dict[str, float | Tensor]:
-        """What this soft loss takes beside logits."""
-        row = SOFT_LOSSES[self.name]
+        """What this soft loss takes in addition to logits."""
+        row = self.soft
         if row.temperature is None and temperature is not None:
             raise ValueError(f'the loss "{self.name}" has no temperature. Received: temperature={temperature}')
         arguments = dict(self.options)
@@ -231,8 +164,7 @@ def _check_combination(lambda_: float | None, weights: tuple[float, float] | Non
         )
 
 
-def _check_options(name: str, options: Mapping[str, float]) -> None:
-    known = SOFT_LOSSES[name].options
+def _check_options(name: str, known: Mapping[str, float], options: Mapping[str, float]) -> None:
     for option, value in options.items():
         if not known:
             raise InputError(f'the loss "{name}" has no options, received "{option}": leave it out')

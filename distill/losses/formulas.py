@@ -40,36 +40,24 @@ def as_label_probs(labels: Tensor, *, classes: int) -> Tensor:
     return _float32(labels if len(labels.shape) == 2 else ops.one_hot(labels, classes))
 
 
-def soft_cross_entropy(
-    *, student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor, t_squared: bool = False
-) -> Tensor:
+def soft_cross_entropy(*, student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """CE(p_t^T, p_s^T) = -sum_i p_t^T,i log p_s^T,i, the soft part of MicroExpNet's loss (Çuğu et al. 2017).
 
     Its gradient by z_s is (p_s^T - p_t^T) / T. Its smallest value is the teacher's entropy, not 0.
     https://arxiv.org/abs/1711.07011
-
-    Args:
-        t_squared: multiply by T², so that the gradient keeps its size at every T (Hinton et al. 2015, section 2).
     """
     teacher_probs = ops.softmax(_softened(_fixed(teacher_logits), temperature), axis=-1)
-    scale = _float32(temperature**2) if t_squared else 1.0
-    return -scale * ops.sum(teacher_probs * _log_probs(student_logits, temperature), axis=-1)
+    return -ops.sum(teacher_probs * _log_probs(student_logits, temperature), axis=-1)
 
 
-def soft_kl_divergence(
-    *, student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor, t_squared: bool = True
-) -> Tensor:
+def soft_kl_divergence(*, student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """T²·KL(p_t^T ‖ p_s^T), the soft part of knowledge distillation (Hinton et al. 2015, section 2).
 
-    It has the gradient of `soft_cross_entropy` and is 0 where both softened distributions agree.
-    https://arxiv.org/abs/1503.02531
-
-    Args:
-        t_squared: multiply by T².
+    It has T² times the gradient of `soft_cross_entropy`, which so keeps its size at every T, and is 0 where both
+    softened distributions agree. https://arxiv.org/abs/1503.02531
     """
-    scale = _float32(temperature**2) if t_squared else 1.0
     teacher_log_probs = _log_probs(_fixed(teacher_logits), temperature)
-    return scale * _kl_divergence(teacher_log_probs, _log_probs(student_logits, temperature))
+    return _float32(temperature**2) * _kl_divergence(teacher_log_probs, _log_probs(student_logits, temperature))
 
 
 def standardised_kl_divergence(

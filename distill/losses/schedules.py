@@ -6,13 +6,17 @@ The learning rate has its own (`distill.training.optimizer`), because it also de
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from distill.errors import InputError
 
+if TYPE_CHECKING:
+    from keras import KerasTensor
+
 # From a share of the way in time to a share of the way in value, both 0..1.
-_SHAPES: dict[str, Callable[[float], float]] = {
+_SHAPES: "dict[str, Callable[[float | KerasTensor], float | KerasTensor]]" = {
     "linear": lambda share: share,
-    "cosine": lambda share: (1 - math.cos(math.pi * share)) / 2,
+    "cosine": lambda share: (1 - _cos(math.pi * share)) / 2,
 }
 SHAPES = tuple(_SHAPES)
 
@@ -39,11 +43,18 @@ class Ramp:
         """Whether it ever leaves where it begins."""
         return self.end is not None
 
-    def at(self, start: float, epoch: float, *, epochs: int) -> float:
-        """Return the value after `epoch` of `epochs` epochs, a fraction within one: start + (end - start)·shape."""
+    def at(
+        self, start: float, progress: "float | KerasTensor", *, epochs: int | None = None
+    ) -> "float | KerasTensor":
+        """Return the value when a share `progress` of the run is done: start + (end - start)·shape(progress).
+
+        Args:
+            progress: 0..1, a number or a scalar tensor.
+            epochs: of the whole run, which only a warm-up counts in.
+        """
         if self.end is None:
             return start
-        return start + (self.end - start) * _SHAPES[self.shape](epoch / epochs)
+        return start + (self.end - start) * _SHAPES[self.shape](progress)
 
     def describe(self, start: float) -> str:
         """Return the way as text, such as "8 to 2 (cosine)"."""
@@ -67,12 +78,32 @@ class WarmedRamp(Ramp):
         """Whether it ever leaves where it begins."""
         return super().moves or self.warmup_epochs > 0
 
-    def at(self, start: float, epoch: float, *, epochs: int) -> float:
-        """Return the value after `epoch` of `epochs` epochs, a fraction within one: min(1, epoch / warmup)·ramp."""
-        share = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
-        return share * super().at(start, epoch, epochs=epochs)
+    def at(
+        self, start: float, progress: "float | KerasTensor", *, epochs: int | None = None
+    ) -> "float | KerasTensor":
+        """Return the value when a share `progress` of the run is done: min(1, epochs done / warmup)·ramp."""
+        value = super().at(start, progress)
+        if not self.warmup_epochs:
+            return value
+        return _at_most_1(progress * (epochs / self.warmup_epochs)) * value
 
     def describe(self, start: float) -> str:
         """Return the way as text, such as "0.5, from 0 over 20 epochs"."""
         warmup = f", from 0 over {self.warmup_epochs:g} epochs" if self.warmup_epochs else ""
         return super().describe(start) + warmup
+
+
+def _cos(angle: "float | KerasTensor") -> "float | KerasTensor":
+    if isinstance(angle, float):
+        return math.cos(angle)
+    from keras import ops  # the flags of commands are made of these classes, and Keras takes seconds to load
+
+    return ops.cos(angle)
+
+
+def _at_most_1(share: "float | KerasTensor") -> "float | KerasTensor":
+    if isinstance(share, float):
+        return min(1.0, share)
+    from keras import ops
+
+    return ops.minimum(share, 1.0)

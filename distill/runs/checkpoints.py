@@ -1,29 +1,50 @@
 """The checkpoints of a run: network and optimizer after the last finished epoch, and after the one before.
 
-RUN/last.keras and RUN/previous.keras hold both in one file, which ends with checksums of all that it holds. A kill at
-any moment leaves one of them whole.
+RUN/last.keras and RUN/previous.keras hold both in one file, with the weights of further layers that are trained with
+the network. It ends with checksums of all that it holds, and a kill at any moment leaves one of them whole.
 """
 
+import io
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
+from distill.errors import InputError
 from distill.files import atomic_file
 
 LAST, PREVIOUS = "last.keras", "previous.keras"
+_OWN_LAYERS = "own_layers.npz"
+"""In the archive: weights of further layers, which Keras does not look at."""
 
 
-def save_checkpoint(folder: Path, network: keras.Model) -> None:
-    """Save `network` and the optimizer that it is compiled with as the last checkpoint in `folder`."""
+def save_checkpoint(folder: Path, network: keras.Model, own_layers: Sequence[keras.layers.Layer] = ()) -> None:
+    """Save a network and the optimizer that it is compiled with as the last checkpoint in `folder`.
+
+    Args:
+        own_layers: further layers that are trained with it.
+    """
     with atomic_file(folder / LAST) as unfinished:
         network.save(unfinished)
+        if own_layers:
+            weights = io.BytesIO()
+            np.savez(weights, *[array for layer in own_layers for array in layer.get_weights()])
+            with zipfile.ZipFile(unfinished, "a") as archive:
+                archive.writestr(_OWN_LAYERS, weights.getvalue())
         if (folder / LAST).exists():
             os.replace(folder / LAST, folder / PREVIOUS)
 
 
-def load_checkpoint(folder: Path, network: keras.Model, *, remove_damaged: bool = True) -> bool:
+def load_checkpoint(
+    folder: Path,
+    network: keras.Model,
+    own_layers: Sequence[keras.layers.Layer] = (),
+    *,
+    remove_damaged: bool = True,
+) -> bool:
     """Put `network` and its optimizer, which is built, back to the last checkpoint in `folder` that is whole.
 
     A damaged one is told in a line.
@@ -42,7 +63,19 @@ def load_checkpoint(folder: Path, network: keras.Model, *, remove_damaged: bool 
             damaged.unlink(missing_ok=True)
     if whole is not None:
         network.load_weights(whole)
+        if own_layers:
+            _load_own_layers(whole, own_layers)
     return whole is not None
+
+
+def _load_own_layers(file: Path, own_layers: Sequence[keras.layers.Layer]) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive, np.load(io.BytesIO(archive.read(_OWN_LAYERS))) as stored:
+            arrays = iter([stored[name] for name in stored.files])
+        for layer in own_layers:
+            layer.set_weights([next(arrays) for _ in layer.weights])
+    except (KeyError, ValueError, StopIteration) as error:
+        raise InputError(f"{file} does not hold the layers that are trained with the network: {error}") from error
 
 
 def _is_whole(file: Path) -> bool:

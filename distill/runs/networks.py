@@ -7,14 +7,13 @@ from pathlib import Path
 
 import keras
 
-from distill.data.dataset import Dataset
-from distill.data.folds import deal_folds, fold_splits
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.runs.checkpoints import LAST, PREVIOUS
+from distill.runs.run_directory import BEST, load_network
+from distill.runs.run_record import RunRecord, read_record
 from distill.runtimes.keras_file import POLICIES
 from distill.scoring.network_identity import weights_sha256
-from distill.runs.checkpoints import LAST, PREVIOUS
-from distill.runs.run_directory import BEST, load_network, read_record
 
 Table = Mapping[str, Callable[..., keras.Model]]
 
@@ -72,7 +71,7 @@ def build_network(
     return network
 
 
-def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[str]) -> dict:
+def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[str]) -> str:
     """Give `network` the weights of a trained one; where that learned other classes, not those of the last layer.
 
     Args:
@@ -80,7 +79,7 @@ def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[
             number of classes alone.
 
     Returns:
-        What a run's record says of it: the sha256 over the weights of the trained network.
+        The sha256 over the weights of the trained network, for a run's record.
 
     Raises:
         InputError: the weights are of another network.
@@ -88,7 +87,7 @@ def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[
     saved, record = load_network(weights), recorded_run(weights)
     same_classes = network.output_shape == saved.output_shape
     if record is not None:
-        same_classes = tuple(record["class_names"]) == tuple(class_names)
+        same_classes = record.data.class_names == tuple(class_names)
     last = None if same_classes else -1
     mine, theirs = network.layers[:last], saved.layers[:last]
     difference = _first_difference(mine, theirs)
@@ -96,7 +95,7 @@ def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[
         raise InputError(f'{weights} is "{saved.name}", not "{network.name}"{difference}: name that network')
     for own, other in zip(mine, theirs, strict=True):
         own.set_weights(other.get_weights())
-    return {"begins_with_sha256": weights_sha256(saved)}
+    return weights_sha256(saved)
 
 
 def check_class_names(weights: str | Path, class_names: Sequence[str]) -> None:
@@ -108,14 +107,14 @@ def check_class_names(weights: str | Path, class_names: Sequence[str]) -> None:
         InputError: the run that the weights come from had other classes or another order.
     """
     record = recorded_run(weights)
-    if record is not None and tuple(record["class_names"]) != tuple(class_names):
+    if record is not None and record.data.class_names != tuple(class_names):
         raise InputError(
-            f"{weights} was trained on the classes {', '.join(record['class_names'])}, expected "
+            f"{weights} was trained on the classes {', '.join(record.data.class_names)}, expected "
             f"{', '.join(class_names)}: give data or weights of the same classes in the same order"
         )
 
 
-def recorded_run(weights: str | Path) -> dict | None:
+def recorded_run(weights: str | Path) -> RunRecord | None:
     """Return the record of the run that `weights`, a run's directory or a file in it, come from."""
     path = Path(weights)
     if path.is_dir():
@@ -123,27 +122,10 @@ def recorded_run(weights: str | Path) -> dict | None:
     return read_record(path.parent) if path.name in (BEST, LAST, PREVIOUS) else None
 
 
-def recorded_splits(weights: str | Path, dataset: Dataset) -> Dataset | None:
-    """Return `dataset` with the splits of the fold that `weights` were trained in.
-
-    None if they come from no fold, or from a fold of other data.
-    """
-    record = recorded_run(weights) or {}
-    fold = record.get("provenance", {}).get("fold")
-    if fold is None:
-        return None
-    try:
-        parts = fold_splits(deal_folds(dataset, fold["of"]), fold["number"])
-    except InputError:  # other data, which cannot be dealt like that
-        return None
-    same = parts.split("train").fingerprint == record["data"]["train"]["fingerprint"]
-    return parts if same else None
-
-
 def recorded_views(weights: str | Path) -> ViewSpec:
     """Return how views were drawn in the run that `weights` come from, or the default where they come from none."""
     record = recorded_run(weights)
-    return ViewSpec() if record is None else ViewSpec.from_dict(record["views"]["spec"])
+    return ViewSpec() if record is None else ViewSpec.from_dict(record.views.spec)
 
 
 def _check_same(saved: keras.Model, table: Table, name: str, *, classes: int, image_size: int | None) -> None:

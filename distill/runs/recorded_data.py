@@ -1,14 +1,18 @@
 """The data set of a trained network, split as in its training: otherwise it is tested on what it learned from."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from distill.command_line.data_settings import DataSettings, print_notes
 from distill.data.dataset import Dataset, with_splits
+from distill.data.folds import deal_folds, fold_splits
 from distill.data.open_dataset import open_dataset
+from distill.data.split_policy import SplitPolicy
 from distill.errors import InputError
-from distill.runs.networks import recorded_run, recorded_splits
+from distill.runs.networks import recorded_run
+from distill.runs.run_record import RunRecord
+from distill.runs.training_images import TrainingImages
 
 
 def open_as_trained(
@@ -23,7 +27,8 @@ def open_as_trained(
         InputError: what `split_as_all_trained` refuses; whatever the data has wrong.
     """
     dataset = open_dataset(data)
-    print_notes(dataset)
+    for note in dataset.notes:
+        print(f"note: {note}")
     return split_as_all_trained(dataset, weights, splits=splits, split_seed=split_seed)
 
 
@@ -38,17 +43,22 @@ def split_as_trained(
         split_seed: of the random split, instead.
 
     Raises:
-        InputError: splits are asked for, and the network was trained in a fold; unknown splits.
+        InputError: splits are given, and the network was trained in a fold; unknown splits.
     """
-    of_fold = recorded_splits(weights, dataset)
-    if of_fold is not None:
-        if (splits, split_seed) != (None, None):
-            raise InputError(f"{weights} was trained in a fold, which makes its own splits: leave --splits out")
-        return of_fold
-    trained = (recorded_run(weights) or {}).get("settings", {})
-    policy = splits or trained.get("splits", DataSettings.splits)
+    record = recorded_run(weights)
+    trained = SplitPolicy() if record is None or record.data.splits is None else record.data.splits
+    if trained.policy == "folds":
+        of_fold = _as_fold(dataset, trained, record)
+        if of_fold is not None:
+            if (splits, split_seed) != (None, None):
+                raise InputError(f"{weights} was trained in a fold, which makes its own splits: leave --splits out")
+            return of_fold
+        trained = SplitPolicy()  # other data
     return with_splits(
-        dataset, policy=policy, seed=trained.get("split_seed", 0) if split_seed is None else split_seed
+        dataset,
+        policy=splits or trained.policy,
+        seed=trained.seed if split_seed is None else split_seed,
+        fraction=trained.fraction,
     )
 
 
@@ -70,6 +80,56 @@ def split_as_all_trained(
         if not np.array_equal(parts.splits, theirs.splits):
             raise InputError(
                 f"{first} and {other} were trained with different splits of {dataset.name}, so that one would be "
-                "judged by images that it learned from: evaluate them one at a time"
+                "evaluated on images that it learned from: evaluate them one at a time"
             )
     return parts
+
+
+def check_unseen(weights: str | Path, part: Dataset, *, split: str) -> None:
+    """Check that a network never learned from the images that it is about to be evaluated on.
+
+    Exact copies under other ids are no reason to refuse: data sets have them, and a report counts them.
+
+    Args:
+        weights: a run's directory or a file in it; of any other file nothing is known.
+        part: images of the split called `split`; those of "train" are meant to be known to it.
+
+    Raises:
+        InputError: it learned from some of them.
+    """
+    record = recorded_run(weights)
+    if record is None or split == "train":
+        return
+    folder = Path(weights) if Path(weights).is_dir() else Path(weights).parent
+    known = TrainingImages.read(folder)
+    if known is None:
+        _check_fingerprint(weights, record, part, split=split)
+        return
+    learned = known.holds(part)
+    if learned.any():
+        raise InputError(
+            f"{learned.sum():,} of the {len(part):,} images of the {split} split are among those that {weights} "
+            "learned from, in other splits of the same data: leave --splits out to have those of its training, or "
+            "give the data with them"
+        )
+
+
+def _check_fingerprint(weights: str | Path, record: RunRecord, part: Dataset, *, split: str) -> None:
+    """For runs before 0.2, which say of the images that they learned from no more than their fingerprint."""
+    same_file = Path(record.data.name).name == Path(part.name).name
+    unknown = record.data.splits is None or split == "validation"
+    if same_file and unknown and part.fingerprint != record.data.validation.fingerprint:
+        raise InputError(
+            f"{weights} does not say by which splits of {part.name} it was trained, and may have learned from these "
+            "images: train it again"
+        )
+
+
+def _as_fold(dataset: Dataset, trained: SplitPolicy, record: RunRecord | None) -> Dataset | None:
+    """Return `dataset` split as the fold that a network was trained in; None if it comes from other data."""
+    try:
+        parts = fold_splits(deal_folds(dataset, trained.folds or 0), trained.fold or 0)
+    except InputError:  # other data, which cannot be dealt like that
+        return None
+    same = record is not None and parts.split("train").fingerprint == record.data.train.fingerprint
+    return parts if same else None

@@ -1,7 +1,8 @@
 """The run directory: everything that a training run leaves behind, enough to repeat it and to go on.
 
-RUN/settings.json        settings, data fingerprint, loss formula, versions: written before training
-RUN/metrics.csv          a row an epoch; the same figures as TensorBoard events beside it
+RUN/settings.json        the record: recipe, data, objective, student, teacher, command: written before training
+RUN/training_images.npy  which images are learned from
+RUN/metrics.csv          a row an epoch; the same figures are there as TensorBoard events
 RUN/curves.png           learning curves, redrawn every few epochs and at the end
 RUN/last.keras           student and optimizer after the last finished epoch; previous.keras: after the one before
 RUN/best.keras           the student alone, with the weights (or their moving average) of the best validation accuracy
@@ -11,30 +12,29 @@ RUN/summary.json         what came out; its presence says that the run is comple
 import csv
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import keras
 from filelock import FileLock, Timeout
 
 from distill.errors import InputError
-from distill.files import write_csv, write_json, atomic_file
+from distill.files import atomic_file, write_csv, write_json
 from distill.runs.checkpoints import LAST, load_checkpoint, save_checkpoint
 from distill.runs.events import event_writer
+from distill.runs.run_record import SETTINGS, RunRecord, read_record
 from distill.runs.scope import clone, scope_of
+from distill.runs.training_images import TrainingImages
 from distill.versions import versions
 
-SETTINGS, METRICS, CURVES, SUMMARY = "settings.json", "metrics.csv", "curves.png", "summary.json"
+METRICS, CURVES, SUMMARY = "metrics.csv", "curves.png", "summary.json"
 BEST = "best.keras"
 LOCK = ".writer.lock"
 AVERAGED = "_ema"
 """What the names of metrics of the averaged weights end in."""
-
-# Parts of a record that say where things lay or what computed them: a run may go on though they change.
-_INCIDENTAL = {"versions", "settings.data", "settings.out", "settings.logits", "data.name"}
-# What these stand for is recorded, too.
-_INCIDENTAL |= {"settings.weights", "settings.recipe", "settings.beside", "settings.beside_logits"}
-_INCIDENTAL |= {"settings.online.teacher", "settings.online.weights", "settings.distribute"}
 
 
 class RunDirectory:
@@ -42,17 +42,28 @@ class RunDirectory:
 
     Args:
         path: new, empty, or a run of the same record, which is then continued.
-        record: JSON-able description of the run. Two runs with the same record would give the same
-            student, so an unfinished one may be continued; paths and versions may differ.
+        record: of the run. Two runs with the same record would give the same student, so an unfinished one may be
+            continued.
+        training_images: what it learns from.
+        neutral_recipe: see `RunRecord.differences`.
 
     Raises:
         InputError: `path` holds something else, or a run with another record; when entered, also where another
             process writes there.
     """
 
-    def __init__(self, path: str | Path, record: Mapping):
+    def __init__(
+        self,
+        path: str | Path,
+        record: RunRecord,
+        *,
+        training_images: TrainingImages | None = None,
+        neutral_recipe: Mapping[str, Any] = MappingProxyType({}),
+    ):
         self.path = Path(path)
-        self.record = json.loads(json.dumps(record))
+        self.record = record
+        self._training_images = training_images
+        self._neutral_recipe = neutral_recipe
         self.writes = True
         """Where several processes train one student together, one of them does; the others keep all in memory."""
         self._check_is_ours()
@@ -60,6 +71,7 @@ class RunDirectory:
         self.saved_epochs = 0
         self._lock = FileLock(self.path / LOCK, timeout=0)
         self._best_student: keras.Model | None = None
+        self._own_layers: tuple[keras.layers.Layer, ...] = ()
         self._events: Callable[[Mapping[str, float]], None] | None = None
         self._next_picture = 0.0
 
@@ -104,7 +116,7 @@ class RunDirectory:
         stored = read_record(self.path)
         if stored is None:
             raise InputError(f"{self.path} is not empty and holds no {SETTINGS}: name a new folder for the run")
-        changed = _differences(stored, self.record)
+        changed = stored.differences(self.record, neutral_recipe=self._neutral_recipe)
         if changed:
             raise InputError(
                 f"{self.path} holds a run with other settings ({'; '.join(changed)}): "
@@ -113,23 +125,33 @@ class RunDirectory:
 
     @property
     def identity(self) -> str:
-        """What makes this run the run it is, as text: the record without paths and versions."""
-        return json.dumps(_without_incidentals(self.record), sort_keys=True)
+        """What makes this run the run it is, as text."""
+        return json.dumps(self.record.identity, sort_keys=True)
 
-    def restore(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, *, steps_per_epoch: int) -> int:
+    def restore(
+        self,
+        student: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        steps_per_epoch: int,
+        own_layers: Sequence[keras.layers.Layer] = (),
+    ) -> int:
         """Put `student` and `optimizer` back to where an interrupted run stopped; return the epochs done.
 
         `student` is compiled with `optimizer`, so that both are saved in one file. In a new run nothing
-        changes, `settings.json` is written, and 0 is returned.
+        changes, `settings.json` is written, and 0 is returned. `own_layers` are trained with the student, and kept
+        with it in the checkpoints of this run.
         """
+        self._own_layers = tuple(own_layers)
         if self.writes:
             self._begin()
         self._best_student = clone(student)  # to be saved without the optimizer's slots
         if not self.writes and (self.path / BEST).exists():
             self._best_student.set_weights(self.best_network().get_weights())
         with scope_of(student):
-            optimizer.build(student.trainable_variables)
-        load_checkpoint(self.path, student, remove_damaged=self.writes)
+            trained = [student, *own_layers]
+            optimizer.build([variable for part in trained for variable in part.trainable_variables])
+        load_checkpoint(self.path, student, own_layers, remove_damaged=self.writes)
         # The checkpoint knows best how far it came: a kill can fall between it and the table.
         done = int(keras.ops.convert_to_numpy(optimizer.iterations)) // steps_per_epoch
         self.rows = read_metrics(self.path)[:done]
@@ -143,7 +165,9 @@ class RunDirectory:
 
     def _begin(self) -> None:
         if read_record(self.path) is None:
-            write_json(self.path / SETTINGS, {**self.record, "versions": versions()})
+            replace(self.record, versions=versions()).write(self.path)
+        if self._training_images is not None and TrainingImages.read(self.path) is None:
+            self._training_images.write(self.path)
         for name in (SETTINGS, METRICS, CURVES, SUMMARY, LAST, BEST):
             for unfinished in self.path.glob(f".{Path(name).stem}-*"):  # what a killed process was writing
                 unfinished.unlink()
@@ -170,7 +194,7 @@ class RunDirectory:
             with atomic_file(self.path / BEST) as unfinished:
                 self._best_student.save(unfinished)
         write_csv(self.path / METRICS, self.rows)
-        save_checkpoint(self.path, student)
+        save_checkpoint(self.path, student, self._own_layers)
         self._events(self.rows[-1])
         if time.monotonic() >= self._next_picture:
             started = time.monotonic()
@@ -215,44 +239,6 @@ def best_accuracy(row: Mapping[str, float]) -> float:
 
 def _averaged_is_best(row: Mapping[str, float]) -> bool:
     return best_accuracy(row) > row["validation_accuracy"]
-
-
-def _without_incidentals(record: Mapping, prefix: str = "") -> dict:
-    kept = {name: value for name, value in record.items() if f"{prefix}{name}" not in _INCIDENTAL}
-    return {
-        name: _without_incidentals(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
-        for name, value in kept.items()
-    }
-
-
-def _differences(stored: Mapping, expected: Mapping, prefix: str = "") -> list[str]:
-    """What differs between two nested records, as "name: stored x, now y"."""
-    changed = []
-    for name in sorted(stored.keys() | expected.keys()):
-        path, old, new = f"{prefix}{name}", stored.get(name), expected.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            changed += _differences(old, new, f"{path}.")
-        elif old != new and path not in _INCIDENTAL:
-            changed.append(f"{path}: stored {old}, now {new}")
-    return changed
-
-
-def read_record(path: Path) -> dict | None:
-    """Return the `settings.json` of the run in the folder `path`, or None where there is none.
-
-    Raises:
-        InputError: the file is damaged, or is not that of a run.
-    """
-    file = path / SETTINGS
-    if not file.exists():
-        return None
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} cannot be read ({error}): name another folder for the run") from error
-    if not isinstance(record, dict) or not {"settings", "class_names", "data"} <= record.keys():
-        raise InputError(f"{file} is not that of a training run: name another folder for the run")
-    return record
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

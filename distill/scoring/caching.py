@@ -39,7 +39,7 @@ def cache_logits(
     views: int = 4,
     view_spec: ViewSpec | None = None,
     class_names: Sequence[str] | None = None,
-    teacher_run: Mapping | None = None,
+    teacher_training: Mapping[str, str] | None = None,
     shard: Shard | None = None,
     batch_size: int = 256,
     rows_per_part: int = 512,
@@ -57,8 +57,8 @@ def cache_logits(
         views: views 0 (the untouched image) to `views` - 1 are scored.
         view_spec: how views are drawn.
         class_names: the classes that the teacher tells apart, in its own order; by default those of `dataset`.
-        teacher_run: the record (settings.json) of the run that trained the teacher, so that the store can tell
-            which faces it learned from.
+        teacher_training: fingerprints of the images that the teacher learned from, "train", and that chose its
+            epoch, "validation", where they are known: see `RunRecord.training_fingerprints`.
         shard: which share to compute, where other processes compute the rest; their parts stay in the folder
             `<out>.parts` until `merge_parts`.
         batch_size: rendered views in one call of the teacher.
@@ -79,7 +79,7 @@ def cache_logits(
     teacher = as_image_model(teacher, class_names)
     view_spec = view_spec or ViewSpec()
     header = describe_logits(
-        teacher, dataset, views=views, view_spec=view_spec, class_names=class_names, teacher_run=teacher_run
+        teacher, dataset, views=views, view_spec=view_spec, class_names=class_names, teacher_training=teacher_training
     )
     view_spec.parameters([""], [views - 1])  # refuses more views than there are crops, before anything is written
     writer = LogitWriter(
@@ -152,10 +152,9 @@ def describe_logits(
     views: int,
     view_spec: ViewSpec,
     class_names: Sequence[str],
-    teacher_run: Mapping | None = None,
+    teacher_training: Mapping[str, str] | None = None,
 ) -> LogitHeader:
     """Return the header of the store that `cache_logits` writes."""
-    training = {} if teacher_run is None else teacher_run["data"]
     return LogitHeader(
         class_names=class_names,
         views=views,
@@ -168,7 +167,7 @@ def describe_logits(
         input_format=teacher.input_format,
         dataset_fingerprint=dataset.fingerprint,
         dataset_name=dataset.name,
-        teacher_training={split: training[split]["fingerprint"] for split in ("train", "validation") if training},
+        teacher_training=dict(teacher_training or {}),
         versions=versions(),
     )
 

@@ -1,18 +1,20 @@
-"""`OnlineTeacher`: a teacher that is asked in every step, of the views that the student is about to see."""
+"""`OnlineTeacher`: a teacher that runs in every step, on the views that the student is about to see."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import keras
 import numpy as np
 
+from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
+from distill.errors import InputError
 from distill.runtimes.image_model import ImageModel
 from distill.scoring.caching import as_image_model, inference_model
 from distill.scoring.scorer import compile_scoring
 
 
 class OnlineTeacher:
-    """A teacher at hand, for views that no cache holds, such as new ones in every epoch.
+    """A teacher that computes its logits for every batch: for views that no cache holds, such as ever new ones.
 
     It runs in inference mode while the batches are made, so that the trainer never sees it. It takes its own time
     for every image in every epoch; a cache takes it once.
@@ -25,28 +27,35 @@ class OnlineTeacher:
         InputError: it has another number of classes, or ends in a softmax.
     """
 
-    mean = "logits"
-    """As of `CachedTeachers`: a single teacher's logits are the mean of themselves."""
+    view_spec = None
+    views = None
+    one_temperature = False
 
     def __init__(self, teacher: keras.Model | ImageModel, *, class_names: Sequence[str]):
         self.class_names = tuple(class_names)
         self.model = as_image_model(teacher, self.class_names)
 
-    def asked_about(
-        self, image_shape: tuple[int, int, int], class_names: Sequence[str]
-    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """Return a function that asks: uint8 images [B, *image_shape] and the parameters of a view of each in.
-
-        What it returns are float32 logits [B, C] of `class_names`, in their order; what else it knows is left out.
+    def outputs(self, dataset: Dataset, names: Collection[str], *, temperature: float | None) -> "OnlineOutputs":
+        """Return what computes "logits" of the classes of `dataset`, in their order; what else it knows is left out.
 
         Raises:
-            InputError: the teacher does not know one of them.
+            InputError: the teacher does not know one of them, or `names` has more than "logits".
         """
-        logits = compile_scoring(inference_model(self.model), image_shape)
-        if self.class_names == tuple(class_names):
-            return logits
-        columns = class_columns(self.class_names, class_names)
-        return lambda images_uint8, parameters: logits(images_uint8, parameters)[:, columns]
+        check_outputs(names, have=("logits",), of=self.model.name)
+        logits = compile_scoring(inference_model(self.model), dataset.image_shape)
+        known = self.class_names == tuple(dataset.class_names)
+        columns = None if known else class_columns(self.class_names, dataset.class_names)
+        return OnlineOutputs(logits, columns)
+
+    def on_extra_data(self, name: str, logits: object | None) -> "OnlineTeacher":
+        """Return this teacher, which needs no cached logits of extra data.
+
+        Raises:
+            InputError: there are some.
+        """
+        if logits is not None:
+            raise InputError(f"{name} has cached logits, but the teacher of this run is online: leave them out")
+        return self
 
     def describe(self) -> dict:
         """Return JSON-able facts for a run's record."""
@@ -60,3 +69,35 @@ class OnlineTeacher:
             "logits_from": self.model.logits_from,
             "class_names": list(self.class_names),
         }
+
+
+class OnlineOutputs:
+    """Logits [B, C] of the views of a batch, computed there and then.
+
+    Args:
+        logits: a function from uint8 images [B, H, W, C] and the parameters of their views to float32 [B, K].
+        columns: which of the K are the classes of the data, in its order; None: all of them.
+    """
+
+    online = True
+
+    def __init__(self, logits: Callable[[np.ndarray, np.ndarray], np.ndarray], columns: np.ndarray | None):
+        self._logits, self._columns = logits, columns
+
+    def __call__(
+        self, picked: np.ndarray, views: np.ndarray, images_uint8: np.ndarray, parameters: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return "logits" of the images in the views of these parameters."""
+        logits = self._logits(images_uint8, parameters)
+        return {"logits": logits if self._columns is None else logits[:, self._columns]}
+
+
+def check_outputs(names: Collection[str], *, have: Collection[str], of: str) -> None:
+    """Check that a teacher has the outputs that an objective reads.
+
+    Raises:
+        InputError: it lacks one.
+    """
+    missing = sorted(set(names) - set(have))
+    if missing:
+        raise InputError(f"the objective reads {', '.join(missing)} of the teacher {of}, which has {', '.join(have)}")

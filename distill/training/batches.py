@@ -1,33 +1,56 @@
-"""Batches: the same view of an image for the student and, from the cache, of its teacher."""
+"""Batches: the same view of an image for the student and for what its teacher says."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from keras import KerasTensor
+from keras import KerasTensor, tree
 
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.rendering import render
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.losses.objective import Batch
 from distill.training.recipe import VIEW_ORDERS
 
 Tensor = KerasTensor | np.ndarray
 
 
-class Batch(NamedTuple):
-    """What one training step sees. It holds no teacher, so a step can neither train nor swap one."""
+class TeacherOutputs(Protocol):
+    """What a teacher says of the images of one data set, from a cache or computed there and then."""
 
-    images: Tensor
-    """float32 [B, height, width, channels], 0..255, at the student's own size."""
-    label_probs: Tensor
-    """float32 [B, C]; a row of zeros is an unlabelled example."""
-    teacher_logits: Tensor
-    """float32 [B, C], raw, of the very view in `images`; [B, 0] when training from labels alone."""
-    sample_weights: Tensor
-    """float32 [B], how much each example counts in the loss."""
+    online: bool
+    """Whether it is computed for every batch, which takes longer by far than a training step."""
+
+    def __call__(
+        self, picked: np.ndarray, views: np.ndarray, images_uint8: np.ndarray, parameters: np.ndarray
+    ) -> Mapping[str, np.ndarray]:
+        """Return each output by its name, such as "logits" float32 [n, C].
+
+        Args:
+            picked: int [n], positions in the data set.
+            views: int [n], the view of each.
+            images_uint8: [n, H, W, 1 or 3], the images themselves.
+            parameters: float32 [n, len(PARAMETERS)] of their views.
+        """
+        ...
+
+
+class CachedOutputs:
+    """Outputs that were computed before: arrays [N, V, ...] by their names."""
+
+    online = False
+
+    def __init__(self, **outputs: np.ndarray):
+        self.outputs = outputs
+
+    def __call__(
+        self, picked: np.ndarray, views: np.ndarray, images_uint8: np.ndarray, parameters: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return the rows of these views."""
+        return {name: array[picked, views] for name, array in self.outputs.items()}
 
 
 class Rows(NamedTuple):
@@ -39,7 +62,7 @@ class Rows(NamedTuple):
     parameters: Tensor
     """float32 [B, len(PARAMETERS)]: which view of each image."""
     label_probs: Tensor
-    teacher_logits: Tensor
+    teacher: Mapping[str, Tensor]
     sample_weights: Tensor
 
 
@@ -53,11 +76,9 @@ class ViewBatches:
     Args:
         dataset: images to train on.
         image_shape: height, width, channels that the student takes.
-        view_spec: how views are drawn. It must be the one that `teacher_logits` were cached with, since
-            an augmentation that the teacher never scored would be taught the wrong answer.
-        teacher_logits: float32 [N, V, C] of `dataset` in its order, or None for labels alone.
-        ask: instead of `teacher_logits`, a function from uint8 images [B, H, W, C] and the parameters of their views
-            to the teacher's float32 logits [B, C], called for every batch.
+        view_spec: how views are drawn. It must be the one that `teacher` looked at, since an augmentation that the
+            teacher never scored would be taught the wrong answer.
+        teacher: what it says of `dataset`; None for labels alone.
         views: V, the number of views that epochs take from; None draws a new view in every epoch, which only
             labels can teach.
         view_order: "next": every image goes through its views in turn; "random": an epoch takes any of the V, for
@@ -74,8 +95,7 @@ class ViewBatches:
         *,
         image_shape: tuple[int, int, int],
         view_spec: ViewSpec,
-        teacher_logits: np.ndarray | None = None,
-        ask: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+        teacher: TeacherOutputs | None = None,
         views: int | None = None,
         view_order: str = "next",
         sample_weights: np.ndarray | None = None,
@@ -83,10 +103,9 @@ class ViewBatches:
         label_smoothing: float = 0.0,
         seed: int = 0,
     ):
-        if teacher_logits is not None and teacher_logits.shape[:2] != (len(dataset), views):
-            raise ValueError(
-                f"teacher_logits must be [{len(dataset)}, {views}, C]. Received: shape={teacher_logits.shape}"
-            )
+        for name, array in teacher.outputs.items() if isinstance(teacher, CachedOutputs) else ():
+            if array.shape[:2] != (len(dataset), views):
+                raise ValueError(f"{name} must be [{len(dataset)}, {views}, ...]. Received: shape={array.shape}")
         if sample_weights is not None and sample_weights.shape != (len(dataset),):
             raise ValueError(f"sample_weights must be [{len(dataset)}]. Received: shape={sample_weights.shape}")
         if view_order not in VIEW_ORDERS:
@@ -101,8 +120,7 @@ class ViewBatches:
         self.dataset = dataset
         self.image_shape = image_shape
         self.view_spec = view_spec
-        self.teacher_logits = teacher_logits
-        self._ask = ask
+        self.teacher = teacher
         self.views = views
         self.view_order = view_order
         self.batch_size = batch_size
@@ -139,9 +157,13 @@ class ViewBatches:
         return len(self.dataset)
 
     @property
-    def asks(self) -> bool:
-        """Whether a teacher is asked about every batch."""
-        return self._ask is not None
+    def online(self) -> bool:
+        """Whether a teacher computes what it says for every batch."""
+        return self.teacher is not None and self.teacher.online
+
+    def teacher_sample(self) -> Mapping[str, np.ndarray]:
+        """Return what the teacher says of one image, each output [1, ...]: its names and shapes."""
+        return self.rows(np.zeros(1, np.int64), epoch=0).teacher
 
     @property
     def bytes_per_image(self) -> int:
@@ -165,33 +187,28 @@ class ViewBatches:
     def block(self, picked: np.ndarray, epoch: int) -> Rows:
         """Return the images at `picked`, [steps, B], as several batches in one."""
         rows = self.rows(picked.ravel(), epoch)
-        return Rows(*(column.reshape(*picked.shape, *column.shape[1:]) for column in rows))
+        return tree.map_structure(lambda column: column.reshape(*picked.shape, *column.shape[1:]), rows)
 
     def rows(self, picked: np.ndarray, epoch: int) -> Rows:
         """Return the images at `picked`, in the views they have in `epoch`."""
         views = self.views_of_epoch(epoch)[picked]
         images = self.dataset.read(picked)
         parameters = self.view_spec.parameters(self.dataset.ids[picked], views)
-        if self._ask is not None:
-            teacher_logits = self._ask(images, parameters)
-        elif self.teacher_logits is not None:
-            teacher_logits = self.teacher_logits[picked, views]
-        else:
-            teacher_logits = np.empty((len(picked), 0), np.float32)
-        return Rows(images, parameters, self.label_probs[picked], teacher_logits, self.sample_weights[picked])
+        teacher = {} if self.teacher is None else self.teacher(picked, views, images, parameters)
+        return Rows(images, parameters, self.label_probs[picked], teacher, self.sample_weights[picked])
 
     def render(self, rows: Rows) -> Batch:
         """Draw the views of a batch."""
         images = render(rows.images_uint8, rows.parameters, image_shape=self.image_shape)
-        return Batch(images, rows.label_probs, rows.teacher_logits, rows.sample_weights)
+        return Batch(images, rows.label_probs, rows.teacher, rows.sample_weights)
 
 
 class JointBatches:
     """The training batches of several data sets in one run: each is of one of them, and they take turns at random.
 
     Args:
-        sources: of one batch size. The first one has the labels that the run is judged by, and prescribes the views
-            for that.
+        sources: of one batch size. The first one has the labels that the run is evaluated by, and prescribes the
+            views for that.
     """
 
     def __init__(self, sources: Sequence[ViewBatches]):
@@ -200,9 +217,10 @@ class JointBatches:
         self.dataset, self.view_spec, self.views = first.dataset, first.view_spec, first.views
         self.batch_size, self.seed = first.batch_size, first.seed
         self.images = sum(source.images for source in self.sources)
-        self.asks = any(source.asks for source in self.sources)
+        self.online = any(source.online for source in self.sources)
         self.bytes_per_image = max(source.bytes_per_image for source in self.sources)
         self.smallest_batch = min(source.smallest_batch for source in self.sources)
+        self.teacher_sample = first.teacher_sample
 
     def __len__(self) -> int:
         """Batches in an epoch."""

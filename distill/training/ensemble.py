@@ -1,6 +1,6 @@
 """Several teachers for one student: their logits over the same views, as one array."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,9 @@ from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitStore
+from distill.losses.objective import LOGITS
+from distill.scoring.online_teacher import check_outputs
+from distill.training.batches import CachedOutputs
 
 _ROWS_PER_BLOCK = 4096  # what is in float64 at a time
 
@@ -45,7 +48,7 @@ class CachedTeachers:
         check_same_views(self.stores)
 
     @classmethod
-    def of(cls, logits: "LogitStore | Sequence[LogitStore] | CachedTeachers") -> "CachedTeachers":
+    def of(cls, logits: "Logits") -> "CachedTeachers":
         """Return teachers as such; stores alone weigh the same, and the mean is that of their logits."""
         if isinstance(logits, CachedTeachers):
             return logits
@@ -79,6 +82,41 @@ class CachedTeachers:
         weights = _shares(self.weights, len(joined))
         return combine_logits(joined, weights=weights, mean=self.mean, temperature=temperature or 1.0)
 
+    @property
+    def one_temperature(self) -> bool:
+        """Whether the logits are right at the temperature alone that they are combined for."""
+        return self.mean == "probabilities"
+
+    def outputs(self, dataset: Dataset, names: Collection[str], *, temperature: float | None) -> CachedOutputs:
+        """Return "logits" of every view of `dataset`, see `join`."""
+        check_outputs(names, have=(LOGITS,), of=", ".join(store.path.name for store in self.stores))
+        return CachedOutputs(logits=self.join(dataset, temperature=temperature))
+
+    def on_extra_data(self, name: str, logits: "Logits | None") -> "CachedTeachers":
+        """Return what the same teachers say of extra data.
+
+        Raises:
+            InputError: there are no logits of it, or those of other teachers or in another order, in which they
+                would be weighed as others.
+        """
+        if logits is None:
+            raise InputError(f"{name} needs logits of its own, like all data sets of the run: see --extra-logits")
+        own = CachedTeachers.of(logits)
+        ours, theirs = ([store.header.teacher_sha256 for store in each.stores] for each in (own, self))
+        if ours != theirs:
+            named = [
+                ", ".join(
+                    f"{store.path} of {store.header.teacher_name} {store.header.teacher_sha256[:12]}"
+                    for store in each
+                )
+                for each in (own.stores, self.stores)
+            ]
+            raise InputError(
+                f"the stores of extra data are of other teachers, or in another order: {named[0]}; those of the "
+                f"first data set are {named[1]}: give stores of the same teachers in the same order"
+            )
+        return own
+
     def describe(self) -> dict:
         """Return JSON-able facts for a run's record: who teaches, and of several with what weight (they sum to 1)."""
         teachers = [_identity(store) for store in self.stores]
@@ -91,6 +129,10 @@ class CachedTeachers:
         if self.class_match != CachedTeachers.class_match:
             described["class_match"] = self.class_match
         return described
+
+
+Logits = LogitStore | Sequence[LogitStore] | CachedTeachers
+"""Cached logits as a caller may give them: one store, several that weigh the same, or teachers."""
 
 
 def combine_logits(
@@ -117,11 +159,13 @@ def combine_logits(
     if len({logits.shape for logits in teacher_logits}) != 1:
         raise ValueError(f"teachers must agree in shape. Received: {[logits.shape for logits in teacher_logits]}")
     mean_of, shares = _mean_named(mean), _shares(weights, len(teacher_logits))
-    heard = [logits for logits, share in zip(teacher_logits, shares, strict=True) if share > 0]  # log 0 is infinite
+    contributing = [
+        logits for logits, share in zip(teacher_logits, shares, strict=True) if share > 0
+    ]  # log 0 is infinite
     combined = np.empty(teacher_logits[0].shape, np.float32)
     for start in range(0, len(combined), _ROWS_PER_BLOCK):
         rows = slice(start, start + _ROWS_PER_BLOCK)
-        block = np.stack([logits[rows] for logits in heard]).astype(np.float64)
+        block = np.stack([logits[rows] for logits in contributing]).astype(np.float64)
         combined[rows] = mean_of(block, shares[shares > 0], temperature)
     return combined
 

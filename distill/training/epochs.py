@@ -15,8 +15,9 @@ from distill.runs.run_directory import RunDirectory, best_accuracy
 from distill.training.batches import JointBatches, ViewBatches
 from distill.training.validation import Validation
 
-TrainEpoch = Callable[[int, tqdm], Mapping[str, float]]
-"""Trains epoch n, counted from 0, moves the bar, and returns columns of metrics.csv, of which "train_loss" is one."""
+TrainEpoch = Callable[[int, tqdm, keras.callbacks.CallbackList], Mapping[str, float]]
+"""Trains epoch n, counted from 0, moves the bar, tells the callbacks of its batches, and returns columns of
+metrics.csv, of which "train_loss" is one."""
 
 
 def run_epochs(
@@ -31,6 +32,8 @@ def run_epochs(
     learning_rate: Callable[[int, list[float]], float | None] = lambda epoch, validation_losses: None,
     patience: int | None = None,
     agree: Callable[[str], None] = lambda what: None,
+    own_layers: Sequence[keras.layers.Layer] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
 ) -> keras.Model:
     """Train `network` and leave metrics, curves and checkpoints in `run`.
@@ -46,21 +49,30 @@ def run_epochs(
             to the optimizer's own schedule.
         patience: stop after so many epochs without a better validation accuracy; None never does.
         agree: where several processes train together, checks that all of them begin with the same.
+        own_layers: of the objective, which are trained with `network`: the run keeps and resumes them, too.
+        callbacks: of Keras. Their logs of an epoch are `keras_logs`, those of a batch the means of the epoch so far;
+            one that sets `network.stop_training` ends the run after that epoch.
         progress: show a bar with loss, accuracy, images/s and time left, over the whole run.
 
     Returns:
-        The network of the best epoch, as saved in the run directory.
+        The network of the best epoch, as saved in the run directory. Its attribute `history` is the
+        `keras.callbacks.History` of all epochs, those before an interruption, too.
 
     Raises:
         InputError: another process trains into the same directory, or the loss is no longer finite.
     """
     with run:
         if run.complete:  # by another process, a moment ago
-            return run.best_network()
-        first_epoch = run.restore(network, optimizer, steps_per_epoch=len(batches))
+            return with_history(run.best_network(), run.rows)
+        first_epoch = run.restore(network, optimizer, steps_per_epoch=len(batches), own_layers=own_layers)
         agree(f"{first_epoch} epochs are done of {run.identity}")
-        validate = Validation(network, optimizer, validation, view_spec=batches.view_spec)
+        validate = Validation(network, optimizer, validation, view_spec=batches.view_spec, own_layers=own_layers)
         images = batches.images
+        network.stop_training = False
+        told = keras.callbacks.CallbackList(
+            list(callbacks), model=network, epochs=epochs, steps=len(batches), verbose=0
+        )
+        told.on_train_begin()
         with (
             _kept_on_interrupt(run, epochs),
             tqdm(total=epochs * images, initial=first_epoch * images, unit="image", disable=not progress) as bar,
@@ -73,11 +85,35 @@ def run_epochs(
                 if (lr := learning_rate(epoch, [row["validation_loss"] for row in run.rows])) is not None:
                     optimizer.learning_rate = lr
                 _reseed(network, seed=batches.seed, epoch=epoch)
-                row = _timed_epoch(train_epoch, epoch, bar, images=images)
+                told.on_epoch_begin(epoch)
+                row = _timed_epoch(train_epoch, epoch, bar, told, images=images)
                 row |= validate()
                 row["learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
                 run.record_epoch(network, row, averaged=validate.averaged)
-        return run.finish()
+                told.on_epoch_end(epoch, keras_logs(row))
+                if network.stop_training:
+                    break
+        told.on_train_end(keras_logs(run.rows[-1]) if run.rows else None)
+        return with_history(run.finish(), run.rows)
+
+
+def keras_logs(row: Mapping[str, float]) -> dict[str, float]:
+    """Return a row of metrics.csv under the names that Keras gives them: "loss", "accuracy", "val_loss", ..."""
+    logs = {}
+    for name, value in row.items():
+        if name != "epoch":
+            logs[name.removeprefix("train_").replace("validation_", "val_", 1)] = value
+    return logs
+
+
+def with_history(network: keras.Model, rows: Sequence[Mapping[str, float]]) -> keras.Model:
+    """Return `network` with the `history` of the epochs in `rows`, as `fit` leaves it."""
+    history = keras.callbacks.History()
+    history.set_model(network)
+    history.on_train_begin()
+    for row in rows:
+        history.on_epoch_end(row["epoch"] - 1, keras_logs(row))
+    return network
 
 
 def stands_still(rows: Sequence[Mapping[str, float]], patience: int | None) -> bool:
@@ -97,10 +133,12 @@ def show_means(bar: tqdm, means: Mapping[str, float], *, images: int) -> None:
     bar.update(images)
 
 
-def _timed_epoch(train_epoch: TrainEpoch, epoch: int, bar: tqdm, *, images: int) -> dict[str, float]:
+def _timed_epoch(
+    train_epoch: TrainEpoch, epoch: int, bar: tqdm, told: keras.callbacks.CallbackList, *, images: int
+) -> dict[str, float]:
     """Train one epoch; return its columns, with how long it took."""
     started = time.perf_counter()
-    trained = train_epoch(epoch, bar)
+    trained = train_epoch(epoch, bar, told)
     seconds = time.perf_counter() - started
     if not math.isfinite(trained["train_loss"]):
         raise InputError(

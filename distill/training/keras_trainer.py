@@ -32,14 +32,20 @@ def fit_labels(
     return run_epochs(network, train_epoch, batches, validation, optimizer=optimizer, epochs=epochs, run=run, **how)
 
 
-def _train_epoch(network: keras.Model, batches: ViewBatches, epoch: int, bar: tqdm) -> dict[str, float]:
+def _train_epoch(
+    network: keras.Model,
+    batches: ViewBatches,
+    epoch: int,
+    bar: tqdm,
+    told: keras.callbacks.CallbackList,
+) -> dict[str, float]:
     raw_weights = _WeightsAtEpochEnd()
     history = network.fit(
         _RenderedEpoch(batches, epoch),
         initial_epoch=epoch,
         epochs=epoch + 1,
         shuffle=False,  # the batches are in a random order already
-        callbacks=[_Progress(bar, batches), raw_weights],
+        callbacks=[_Progress(bar, batches, told), raw_weights],
         verbose=0,
     )
     if network.optimizer.use_ema:  # `fit` ends with their moving average in the place of the weights
@@ -48,7 +54,7 @@ def _train_epoch(network: keras.Model, batches: ViewBatches, epoch: int, bar: tq
 
 
 class _RenderedEpoch(keras.utils.PyDataset):
-    """The batches of one epoch; under TensorFlow they are drawn beside the training, elsewhere between steps."""
+    """The batches of one epoch; under TensorFlow they are drawn while it trains, elsewhere between steps."""
 
     def __init__(self, batches: ViewBatches, epoch: int):
         super().__init__()
@@ -63,13 +69,17 @@ class _RenderedEpoch(keras.utils.PyDataset):
 
 
 class _Progress(keras.callbacks.Callback):
-    """Moves the bar of the whole run."""
+    """Moves the bar of the whole run, and tells the user's callbacks of batches; `run_epochs` does of epochs."""
 
-    def __init__(self, bar: tqdm, batches: ViewBatches):
+    def __init__(self, bar: tqdm, batches: ViewBatches, told: keras.callbacks.CallbackList):
         super().__init__()
-        self._bar, self._batches = bar, batches
+        self._bar, self._batches, self._told = bar, batches, told
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._told.on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
+        self._told.on_train_batch_end(batch, logs)
         first = batch * self._batches.batch_size
         images = min(self._batches.batch_size, len(self._batches.dataset) - first)
         show_means(self._bar, logs, images=images)

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -94,15 +95,18 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
     return strategy
 
 
-def average_statistics(network: keras.Model) -> None:
-    """Give all replicas of `network` the mean of what each of them keeps over its share, such as of batch norms.
+def average_statistics(network: keras.Model, layers: Sequence[keras.layers.Layer] = ()) -> None:
+    """Give all replicas the mean of what each of them keeps over its share, such as the statistics of batch norms.
 
     What is trained is the same in all of them already. So all processes validate one and the same network.
+
+    Args:
+        layers: further ones that are trained with `network`.
     """
     strategy = network.distribute_strategy
     if strategy.num_replicas_in_sync == 1:
         return
-    for variable in network.non_trainable_variables:
+    for variable in [each for part in (network, *layers) for each in part.non_trainable_variables]:
         if variable.dtype == "float32":  # and no state of a generator
             of_each = strategy.run(lambda variable=variable: tf.identity(variable.value))
             variable.assign(strategy.reduce(tf.distribute.ReduceOp.MEAN, of_each, axis=None))

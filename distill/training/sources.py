@@ -1,72 +1,100 @@
 """What a student learns from: the images of a data set, with their labels, and with what a teacher says of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.duplicates import copies_of
+from distill.data.views import ViewSpec
 from distill.errors import InputError
-from distill.logit_store import LogitStore
-from distill.losses.distillation_loss import DistillationLoss
-from distill.scoring.online_teacher import OnlineTeacher
-from distill.training.batches import ViewBatches, balanced_weights, label_probabilities
-from distill.training.ensemble import CachedTeachers
+from distill.losses.objective import LOGITS, Objective
+from distill.training.batches import TeacherOutputs, ViewBatches, balanced_weights, label_probabilities
+from distill.training.ensemble import Logits
 from distill.training.recipe import Recipe
 
-Logits = LogitStore | Sequence[LogitStore] | CachedTeachers
-Teachers = CachedTeachers | OnlineTeacher
+
+class Teacher(Protocol):
+    """Who says something of the images a student learns from: `CachedTeachers`, `OnlineTeacher`, your own."""
+
+    view_spec: ViewSpec | None
+    """How the views were drawn that it looked at; None: it looks at any."""
+    views: int | None
+    """V, how many of them there are for each image; None: as many as are drawn."""
+    one_temperature: bool
+    """Whether what it says is right at one temperature alone, so that a schedule may not move it."""
+
+    def outputs(self, dataset: Dataset, names: Collection[str], *, temperature: float | None) -> TeacherOutputs:
+        """Return what it says of `dataset`, of its classes in their order.
+
+        Args:
+            names: which of its outputs are needed, such as "logits".
+            temperature: T at which logits are used, in the beginning; None: the objective has none.
+
+        Raises:
+            InputError: it has no such output, or does not know these images, or one of these classes.
+        """
+        ...
+
+    def on_extra_data(self, name: str, logits: Logits | None) -> "Teacher":
+        """Return the same teacher for extra data called `name`, of which it needs cached logits, or does not.
+
+        Raises:
+            InputError: it needs them and there are none, there are some that it does not need, or they are another's.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return JSON-able facts for a run's record: what decides what it says."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
-    """A further data set to learn from, such as unlabelled faces of one's own; its test and validation splits not."""
+class ExtraData:
+    """A further data set to learn from, such as unlabelled images, but for its test and validation splits."""
 
     dataset: Dataset
     """Of the classes of the run in the same order, or without any."""
     logits: Logits | None = None
-    """What the teacher of the run says of it; None where that is asked in every step, or where there is none."""
+    """What the teacher of the run says of it; None where that is online, or where there is none."""
 
-    def taught(
-        self, main: Dataset, teachers: Teachers | None, loss: DistillationLoss
-    ) -> tuple[Dataset, Teachers | None]:
+    def taught(self, main: Dataset, teacher: Teacher | None, objective: Objective) -> tuple[Dataset, Teacher | None]:
         """Return the images to learn from, and what teaches them.
 
         Images that are exact copies of one in the validation or the test split of `main` are left out.
 
         Args:
-            main: what the run is judged by.
-            teachers: those of `main`.
+            main: what the run is evaluated on.
+            teacher: that of `main`.
 
         Raises:
             InputError: other classes than those of `main`, no logits or those of another teacher, or nothing to
                 learn from.
         """
-        if (self.logits is not None) != isinstance(teachers, CachedTeachers):
-            wanted = "its own logits, like all data sets of the run" if self.logits is None else "no logits"
-            raise InputError(f"{self.dataset.name} beside {main.name} needs {wanted}: see --beside-logits")
-        own = teachers if self.logits is None else CachedTeachers.of(self.logits)
-        if self.logits is not None:
-            _check_same_teachers(own, teachers)
+        name = f"{self.dataset.name} (extra data of {main.name})"
+        if teacher is None and self.logits is not None:
+            raise InputError(f"{name} has logits, but {main.name} has none: leave them out, or see --logits")
+        own = None if teacher is None else teacher.on_extra_data(name, self.logits)
         dataset = _with_classes_of(main, self.dataset)
         copies = copies_of(dataset, main.subset(np.isin(main.splits, ("validation", "test"))))
         if copies.any():
-            print(f"note: {copies.sum()} images of {dataset.name} are left out: {main.name} judges by copies of them")
+            print(f"note: {copies.sum()} images of {dataset.name} are left out: {main.name} is evaluated on copies")
         learned = ~copies & ~np.isin(dataset.splits, ("validation", "test"))
-        if not loss.uses_teacher:
+        if not objective.teacher_outputs:
             learned &= label_probabilities(dataset).any(axis=1)
         if not learned.any():
-            raise InputError(f"{dataset.name} has nothing to learn from beside {main.name}: leave it out")
+            raise InputError(f"{name} has nothing to learn from: leave it out")
         return dataset.subset(learned), own
 
 
 def source_batches(
     image_shape: tuple[int, int, int],
-    loss: DistillationLoss,
+    objective: Objective,
     recipe: Recipe,
     taught: Dataset,
-    teachers: Teachers | None,
+    teacher: Teacher | None,
     *,
     views: int | None,
     sample_weights: np.ndarray | None = None,
@@ -75,21 +103,24 @@ def source_batches(
 
     Args:
         image_shape: height, width and channels that the student takes.
-        views: where no cached logits prescribe it, how many views the epochs take from.
+        views: where the teacher does not prescribe it, how many views the epochs take from.
         sample_weights: float32 [len(taught)], on top of the class weights of `recipe`.
 
     Raises:
-        InputError: logits or a teacher that do not fit `taught`.
+        InputError: a teacher that does not fit `taught`.
     """
-    cached = isinstance(teachers, CachedTeachers)
-    view_spec = teachers.view_spec if cached else recipe.view
+    view_spec = recipe.view if teacher is None or teacher.view_spec is None else teacher.view_spec
+    prescribed = None if teacher is None else teacher.views
+    outputs = None
+    if teacher is not None:
+        names = {*objective.teacher_outputs, LOGITS}  # what a student agrees with is always of interest
+        outputs = teacher.outputs(taught, names, temperature=objective.teacher_temperature)
     return ViewBatches(
         taught,
         image_shape=image_shape,
         view_spec=view_spec,
-        teacher_logits=teachers.join(taught, temperature=loss.temperature) if cached else None,
-        ask=teachers.asked_about(taught.image_shape, taught.class_names) if teachers and not cached else None,
-        views=teachers.views if cached else views or view_spec.crop_count or None,
+        teacher=outputs,
+        views=prescribed or views or view_spec.crop_count or None,
         view_order=recipe.view_order,
         sample_weights=_weights(taught, sample_weights, recipe),
         batch_size=recipe.batch_size,
@@ -104,22 +135,6 @@ def _weights(taught: Dataset, sample_weights: np.ndarray | None, recipe: Recipe)
         return sample_weights
     weights = balanced_weights(label_probabilities(taught))
     return weights if sample_weights is None else weights * sample_weights
-
-
-def _check_same_teachers(own: CachedTeachers, teachers: CachedTeachers) -> None:
-    """Refuse stores of others, or in another order, which would be weighed as others."""
-    ours, theirs = ([store.header.teacher_sha256 for store in each.stores] for each in (own, teachers))
-    if ours != theirs:
-        named = [
-            ", ".join(
-                f"{store.path} of {store.header.teacher_name} {store.header.teacher_sha256[:12]}" for store in each
-            )
-            for each in (own.stores, teachers.stores)
-        ]
-        raise InputError(
-            f"the stores beside are of other teachers, or in another order: {named[0]}; those of the first data set "
-            f"are {named[1]}: give stores of the same teachers in the same order"
-        )
 
 
 def _with_classes_of(main: Dataset, dataset: Dataset) -> Dataset:

@@ -1,10 +1,11 @@
-"""Train a network from labels, or from labels and cached logits, into a run directory."""
+"""Train a network on an objective, or from labels with Keras' own `fit`, into a run directory."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,18 +13,26 @@ import numpy as np
 from distill.data.dataset import Dataset
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
-from distill.losses.loss_schedule import LossSchedule
-from distill.losses.schedules import Ramp, WarmedRamp
+from distill.losses.objective import DistillationObjective, Objective, as_objective
 from distill.runs.run_directory import RunDirectory
+from distill.runs.run_record import (
+    CommandRecord,
+    DataRecord,
+    NetworkRecord,
+    RunRecord,
+    SplitRecord,
+    ViewsRecord,
+)
 from distill.runs.scope import replicas_of, scope_of
+from distill.runs.training_images import TrainingImages
 from distill.scoring.network_identity import architecture_sha256, numeric_policy
-from distill.scoring.online_teacher import OnlineTeacher
 from distill.training.batches import JointBatches, ViewBatches, label_probabilities
 from distill.training.checks import check_can_train, check_sample_weights, check_views
-from distill.training.ensemble import CachedTeachers
+from distill.training.ensemble import CachedTeachers, Logits
+from distill.training.epochs import with_history
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
-from distill.training.sources import Beside, Logits, source_batches
+from distill.training.sources import ExtraData, Teacher, source_batches
 
 
 def train(
@@ -32,79 +41,79 @@ def train(
     *,
     out: str | Path,
     logits: Logits | None = None,
-    teacher: OnlineTeacher | None = None,
-    beside: Sequence[Beside] = (),
-    loss: DistillationLoss | None = None,
-    temperature_schedule: Ramp | None = None,
-    lambda_schedule: WarmedRamp | None = None,
+    teacher: Teacher | None = None,
+    extra_data: Sequence[ExtraData] = (),
+    objective: Objective | DistillationLoss | Callable | str | None = None,
     views: int | None = None,
     recipe: Recipe | None = None,
     sample_weights: np.ndarray | None = None,
-    provenance: Mapping | None = None,
+    begins_with_sha256: str | None = None,
+    command: CommandRecord | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
 ) -> keras.Model:
     """Train `network` on the train split of `dataset`; keep the epoch that is best on its validation split.
 
-    Images without a label teach through their logits alone, and choose nothing. This is the trainer of
+    Images without a label teach through their teacher alone, and choose nothing. This is the trainer of
     students: one `tf.GradientTape` step, on the TensorFlow backend.
 
     Args:
-        network: takes pixels 0..255 at its own `input_shape`, returns raw logits. Its weights are where
-            training begins; they are not part of what decides whether a run in `out` is the same.
+        network: any model that takes pixels 0..255 at its own `input_shape` and returns raw logits. Its weights are
+            where training begins; they are not part of what decides whether a run in `out` is the same.
         dataset: with a "train" and a "validation" split (see `with_splits`).
         out: the run directory. A finished run of the same settings is returned at once; an interrupted one
             goes on.
         logits: cached logits of a teacher, which also prescribe the views; or of several, which weigh the same
             unless `CachedTeachers` says otherwise. None trains from labels alone.
-        teacher: instead of `logits`, a teacher that is asked in every step.
-        beside: further data sets that the student learns from in the same run, labelled or not. They choose nothing.
-        loss: by default MicroExpNet's with a teacher, and cross entropy without.
-        temperature_schedule: how the temperature of `loss` moves over the run; by default it does not.
-        lambda_schedule: likewise its lambda, or where it has explicit weights that of the soft part.
+        teacher: instead of `logits`, an `OnlineTeacher`, or whatever keeps the protocol `Teacher`.
+        extra_data: further data sets that the student learns from in the same run, labelled or not. They choose
+            nothing.
+        objective: what is learned: an `Objective`, or anything that `as_objective` takes, such as a function of
+            student_logits and teacher_logits. By default MicroExpNet's loss with a teacher, cross entropy without.
         views: without `logits`, how many views of each image the epochs go through; None draws a new one
             in every epoch, or goes through all crops.
         recipe: epochs, learning rate, batch size, seed. The seed does not reach weights that are drawn
             already: call `keras.utils.set_random_seed` before building the network.
         sample_weights: float [len(dataset)], 0 or more, in its order: how much each image counts in the loss, on
             top of the class weights of `recipe`. Only those of the train split are used.
-        provenance: JSON-able facts for the run's record, such as the weights that the network begins with.
+        begins_with_sha256: of the weights of a trained network that `network` begins with, for the run's record.
+        command: that called this, for the run's record.
+        callbacks: of Keras, with the logs of an epoch that `fit` gives ("loss", "val_loss", ...). They are no part
+            of what decides whether a run in `out` is the same.
 
     Returns:
-        The network of the best epoch.
+        The network of the best epoch; its attribute `history` is Keras' own.
 
     Raises:
         InputError: the logits are of another data set or class order, or were cached with other views than
-            those asked for, or than those of another teacher; `out` holds something else; the network has
-            another number of classes or ends in a softmax; a loss with lambda above 0 has no logits to use; no
-            label to learn or choose by; random views are asked for where there are none to take from; a setting
+            those of `recipe`, or than those of another teacher; `out` holds something else; the network has
+            another number of classes or ends in a softmax; the objective has no teacher to learn from; no
+            label to learn or choose by; random views where there are none to take from; a setting
             that would be ignored; weights that cannot be used; another process trains into `out`.
     """
     from distill.training.trainer import fit  # needs TensorFlow
 
-    recipe = recipe or Recipe()
     if logits is not None and teacher is not None:
-        raise InputError("cached logits and a teacher at hand are two ways to be taught: give one of them")
-    teachers = teacher if logits is None else CachedTeachers.of(logits)
-    schedule = LossSchedule(
-        loss=loss or (DistillationLoss(lambda_=0.0) if teachers is None else DistillationLoss()),
-        epochs=recipe.epochs,
-        temperature=temperature_schedule or Ramp(),
-        soft_weight=lambda_schedule or WarmedRamp(),
-    )
-    return _run(
-        partial(fit, loss=schedule.loss, schedule=schedule),
-        network,
-        dataset,
-        out=out,
-        teachers=teachers,
-        beside=beside,
-        schedule=schedule,
+        raise InputError("cached logits and an online teacher are two ways to be taught: give one of them")
+    teacher = teacher if logits is None else CachedTeachers.of(logits)
+    if objective is None:
+        objective = DistillationLoss(lambda_=0.0) if teacher is None else DistillationLoss()
+    job = _Job(
+        network=network,
+        dataset=dataset,
+        out=Path(out),
+        teacher=teacher,
+        extra_data=tuple(extra_data),
+        objective=as_objective(objective),
         views=views,
-        recipe=recipe,
+        recipe=recipe or Recipe(),
         sample_weights=sample_weights,
-        provenance=provenance,
+        begins_with_sha256=begins_with_sha256,
+        command=command,
+        callbacks=tuple(callbacks),
         progress=progress,
     )
+    return job.run(partial(fit, objective=job.objective))
 
 
 def train_from_labels(
@@ -115,7 +124,9 @@ def train_from_labels(
     views: int | None = None,
     recipe: Recipe | None = None,
     sample_weights: np.ndarray | None = None,
-    provenance: Mapping | None = None,
+    begins_with_sha256: str | None = None,
+    command: CommandRecord | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
 ) -> keras.Model:
     """Train `network` from labels with Keras' own `fit`: the trainer of teachers, on any backend of Keras.
@@ -124,139 +135,150 @@ def train_from_labels(
     """
     from distill.training.keras_trainer import fit_labels
 
-    recipe = recipe or Recipe()
-    return _run(
-        fit_labels,
-        network,
-        dataset,
-        out=out,
-        teachers=None,
-        beside=(),
-        schedule=LossSchedule(loss=DistillationLoss(lambda_=0.0), epochs=recipe.epochs),
+    job = _Job(
+        network=network,
+        dataset=dataset,
+        out=Path(out),
+        objective=DistillationObjective(loss=DistillationLoss(lambda_=0.0)),
         views=views,
-        recipe=recipe,
+        recipe=recipe or Recipe(),
         sample_weights=sample_weights,
-        provenance=provenance,
+        begins_with_sha256=begins_with_sha256,
+        command=command,
+        callbacks=tuple(callbacks),
         progress=progress,
     )
+    return job.run(fit_labels)
 
 
-def _run(
-    fit: Callable[..., keras.Model],
-    network: keras.Model,
-    dataset: Dataset,
-    *,
-    out: str | Path,
-    teachers: CachedTeachers | OnlineTeacher | None,
-    beside: Sequence[Beside],
-    schedule: LossSchedule,
-    views: int | None,
-    recipe: Recipe,
-    sample_weights: np.ndarray | None,
-    provenance: Mapping | None,
-    progress: bool,
-) -> keras.Model:
-    """Open the run directory, and call `fit` unless the run is complete."""
-    check_can_train(network, dataset, schedule=schedule, teachers=teachers, views=views, recipe=recipe)
-    for each in beside:
-        if each.logits is not None:
-            check_views(CachedTeachers.of(each.logits), None, recipe.view)
-    dataset.content_hashes  # noqa: B018 - read every image once, not once per split
-    training, validation = dataset.split("train"), dataset.split("validation")
-    taught_at = np.flatnonzero(dataset.splits == "train")
-    if not schedule.loss.uses_teacher:
-        taught_at = taught_at[_is_labelled(training)]
-    taught = dataset.subset(taught_at)
-    given_weights = None
-    if sample_weights is not None:
-        given_weights = check_sample_weights(sample_weights, taught_at, of=len(dataset))
-    batches_of = partial(source_batches, network.input_shape[1:], schedule.loss, recipe)
-    batches = batches_of(taught, teachers, views=views, sample_weights=given_weights)
-    taught_beside = [each.taught(dataset, teachers, schedule.loss) for each in beside]
-    further = [(batches_of(*each, views=views), each[1]) for each in taught_beside]
-    if further:
-        batches = JointBatches([batches, *(source for source, _ in further)])
-    with scope_of(network):
-        optimizer = build_optimizer(recipe, steps_per_epoch=len(batches), replicas=replicas_of(network))
-    record = _record(
-        network, training, validation, batches=batches, teachers=teachers, schedule=schedule, recipe=recipe
-    )
-    run = RunDirectory(out, record | _optional_record(further, given_weights, replicas_of(network), provenance))
-    if run.complete:
-        print(f"{run.path} is already complete")
-        return run.best_network()
-    if progress:
-        print(f"{network.name} ({network.count_params():,} parameters) learns {schedule.formula}")
-    return fit(
-        network,
-        batches,
-        validation.subset(_is_labelled(validation)),
-        optimizer=optimizer,
-        epochs=recipe.epochs,
-        learning_rate=partial(epoch_learning_rate, recipe, steps_per_epoch=len(batches)),
-        patience=recipe.patience,
-        run=run,
-        progress=progress,
-    )
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Job:
+    """What `train` was called with."""
+
+    network: keras.Model
+    dataset: Dataset
+    out: Path
+    teacher: Teacher | None = None
+    extra_data: tuple[ExtraData, ...] = ()
+    objective: Objective
+    views: int | None
+    recipe: Recipe
+    sample_weights: np.ndarray | None
+    begins_with_sha256: str | None
+    command: CommandRecord | None
+    callbacks: tuple[keras.callbacks.Callback, ...]
+    progress: bool
+
+    def run(self, fit: Callable[..., keras.Model]) -> keras.Model:
+        """Open the run directory, and call `fit` unless the run is complete."""
+        self._check()
+        self.dataset.content_hashes  # noqa: B018 - read every image once, not once per split
+        main, *further = self._sources()
+        batches = JointBatches([main, *(source for source, _ in further)]) if further else main
+        with scope_of(self.network):
+            optimizer = build_optimizer(self.recipe, steps_per_epoch=len(batches), replicas=replicas_of(self.network))
+        directory = RunDirectory(
+            self.out,
+            self._record(batches, further),
+            training_images=TrainingImages.of(main.dataset, *(source.dataset for source, _ in further)),
+            neutral_recipe=asdict(Recipe()),
+        )
+        if directory.complete:
+            print(f"{directory.path} is already complete")
+            return with_history(directory.best_network(), directory.rows)
+        if self.progress:
+            parameters = f"{self.network.name} ({self.network.count_params():,} parameters)"
+            print(f"{parameters} learns {self.objective.formula}")
+        validation = self.dataset.split("validation")
+        return fit(
+            self.network,
+            batches,
+            validation.subset(_is_labelled(validation)),
+            optimizer=optimizer,
+            epochs=self.recipe.epochs,
+            learning_rate=partial(epoch_learning_rate, self.recipe, steps_per_epoch=len(batches)),
+            patience=self.recipe.patience,
+            callbacks=self.callbacks,
+            run=directory,
+            progress=self.progress,
+        )
+
+    def _check(self) -> None:
+        check_can_train(
+            self.network,
+            self.dataset,
+            objective=self.objective,
+            teacher=self.teacher,
+            views=self.views,
+            recipe=self.recipe,
+        )
+        for each in self.extra_data:
+            if each.logits is not None:
+                check_views(CachedTeachers.of(each.logits), None, self.recipe.view)
+
+    def _sources(self) -> list:
+        """Return the batches of the data set, and those of each further one with its teacher."""
+        taught_at = np.flatnonzero(self.dataset.splits == "train")
+        if not self.objective.teacher_outputs:
+            taught_at = taught_at[_is_labelled(self.dataset.split("train"))]
+        batches_of = partial(source_batches, self.network.input_shape[1:], self.objective, self.recipe)
+        weights = self._weights(taught_at)
+        taught = self.dataset.subset(taught_at)
+        sources = [batches_of(taught, self.teacher, views=self.views, sample_weights=weights)]
+        for each in self.extra_data:
+            images, teacher = each.taught(self.dataset, self.teacher, self.objective)
+            sources.append((batches_of(images, teacher, views=self.views), teacher))
+        return sources
+
+    def _weights(self, taught_at: np.ndarray) -> np.ndarray | None:
+        if self.sample_weights is None:
+            return None
+        return check_sample_weights(self.sample_weights, taught_at, of=len(self.dataset))
+
+    def _record(
+        self, batches: ViewBatches | JointBatches, further: Sequence[tuple[ViewBatches, Teacher | None]]
+    ) -> RunRecord:
+        weights = None if self.sample_weights is None else np.asarray(self.sample_weights, np.float32)
+        return RunRecord(
+            recipe={each.name: asdict(self.recipe)[each.name] for each in fields(Recipe)},
+            data=_data_record(self.dataset),
+            extra_data=tuple(_extra_record(source, teacher) for source, teacher in further),
+            views=ViewsRecord(spec=batches.view_spec.to_dict(), number=batches.views),
+            objective=self.objective.describe(),
+            network=NetworkRecord(
+                name=self.network.name,
+                input_shape=tuple(self.network.input_shape[1:]),
+                parameters=self.network.count_params(),
+                architecture_sha256=architecture_sha256(self.network),
+                policy=numeric_policy(self.network),
+            ),
+            teacher=None if self.teacher is None else self.teacher.describe(),
+            begins_with_sha256=self.begins_with_sha256,
+            sample_weights_sha256=None if weights is None else sha256(weights.tobytes()).hexdigest(),
+            replicas=replicas_of(self.network),
+            command=self.command,
+        )
 
 
 def _is_labelled(dataset: Dataset) -> np.ndarray:
     return label_probabilities(dataset).any(axis=1)
 
 
-def _record(
-    network: keras.Model,
-    training: Dataset,
-    validation: Dataset,
-    *,
-    batches: ViewBatches | JointBatches,
-    teachers: CachedTeachers | OnlineTeacher | None,
-    schedule: LossSchedule,
-    recipe: Recipe,
-) -> dict:
-    """What makes this run the run it is."""
+def _data_record(dataset: Dataset) -> DataRecord:
+    training, validation = dataset.split("train"), dataset.split("validation")
+    return DataRecord(
+        name=dataset.name,
+        class_names=tuple(dataset.class_names),
+        splits=dataset.split_policy,
+        train=SplitRecord(images=len(training), fingerprint=training.fingerprint),
+        validation=SplitRecord(images=len(validation), fingerprint=validation.fingerprint),
+    )
+
+
+def _extra_record(source: ViewBatches, teacher: Teacher | None) -> dict[str, Any]:
     return {
-        "settings": asdict(recipe),
-        "network": {
-            "name": network.name,
-            "input_shape": network.input_shape[1:],
-            "parameters": network.count_params(),
-            "architecture_sha256": architecture_sha256(network),
-            "policy": numeric_policy(network),
-        },
-        "class_names": training.class_names,
-        "data": {"name": training.name}
-        | {
-            name: {"images": len(split), "fingerprint": split.fingerprint}
-            for name, split in (("train", training), ("validation", validation))
-        },
-        "loss": schedule.describe(),
-        "views": {"spec": batches.view_spec.to_dict(), "number": batches.views},
-        "teacher": None if teachers is None else teachers.describe(),
+        "images": source.images,
+        "fingerprint": source.dataset.fingerprint,
+        "views": {"spec": source.view_spec.to_dict(), "number": source.views},
+        "teacher": None if teacher is None else teacher.describe(),
     }
-
-
-def _optional_record(
-    further: Sequence[tuple[ViewBatches, CachedTeachers | OnlineTeacher | None]],
-    given_weights: np.ndarray | None,
-    replicas: int,
-    provenance: Mapping | None,
-) -> dict:
-    """What stands in a record only where it was given."""
-    known = {name: value for name, value in (provenance or {}).items() if value is not None}
-    record = {"provenance": known} if known else {}
-    if replicas > 1:
-        record["replicas"] = replicas
-    if given_weights is not None:
-        record["sample_weights_sha256"] = sha256(given_weights.tobytes()).hexdigest()
-    if further:
-        record["beside"] = [
-            {
-                "images": source.images,
-                "fingerprint": source.dataset.fingerprint,
-                "views": {"spec": source.view_spec.to_dict(), "number": source.views},
-                "teacher": None if teachers is None else teachers.describe(),
-            }
-            for source, teachers in further
-        ]
-    return record

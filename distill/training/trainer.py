@@ -1,6 +1,6 @@
 """The trainer: one `tf.GradientTape` step, several of them in one call, and an epoch of those."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import keras
@@ -11,16 +11,16 @@ from tqdm import tqdm
 from distill.data.dataset import Dataset
 from distill.data.rendering import render, warp_anywhere
 from distill.errors import InputError
-from distill.losses.distillation_loss import DistillationLoss
-from distill.losses.loss_schedule import LossSchedule
+from distill.losses.objective import LOGITS, Batch, Objective
 from distill.runs.run_directory import RunDirectory
-from distill.training.batches import Batch, JointBatches, Rows, ViewBatches
+from distill.runs.scope import scope_of
+from distill.training.batches import JointBatches, Rows, ViewBatches
 from distill.training.epochs import run_epochs, show_means
 from distill.training.reading_ahead import ReadAhead
 from distill.training.replicas import Replicas, average_statistics, check_agreement
+from distill.training.student_outputs import StudentOutputs, build_objective, trained_variables
 
 Sums = dict[str, tf.Tensor]
-LossNumbers = Mapping[str, float | tuple[float, float]]
 # What is divided by a count rather than by weights.
 _COUNTED = {"correct": ("accuracy", "labelled"), "agreeing": ("agreement", "images")}
 
@@ -36,56 +36,53 @@ _BYTES_PER_CALL = 32 * 2**20
 
 
 def train_step(
-    student: keras.Model,
+    student: StudentOutputs,
     optimizer: keras.optimizers.Optimizer,
-    loss: DistillationLoss,
+    objective: Objective,
     batch: Batch,
-    **loss_numbers: tf.Tensor | tuple[tf.Tensor, tf.Tensor],
+    progress: tf.Tensor,
 ) -> Sums:
-    """Move the student one step down the loss.
+    """Move the student, and the layers of the objective, one step down the loss.
 
-    The loss is the mean over the batch weighted by `sample_weights`, plus the student's own regularisers.
-    Only the student's trainable variables change. Among several replicas `batch` is the share of one: the mean is
-    that over the whole batch, and every replica takes the same step. What a network or a loss computes over a batch,
-    such as the statistics of batch norms, is over the share.
+    The loss is the mean over the batch weighted by `sample_weights`, plus the regularisers of the student and of the
+    objective's layers. Nothing else changes. Among several replicas `batch` is the share of one: the mean is
+    that over the whole batch, and every replica takes the same step. What a network or an objective computes over a
+    batch, such as the statistics of batch norms, is over the share.
 
     Args:
-        loss_numbers: scalars in place of the loss' constants, such as `temperature`.
+        progress: scalar 0..1, how much of the run is done.
 
     Returns:
         Scalars: "loss" and its parts, each a sum over the batch of weight times value, and "weight" to divide them
         by; and how many "images" there are, how many of them are "labelled", how many of those "correct", and with a
-        teacher how many are "agreeing" with it. Sums rather than means, so that a short batch counts for as many
-        examples as it has.
+        teacher's logits how many are "agreeing" with it. Sums rather than means, so that a short batch counts for as
+        many examples as it has.
     """
     replica = tf.distribute.get_replica_context()
     weight = tf.reduce_sum(batch.sample_weights)
     weight_of_all = replica.all_reduce(tf.distribute.ReduceOp.SUM, weight)
     with tf.GradientTape() as tape:
-        student_logits = student(batch.images, training=True)
-        parts = loss(
-            student_logits=student_logits,
-            labels=batch.label_probs,
-            teacher_logits=batch.teacher_logits,
-            **loss_numbers,
-        )
+        outputs = student(batch.images)
+        parts = objective(outputs, batch, progress)
         sums = {name: tf.reduce_sum(batch.sample_weights * part) for name, part in parts.items()}
-        regularisation = tf.add_n(student.losses) if student.losses else 0.0
+        own = [loss for layer in objective.layers for loss in layer.losses]
+        regularisation = tf.add_n([*student.losses, *own]) if student.losses or own else 0.0
         share = tf.math.divide_no_nan(sums["loss"], weight_of_all) + regularisation / replica.num_replicas_in_sync
-    gradients = tape.gradient(share, student.trainable_variables)
+    variables = trained_variables(student.network, objective)
+    gradients = tape.gradient(share, variables)
     if optimizer.global_clipnorm and replica.num_replicas_in_sync > 1:  # it is the norm of all together
         of_all = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         gradients = [gradient / replica.num_replicas_in_sync for gradient in of_all]
-    optimizer.apply(gradients, student.trainable_variables)  # which adds up those of all replicas
-    return {**sums, "weight": weight, **_counts(student_logits, batch)}
+    optimizer.apply(gradients, variables)  # which adds up those of all replicas
+    return {**sums, "weight": weight, **_counts(outputs[LOGITS], batch)}
 
 
 def _counts(student_logits: tf.Tensor, batch: Batch) -> Sums:
     predicted = tf.argmax(student_logits, axis=-1)
     labelled = tf.reduce_any(batch.label_probs > 0, axis=-1)
     hits = {"labelled": labelled, "correct": labelled & (predicted == tf.argmax(batch.label_probs, axis=-1))}
-    if batch.teacher_logits.shape[-1]:
-        hits["agreeing"] = predicted == tf.argmax(batch.teacher_logits, axis=-1)
+    if LOGITS in batch.teacher:
+        hits["agreeing"] = predicted == tf.argmax(batch.teacher[LOGITS], axis=-1)
     counts = {name: tf.reduce_sum(tf.cast(hit, tf.float32)) for name, hit in hits.items()}
     return {**counts, "images": tf.cast(tf.shape(predicted)[0], tf.float32)}
 
@@ -97,52 +94,53 @@ class CompiledSteps:
     of any size.
     """
 
-    def __init__(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, loss: DistillationLoss):
-        self.student, self._optimizer, self._loss = student, optimizer, loss
+    def __init__(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective):
+        self.student, self._optimizer, self._objective = student, optimizer, objective
+        self._outputs = StudentOutputs(student, objective.student_layers)
         self._strategy = student.distribute_strategy
         self.replicas = Replicas.of(self._strategy)
         self._render = compiled_render(student.input_shape[1:])
-        self._graphs: dict[tuple[int, ...], Callable[[Rows, LossNumbers], Sums]] = {}
+        self._graphs: dict[tuple[int, ...], Callable[[Rows, np.ndarray], Sums]] = {}
 
-    def __call__(self, rows: Rows, loss_numbers: Sequence[LossNumbers]) -> dict[str, np.ndarray]:
+    def __call__(self, rows: Rows, progress: Sequence[float]) -> dict[str, np.ndarray]:
         """Take a step for each batch in `rows`, [steps, B, ...].
 
         Args:
             rows: of every batch the part that the replicas of this process take.
-            loss_numbers: of each step, what stands in place of the loss' constants; the same names in all.
+            progress: of each step, how much of the run is done before it, 0..1.
 
         Returns:
             What `train_step` returned, added up over all replicas, a row for each step: float32 [steps].
         """
-        numbers = tf.nest.map_structure(lambda *steps: np.array(steps, np.float32), *loss_numbers)
+        progress = np.array(progress, np.float32)
         image_shape = rows.images_uint8.shape[2:]
         if image_shape not in self._graphs:
-            signature = tf.nest.map_structure(_of_any_length, (rows, numbers))
+            signature = tf.nest.map_structure(_of_any_length, (rows, progress))
             self._graphs[image_shape] = tf.function(self._steps, input_signature=signature, autograph=False)
-        return {name: values.numpy() for name, values in self._graphs[image_shape](rows, numbers).items()}
+        return {name: values.numpy() for name, values in self._graphs[image_shape](rows, progress).items()}
 
-    def _steps(self, rows: Rows, numbers: LossNumbers) -> Sums:
+    def _steps(self, rows: Rows, progress: tf.Tensor) -> Sums:
         step = tf.function(self._step, autograph=False)
-        one = tf.nest.map_structure(lambda all_: tf.TensorSpec(all_.shape[1:], all_.dtype), (rows, numbers))
+        one = tf.nest.map_structure(lambda all_: tf.TensorSpec(all_.shape[1:], all_.dtype), (rows, progress))
         names = step.get_concrete_function(*one).structured_outputs
         return tf.map_fn(
-            lambda row_and_numbers: step(*row_and_numbers),
-            (rows, numbers),
+            lambda rows_and_progress: step(*rows_and_progress),
+            (rows, progress),
             fn_output_signature=dict.fromkeys(names, tf.float32),
             parallel_iterations=1,
         )
 
-    def _step(self, rows: Rows, numbers: LossNumbers) -> Sums:
+    def _step(self, rows: Rows, progress: tf.Tensor) -> Sums:
         add_up = partial(self._strategy.reduce, tf.distribute.ReduceOp.SUM, axis=None)
-        sums = self._strategy.run(self._replica_step, args=(rows, numbers))
+        sums = self._strategy.run(self._replica_step, args=(rows, progress))
         return {name: add_up(of_each_replica) for name, of_each_replica in sums.items()}
 
-    def _replica_step(self, rows: Rows, numbers: LossNumbers) -> Sums:
+    def _replica_step(self, rows: Rows, progress: tf.Tensor) -> Sums:
         if self.replicas.here > 1:
             rows = self._share(rows, tf.distribute.get_replica_context().replica_id_in_sync_group)
         images = self._render(rows.images_uint8, rows.parameters)
-        batch = Batch(images, rows.label_probs, rows.teacher_logits, rows.sample_weights)
-        return train_step(self.student, self._optimizer, self._loss, batch, **numbers)
+        batch = Batch(images, rows.label_probs, rows.teacher, rows.sample_weights)
+        return train_step(self._outputs, self._optimizer, self._objective, batch, progress)
 
     def _share(self, rows: Rows, replica: int) -> Rows:
         """What one of the replicas of this process takes of `rows`, [B, ...]."""
@@ -157,32 +155,19 @@ def compiled_render(image_shape: tuple[int, int, int]) -> Callable[[tf.Tensor, t
     return tf.function(draw, jit_compile=True, autograph=False)
 
 
-def rendered_epoch(batches: ViewBatches, epoch: int) -> Iterator[Batch]:
-    """Yield the batches of one epoch as the student sees them."""
-    draw = compiled_render(batches.image_shape)
-    for rows in batches.epoch(epoch):
-        rows = tf.nest.map_structure(tf.constant, rows)
-        images = draw(rows.images_uint8, rows.parameters)
-        yield Batch(images, rows.label_probs, rows.teacher_logits, rows.sample_weights)
-
-
 def fit(
     student: keras.Model,
     batches: ViewBatches | JointBatches,
     validation: Dataset,
     *,
-    loss: DistillationLoss,
-    schedule: LossSchedule | None = None,
+    objective: Objective,
     optimizer: keras.optimizers.Optimizer,
     epochs: int,
     run: RunDirectory,
     progress: bool = True,
     **how,
 ) -> keras.Model:
-    """Train `student` on `loss` with `train_step`; arguments, values and files left are those of `run_epochs`.
-
-    Args:
-        schedule: how the numbers of `loss` move over the run; None leaves them as they are.
+    """Train `student` on `objective` with `train_step`; arguments, values and files left are those of `run_epochs`.
 
     Raises:
         InputError: see `run_epochs`; a batch too small for the replicas that it is divided among; another worker is
@@ -192,8 +177,11 @@ def fit(
     replicas.check_batch(batches.smallest_batch)
     run.writes = replicas.writes
     student.compile(optimizer=optimizer)  # so that both are saved in one file
-    schedule = schedule or LossSchedule(loss=loss, epochs=epochs)
-    train_epoch = partial(_train_epoch, CompiledSteps(student, optimizer, loss), schedule, batches)
+    with scope_of(student):
+        build_objective(objective, student, batches)
+    take_steps = CompiledSteps(student, optimizer, objective)
+    train_epoch = partial(_train_epoch, take_steps, objective, batches, epochs)
+    how |= {"own_layers": objective.layers}
     how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}
     how |= {"progress": progress and replicas.writes}
     try:
@@ -209,28 +197,37 @@ def fit(
 
 
 def _train_epoch(
-    take_steps: CompiledSteps, schedule: LossSchedule, batches: ViewBatches | JointBatches, epoch: int, bar: tqdm
+    take_steps: CompiledSteps,
+    objective: Objective,
+    batches: ViewBatches | JointBatches,
+    epochs: int,
+    epoch: int,
+    bar: tqdm,
+    callbacks: keras.callbacks.CallbackList,
 ) -> dict[str, float]:
-    """Run one epoch; return its columns: means over its examples, and the numbers of the loss at its end."""
+    """Run one epoch; return its columns: means over its examples, and the numbers of the objective at its end."""
     totals: dict[str, float] = {}
     done = 0
     steps_per_call = _steps_per_call(batches)
     with ReadAhead(batches.blocks(epoch, steps=steps_per_call, part=take_steps.replicas.part)) as blocks:
         for rows in blocks:
-            steps = len(rows.sample_weights)
-            numbers = [schedule.numbers(epoch + (done + step) / len(batches)) for step in range(steps)]
-            sums = take_steps(rows, [schedule.arguments(each) for each in numbers])
+            steps = done + np.arange(len(rows.sample_weights))
+            progress = (epoch + steps / len(batches)) / epochs
+            callbacks.on_train_batch_begin(done)
+            sums = take_steps(rows, progress)
             for name, values in sums.items():
                 totals[name] = totals.get(name, 0.0) + float(values.sum(dtype=np.float64))
-            done += steps
+            done += len(steps)
             means = _means(totals)
+            callbacks.on_train_batch_end(done - 1, means)
             show_means(bar, means, images=int(sums["images"].sum()))
-    average_statistics(take_steps.student)
-    return {f"train_{name}": value for name, value in means.items()} | numbers[-1] | {"input_share": blocks.share}
+    average_statistics(take_steps.student, objective.layers)
+    columns = {f"train_{name}": value for name, value in means.items()}
+    return columns | objective.numbers(float(progress[-1])) | {"input_share": blocks.share}
 
 
 def _steps_per_call(batches: ViewBatches | JointBatches) -> int:
-    if batches.asks:
+    if batches.online:
         return 1  # its teacher takes longer by far than what several steps in a call could save
     return max(1, min(_STEPS_PER_CALL, _BYTES_PER_CALL // (batches.batch_size * batches.bytes_per_image)))
 

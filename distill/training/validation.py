@@ -1,5 +1,7 @@
 """What a network in training is worth: its metrics on the validation split, with and without averaged weights."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
@@ -23,12 +25,22 @@ class Validation:
         optimizer: that of `network`, which keeps the average, or does not.
         dataset: labelled images.
         view_spec: how views are drawn, see `Scorer`.
+        own_layers: further layers that `optimizer` trains with the network, and which are not validated.
     """
 
     def __init__(
-        self, network: keras.Model, optimizer: keras.optimizers.Optimizer, dataset: Dataset, *, view_spec: ViewSpec
+        self,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        dataset: Dataset,
+        *,
+        view_spec: ViewSpec,
+        own_layers: Sequence[keras.layers.Layer] = (),
     ):
         self.averaged = clone(network) if optimizer.use_ema else None
+        own = [variable for layer in own_layers for variable in layer.trainable_variables]
+        # The optimizer hands out all of its averages or none: these take those that nobody validates.
+        self._spare = [keras.Variable(variable.value) for variable in own] if optimizer.use_ema else []
         self._network, self._optimizer, self._dataset = network, optimizer, dataset
         self._scorers = {"": Scorer(network, dataset, view_spec=view_spec)}
         if self.averaged is not None:
@@ -46,7 +58,7 @@ class Validation:
 
     def _take_average(self) -> None:
         self.averaged.set_weights(self._network.get_weights())  # statistics of batch norms are averages already
-        self._optimizer.finalize_variable_values(self.averaged.trainable_variables)
+        self._optimizer.finalize_variable_values([*self.averaged.trainable_variables, *self._spare])
         # JAX now shares memory with the optimizer, and would give it away in the next call of this network.
         self.averaged.set_weights([np.array(weight) for weight in self.averaged.get_weights()])
 

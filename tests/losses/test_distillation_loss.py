@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ import pytest
 import tensorflow as tf
 
 from distill.errors import InputError
-from distill.losses.distillation_loss import SOFT_LOSSES, DistillationLoss
+from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.formulas import cross_entropy, soft_cross_entropy
+from distill.losses.soft_losses import SOFT_LOSSES
 
 ROOT = Path(__file__).resolve().parents[2]
 B, C = 5, 7
@@ -166,7 +167,7 @@ FORMULAS = {
     "z=(logits - mean)/deviation over the classes",
     "dkd": "1·CE(y, s) + 1·T²·(1·KL(b_t ‖ b_s) + 8·KL(n_t ‖ n_s)), T=4; "
     "b=(p_y, 1 - p_y), n=p without y, p=softmax(logits/T)",
-    "dist": "1·CE(y, s) + 1·T²·(1·(1 - r over classes) + 1·(1 - r over the batch)), T=1; "
+    "dist": "1·CE(y, s) + 2·T²·(1·(1 - r over classes) + 1·(1 - r over the batch)), T=1; "
     "r=correlation of softmax(t/T) and softmax(s/T)",
     "nkd": "1·CE(y, s) + 1·(1.5·T²·CE(n_t, n_s) - p_t,y·log p_s,y), T=1; "
     "p=softmax(logits), n=softmax(logits/T) without y",
@@ -189,7 +190,7 @@ def test_formula_leaves_out_a_term_of_weight_0():
 @every_loss
 def test_a_record_holds_what_is_in_use_and_gives_the_loss_back(name):
     loss = DistillationLoss(name)
-    record = json.loads(json.dumps(asdict(loss)))
+    record = json.loads(json.dumps(loss.describe()))
     assert record["temperature"] == SOFT_LOSSES[name].temperature
     assert record["options"] == SOFT_LOSSES[name].options
     assert (record["lambda_"] is None) != (record["weights"] is None)
@@ -226,7 +227,8 @@ def test_settings_that_cannot_be_used_are_refused_in_one_line(setting, message):
 IN_JAX = """
 import json, sys
 import jax
-from distill.losses.distillation_loss import SOFT_LOSSES, DistillationLoss
+from distill.losses.distillation_loss import DistillationLoss
+from distill.losses.soft_losses import SOFT_LOSSES
 
 batch = {name: jax.numpy.array(each, "float32") for name, each in json.load(sys.stdin).items()}
 

@@ -5,7 +5,7 @@ import pytest
 
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
-from distill.losses.loss_schedule import LossSchedule
+from distill.losses.objective import DistillationObjective
 from distill.losses.schedules import SHAPES, Ramp, WarmedRamp
 
 SHARES = np.linspace(0, 1, 21)
@@ -15,7 +15,7 @@ EXPECTED = {"linear": SHARES, "cosine": (1 - np.cos(np.pi * SHARES)) / 2}
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("start", "end"), [(8.0, 2.0), (1.0, 4.0)])
 def test_every_shape_goes_from_its_start_to_its_end(shape, start, end):
-    values = [Ramp(end=end, shape=shape).at(start, 5 * share, epochs=5) for share in SHARES]
+    values = [Ramp(end=end, shape=shape).at(start, 5 * share / 5, epochs=5) for share in SHARES]
     np.testing.assert_allclose(values, start + (end - start) * EXPECTED[shape], rtol=1e-12)
     assert (values[0], values[-1]) == (start, end)
 
@@ -23,21 +23,21 @@ def test_every_shape_goes_from_its_start_to_its_end(shape, start, end):
 def test_without_an_end_nothing_moves():
     assert not Ramp().moves
     assert not WarmedRamp().moves
-    assert {Ramp().at(8.0, epoch, epochs=5) for epoch in range(6)} == {8.0}
+    assert {Ramp().at(8.0, epoch / 5, epochs=5) for epoch in range(6)} == {8.0}
 
 
 def test_the_warm_up_is_that_of_dkd():
     # Its authors multiply by min(epoch / 20, 1) with epochs counted from 1: the value at the end of each.
     ramp = WarmedRamp(warmup_epochs=20)
     for epoch in range(1, 41):
-        assert ramp.at(0.7, epoch, epochs=240) == pytest.approx(0.7 * min(epoch / 20, 1))
-    assert ramp.at(0.7, 0, epochs=240) == 0
+        assert ramp.at(0.7, epoch / 240, epochs=240) == pytest.approx(0.7 * min(epoch / 20, 1))
+    assert ramp.at(0.7, 0 / 240, epochs=240) == 0
 
 
 def test_a_warm_up_and_an_end_multiply():
     ramp = WarmedRamp(end=0.0, warmup_epochs=4)
-    assert ramp.at(0.8, 2, epochs=8) == pytest.approx(0.5 * 0.8 * 6 / 8)
-    assert ramp.at(0.8, 6, epochs=8) == pytest.approx(0.8 * 2 / 8)
+    assert ramp.at(0.8, 2 / 8, epochs=8) == pytest.approx(0.5 * 0.8 * 6 / 8)
+    assert ramp.at(0.8, 6 / 8, epochs=8) == pytest.approx(0.8 * 2 / 8)
 
 
 @pytest.mark.parametrize(
@@ -67,18 +67,19 @@ def test_schedules_that_make_no_sense_are_refused(kind, settings, message):
 )
 def test_schedules_that_the_loss_would_not_use_are_refused(loss, settings, message):
     with pytest.raises(InputError, match=message):
-        LossSchedule(loss=DistillationLoss(**loss), epochs=10, **settings)
+        DistillationObjective(loss=DistillationLoss(**loss), epochs=10, **settings)
 
 
 def test_a_schedule_gives_the_loss_what_moves_and_nothing_else():
     loss = DistillationLoss(temperature=8.0, lambda_=0.5)
-    still = LossSchedule(loss=loss, epochs=10)
-    assert (still.numbers(3.5), still.formula) == ({}, loss.formula)
+    still = DistillationObjective(loss=loss, epochs=10)
+    assert (still.numbers(0.35), still.formula) == ({}, loss.formula)
     assert "schedules" not in still.describe()
-    moving = LossSchedule(loss=loss, epochs=10, temperature=Ramp(end=2.0), soft_weight=WarmedRamp(warmup_epochs=5))
-    numbers = moving.numbers(2.5)
+    moving = DistillationObjective(
+        loss=loss, epochs=10, temperature=Ramp(end=2.0), soft_weight=WarmedRamp(warmup_epochs=5)
+    )
+    numbers = moving.numbers(0.25)
     assert numbers == {"temperature": pytest.approx(6.5), "soft_weight": pytest.approx(0.25)}
-    assert moving.arguments(numbers) == {"temperature": 6.5, "lambda_": 0.25}
     assert moving.formula.endswith("temperature 8 to 2 (linear); weight of the soft part 0.5, from 0 over 5 epochs")
     assert moving.describe()["schedules"] == {
         "temperature": {"end": 2.0, "shape": "linear"},
@@ -88,13 +89,13 @@ def test_a_schedule_gives_the_loss_what_moves_and_nothing_else():
 
 def test_of_explicit_weights_the_soft_one_moves():
     loss = DistillationLoss("dkd", weights=(1.0, 3.0))
-    schedule = LossSchedule(loss=loss, epochs=10, soft_weight=WarmedRamp(warmup_epochs=5))
-    assert schedule.arguments(schedule.numbers(2.5)) == {"weights": (1.0, 1.5)}
-    LossSchedule(loss=loss, epochs=10, soft_weight=WarmedRamp(end=9.0))  # no lambda, so it may be above 1
+    schedule = DistillationObjective(loss=loss, epochs=10, soft_weight=WarmedRamp(warmup_epochs=5))
+    assert schedule.numbers(0.25) == {"soft_weight": 1.5}
+    DistillationObjective(loss=loss, epochs=10, soft_weight=WarmedRamp(end=9.0))  # no lambda, so it may be above 1
 
 
 def test_labels_count_as_soon_as_lambda_leaves_one():
     teacher_alone = DistillationLoss(lambda_=1.0)
-    assert not LossSchedule(loss=teacher_alone, epochs=10).uses_labels
-    assert LossSchedule(loss=teacher_alone, epochs=10, soft_weight=WarmedRamp(end=0.5)).uses_labels
-    assert LossSchedule(loss=teacher_alone, epochs=10, soft_weight=WarmedRamp(warmup_epochs=1)).uses_labels
+    assert not DistillationObjective(loss=teacher_alone, epochs=10).uses_labels
+    assert DistillationObjective(loss=teacher_alone, epochs=10, soft_weight=WarmedRamp(end=0.5)).uses_labels
+    assert DistillationObjective(loss=teacher_alone, epochs=10, soft_weight=WarmedRamp(warmup_epochs=1)).uses_labels

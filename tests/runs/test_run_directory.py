@@ -1,7 +1,7 @@
 """A run directory keeps what is whole, says what is not, and belongs to one process at a time."""
 
-import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,10 +12,17 @@ import numpy as np
 import pytest
 
 from distill.errors import InputError
-from distill.files import write_json
-from distill.training.epochs import stands_still
 from distill.runs.run_directory import LOCK, RunDirectory, best_accuracy, load_network, read_metrics
-from tests.training.small_runs import RECORD, Killed, assert_same_weights, bright_and_dark, fit_small, plain_student
+from distill.training.epochs import stands_still
+from tests.training.small_runs import (
+    RECORD,
+    Killed,
+    assert_same_weights,
+    bright_and_dark,
+    fit_small,
+    plain_student,
+    record_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -229,10 +236,10 @@ def test_an_interrupted_run_stops_early_at_the_same_epoch(dataset, tmp_path, mon
 # One writer at a time
 
 HOLD = """
-import json, sys
+import pickle, sys
 from distill.runs.run_directory import RunDirectory
 
-with RunDirectory(sys.argv[1], json.loads(sys.argv[2])):
+with RunDirectory(sys.argv[1], pickle.loads(bytes.fromhex(sys.argv[2]))):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -242,7 +249,7 @@ with RunDirectory(sys.argv[1], json.loads(sys.argv[2])):
 def held_elsewhere(tmp_path):
     """The path of a run that another process trains, and the process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "numpy"}
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "run"), json.dumps(RECORD)]
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run"), pickle.dumps(RECORD).hex()]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"held\n"
     yield tmp_path / "run", process
@@ -271,8 +278,8 @@ def test_a_run_that_another_process_finished_meanwhile_is_complete(dataset, tmp_
 
 def test_a_run_that_another_process_began_meanwhile_with_other_settings_is_refused(tmp_path):
     late = RunDirectory(tmp_path / "run", RECORD)
-    write_json(tmp_path / "run" / "settings.json", {**RECORD, "settings": {"lr": 0.02}})
-    with pytest.raises(InputError, match="settings.lr: stored 0.02, now 0.01"), late:
+    record_of(lr=0.02).write(tmp_path / "run")
+    with pytest.raises(InputError, match="recipe.lr: stored 0.02, now 0.01"), late:
         pass
-    with RunDirectory(tmp_path / "run", {**RECORD, "settings": {"lr": 0.02}}):
+    with RunDirectory(tmp_path / "run", record_of(lr=0.02)):
         pass  # the one that was refused holds nothing

@@ -1,16 +1,36 @@
 """A data set and students so small that a whole run takes a second, and a run of them."""
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
+import tensorflow as tf
 
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.views import ViewSpec
 from distill.losses.distillation_loss import DistillationLoss
+from distill.losses.objective import Batch, DistillationObjective, as_objective
 from distill.runs.run_directory import RunDirectory
+from distill.runs.run_record import DataRecord, NetworkRecord, RunRecord, SplitRecord, ViewsRecord
 from distill.training.batches import ViewBatches
-from distill.training.trainer import fit
+from distill.training.trainer import compiled_render, fit
 
-RECORD = {"settings": {"lr": 0.01}, "class_names": ["dark", "bright"], "data": {}}
+LABELS_ALONE = DistillationObjective(loss=DistillationLoss(lambda_=0.0))
+
+
+def record_of(**recipe) -> RunRecord:
+    """The record of a small run."""
+    split = SplitRecord(images=1, fingerprint="0")
+    return RunRecord(
+        recipe={"lr": 0.01, **recipe},
+        data=DataRecord(name="bright and dark", class_names=("dark", "bright"), train=split, validation=split),
+        views=ViewsRecord(spec=ViewSpec().to_dict()),
+        objective={"formula": "CE(y, s)"},
+        network=NetworkRecord(name="small", input_shape=(6, 6, 1), parameters=1, architecture_sha256="0"),
+    )
+
+
+RECORD = record_of()
 
 
 class Killed(BaseException):
@@ -68,8 +88,10 @@ def fit_small(dataset, path, *, epochs=4, student=None, engine=fit, batches=None
         "learning_rate": lambda epoch, losses: 0.01 / (1 + sum(losses)),
     }
     if engine is fit:
-        usual["loss"] = DistillationLoss(lambda_=0.0)
+        usual["objective"] = LABELS_ALONE
     shape = {"image_shape": (6, 6, 1), "view_spec": ViewSpec(), "batch_size": 8}
+    if "loss" in how:
+        how["objective"] = as_objective(how.pop("loss"))
     return engine(
         student or dropout_student(),
         ViewBatches(dataset.split("train"), **{**shape, **(batches or {})}),
@@ -79,6 +101,14 @@ def fit_small(dataset, path, *, epochs=4, student=None, engine=fit, batches=None
         run=run,
         progress=False,
     )
+
+
+def rendered_epoch(batches: ViewBatches, epoch: int) -> Iterator[Batch]:
+    """Yield the batches of one epoch as the student sees them."""
+    draw = compiled_render(batches.image_shape)
+    for rows in batches.epoch(epoch):
+        rows = tf.nest.map_structure(tf.constant, rows)
+        yield Batch(draw(rows.images_uint8, rows.parameters), rows.label_probs, rows.teacher, rows.sample_weights)
 
 
 def assert_same_weights(*runs) -> None:

@@ -9,9 +9,9 @@ from distill.data.dataset import ArrayImages, Dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.errors import InputError
-from distill.training.batches import ViewBatches, balanced_weights
+from distill.training.batches import CachedOutputs, ViewBatches, balanced_weights
 from distill.training.recipe import VIEW_ORDERS
-from distill.training.trainer import rendered_epoch
+from tests.training.small_runs import rendered_epoch
 
 N, V, C = 23, 3, 4
 
@@ -49,11 +49,11 @@ def batches_of(dataset, **changes):
 
 @pytest.mark.parametrize("view_order", VIEW_ORDERS)
 def test_images_labels_and_logits_belong_together_under_shuffling(dataset, view_order):
-    batches = batches_of(dataset, teacher_logits=row_and_view_logits(), views=V, view_order=view_order)
+    batches = batches_of(dataset, teacher=CachedOutputs(logits=row_and_view_logits()), views=V, view_order=view_order)
     seen = []
     for batch in rendered_epoch(batches, 2):
         for image, label_probs, logits in zip(
-            batch.images.numpy(), batch.label_probs.numpy(), batch.teacher_logits.numpy(), strict=True
+            batch.images.numpy(), batch.label_probs.numpy(), batch.teacher["logits"].numpy(), strict=True
         ):
             row, view = int(logits[0]), int(logits[1])
             parameters = batches.view_spec.parameters([dataset.ids[row]], [view])
@@ -66,7 +66,7 @@ def test_images_labels_and_logits_belong_together_under_shuffling(dataset, view_
 
 
 def test_every_image_goes_through_all_its_views(dataset):
-    batches = batches_of(dataset, teacher_logits=row_and_view_logits(), views=V)
+    batches = batches_of(dataset, teacher=CachedOutputs(logits=row_and_view_logits()), views=V)
     views = np.stack([batches.views_of_epoch(epoch) for epoch in range(V)])
     np.testing.assert_array_equal(np.sort(views, axis=0), np.arange(V)[:, None].repeat(N, 1))
     assert len(set(views[0])) == V  # not all images are in the same view at a time
@@ -138,8 +138,8 @@ def test_smoothed_labels_are_those_of_keras_and_unlabelled_rows_stay_unlabelled(
 
 
 def test_logits_of_other_rows_or_views_are_refused(dataset):
-    with pytest.raises(ValueError, match=r"must be \[23, 3, C\]"):
-        batches_of(dataset, teacher_logits=row_and_view_logits()[:-1], views=V)
+    with pytest.raises(ValueError, match=r"logits must be \[23, 3, ...\]"):
+        batches_of(dataset, teacher=CachedOutputs(logits=row_and_view_logits()[:-1]), views=V)
 
 
 def test_soft_and_missing_labels_become_probabilities(dataset, rng):

@@ -266,7 +266,7 @@ class TestStudents:
             CachedTeachers([fewer], class_match="names").join(faces, temperature=1.0)
 
     def test_other_views_than_those_of_the_teachers_are_refused(self, taught, stores):
-        with pytest.raises(InputError, match=r"2 views are asked for, .*A.h5 holds 3"):
+        with pytest.raises(InputError, match="2 views are wanted, .* are of 3"):
             taught("run", stores, views=2)
 
 

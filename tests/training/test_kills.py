@@ -23,14 +23,15 @@ import keras
 import numpy as np
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.views import ViewSpec
-from distill.training.batches import ViewBatches
+from distill.training.batches import CachedOutputs, ViewBatches
 from distill.losses.distillation_loss import DistillationLoss
-from distill.losses.loss_schedule import LossSchedule
+from distill.losses.objective import DistillationObjective
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Plateau, Recipe
 from distill.runs.run_directory import RunDirectory
 from distill.losses.schedules import Ramp, WarmedRamp
 from distill.training.trainer import fit
+from tests.training.small_runs import RECORD
 
 faulthandler.dump_traceback_later(240, exit=True)
 RunDirectory._draw_curves = lambda self: None  # which would take most of the time
@@ -55,16 +56,17 @@ def train(out):
     ], name="small")
     batches = ViewBatches(
         faces.split("train"), image_shape=(6, 6, 1), view_spec=ViewSpec(), views=3, view_order=recipe.view_order,
-        teacher_logits=np.random.default_rng(1).normal(size=(40, 3, 2)).astype(np.float32),
+        teacher=CachedOutputs(logits=np.random.default_rng(1).normal(size=(40, 3, 2)).astype(np.float32)),
         batch_size=recipe.batch_size,
     )
     loss = DistillationLoss(temperature=4.0, lambda_=0.5)
-    schedule = LossSchedule(loss=loss, epochs=recipe.epochs, temperature=Ramp(end=1.0, shape="cosine"),
-                            soft_weight=WarmedRamp(end=0.2, warmup_epochs=3))
-    fit(student, batches, faces.split("validation"), loss=loss, schedule=schedule, epochs=recipe.epochs,
+    objective = DistillationObjective(
+        loss=loss, epochs=recipe.epochs, temperature=Ramp(end=1.0, shape="cosine"),
+        soft_weight=WarmedRamp(end=0.2, warmup_epochs=3))
+    fit(student, batches, faces.split("validation"), objective=objective, epochs=recipe.epochs,
         optimizer=build_optimizer(recipe, steps_per_epoch=len(batches)),
         learning_rate=partial(epoch_learning_rate, recipe, steps_per_epoch=len(batches)), patience=recipe.patience,
-        run=RunDirectory(out, {"settings": {}, "class_names": ["dark", "bright"], "data": {}}), progress=False)
+        run=RunDirectory(out, RECORD), progress=False)
 
 def epochs_done(out):
     table = out / "metrics.csv"

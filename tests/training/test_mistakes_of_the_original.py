@@ -12,17 +12,17 @@ from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.losses.distillation_loss import DistillationLoss
 from distill.runs.run_directory import RunDirectory
-from distill.training.batches import ViewBatches
+from distill.training.batches import CachedOutputs, ViewBatches
 from distill.training.keras_trainer import fit_labels
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import RECIPES, Recipe
 from distill.training.train import train
-from distill.training.trainer import fit, rendered_epoch
+from distill.training.trainer import fit
 from students import STUDENTS
 from students.microexpnet import VARIANTS
+from tests.training.small_runs import LABELS_ALONE, RECORD, rendered_epoch
 
 CROPS = ViewSpec(crops="microexpnet")
-RECORD = {"settings": {}, "class_names": ["dark", "bright"], "data": {}}
 
 
 @pytest.fixture
@@ -43,14 +43,15 @@ def test_each_of_the_eight_crops_has_the_label_and_the_logits_of_its_image(faces
     # Labels were appended once per image while every image gave eight crops: accuracy 0.18.
     logits = np.zeros((30, 8, 2), np.float32)
     logits[..., 0], logits[..., 1] = np.arange(30)[:, None], np.arange(8)
-    batches = ViewBatches(faces, image_shape=(7, 7, 1), view_spec=CROPS, teacher_logits=logits, views=8, batch_size=4)
+    teacher = CachedOutputs(logits=logits)
+    batches = ViewBatches(faces, image_shape=(7, 7, 1), view_spec=CROPS, teacher=teacher, views=8, batch_size=4)
     seen = set()
     for epoch in range(8):
         for batch in rendered_epoch(batches, epoch):
             for image, label, (row, crop) in zip(
                 batch.images.numpy(),
                 batch.label_probs.numpy().argmax(1),
-                batch.teacher_logits.numpy().astype(int),
+                batch.teacher["logits"].numpy().astype(int),
                 strict=True,
             ):
                 parameters = CROPS.parameters([faces.ids[row]], [crop])
@@ -87,7 +88,7 @@ def test_a_loss_that_weighs_teacher_logits_is_refused_without_them(faces, tmp_pa
     network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
     parts = fold_splits(deal_folds(faces, 3), 0)
     with pytest.raises(InputError, match="needs a teacher's logits"):
-        train(network, parts, out=tmp_path / "run", loss=DistillationLoss(lambda_=0.5))
+        train(network, parts, out=tmp_path / "run", objective=DistillationLoss(lambda_=0.5))
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.schedule != "cosine"])
@@ -107,7 +108,7 @@ def test_a_short_last_batch_counts_for_the_images_it_holds(faces, tmp_path, engi
     untouched = replace(CROPS, crops="")
     batches = ViewBatches(faces, image_shape=(8, 8, 1), view_spec=untouched, views=1, batch_size=20)
     run = RunDirectory(tmp_path / "run", RECORD)
-    loss = {"loss": DistillationLoss(lambda_=0.0)} if engine is fit else {}
+    loss = {"objective": LABELS_ALONE} if engine is fit else {}
     optimizer = keras.optimizers.SGD(0.0)
     engine(network, batches, faces, **loss, optimizer=optimizer, epochs=1, run=run, progress=False)
     logits = network.predict(faces.read(np.arange(30)).astype("float32"), verbose=0).astype("float64")

@@ -1,4 +1,4 @@
-"""What a student learns from: cached logits, a teacher at hand, and further data sets beside the first."""
+"""What a student learns from: cached logits, an online teacher, and extra data."""
 
 import json
 from dataclasses import replace
@@ -13,14 +13,16 @@ from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
-from distill.runs.run_directory import read_metrics, read_record
+from distill.losses.objective import as_objective
+from distill.runs.run_directory import read_metrics
+from distill.runs.run_record import read_record
 from distill.scoring.caching import cache_logits
 from distill.scoring.online_teacher import OnlineTeacher
 from distill.training.batches import JointBatches, ViewBatches
 from distill.training.recipe import Recipe
-from distill.training.sources import Beside
+from distill.training.sources import ExtraData
 from distill.training.train import train
-from tests.training.small_runs import bright_and_dark, plain_student
+from tests.training.small_runs import LABELS_ALONE, bright_and_dark, plain_student
 
 
 def small_teacher(classes=2):
@@ -63,10 +65,10 @@ def faces():
     return bright_and_dark()
 
 
-# A teacher at hand
+# An online teacher
 
 
-def test_a_teacher_at_hand_teaches_as_its_cache_does(faces, tmp_path):
+def test_an_online_teacher_teaches_as_its_cache_does(faces, tmp_path):
     teacher, recipe = small_teacher(), Recipe(epochs=3, batch_size=8)
     logits = cache_logits(teacher, faces, tmp_path / "logits.h5", views=3, progress=False)
     cached, online = (
@@ -80,7 +82,7 @@ def test_a_teacher_at_hand_teaches_as_its_cache_does(faces, tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     for row, other in zip(*(read_metrics(tmp_path / name) for name in ("cached", "online")), strict=True):
         assert row["train_agreement"] == other["train_agreement"]
-    record = read_record(tmp_path / "online")["teacher"]
+    record = read_record(tmp_path / "online").teacher
     assert record["online"] is True
     assert record["sha256"] == logits.header.teacher_sha256
 
@@ -111,17 +113,17 @@ def test_with_cached_logits_the_teacher_is_never_called_and_the_student_runs_onc
     assert steps == [8] * 5 * 2
 
 
-def test_a_teacher_at_hand_sees_the_view_of_the_student_at_its_own_size(faces):
+def test_an_online_teacher_sees_the_view_of_the_student_at_its_own_size(faces):
     seen = []
 
     class Seeing:
-        model = small_teacher()
+        online = True
 
-        def __call__(self, images_uint8, parameters):
+        def __call__(self, picked, views, images_uint8, parameters):
             seen.append(render_numpy(images_uint8, parameters, image_shape=(5, 5, 3)))
-            return np.zeros((len(images_uint8), 2), np.float32)
+            return {"logits": np.zeros((len(images_uint8), 2), np.float32)}
 
-    batches = ViewBatches(faces, image_shape=(6, 6, 1), view_spec=ViewSpec(), ask=Seeing(), batch_size=50)
+    batches = ViewBatches(faces, image_shape=(6, 6, 1), view_spec=ViewSpec(), teacher=Seeing(), batch_size=50)
     (rows,) = batches.epoch(4)
     views = batches.views_of_epoch(4)
     assert set(views) == {5}  # a new view in every epoch
@@ -132,16 +134,22 @@ def test_a_teacher_at_hand_sees_the_view_of_the_student_at_its_own_size(faces):
     np.testing.assert_array_equal(rows.parameters, parameters[order])
 
 
-def test_classes_of_a_teacher_at_hand_are_found_by_name(faces):
+def test_classes_of_an_online_teacher_are_found_by_name(faces):
     teacher = small_teacher(classes=3)
-    ask = OnlineTeacher(teacher, class_names=("bright", "grey", "dark")).asked_about((6, 6, 1), ("dark", "bright"))
+    online = OnlineTeacher(teacher, class_names=("bright", "grey", "dark"))
+    outputs = online.outputs(faces, ["logits"], temperature=None)
     images, parameters = faces.read(np.arange(4)), ViewSpec().parameters(faces.ids[:4], [0] * 4)
     rendered = render_numpy(images, parameters, image_shape=(5, 5, 3))
     np.testing.assert_allclose(
-        ask(images, parameters), teacher.predict_on_batch(rendered)[:, [2, 0]], rtol=1e-3, atol=1e-3
+        outputs(np.arange(4), np.zeros(4), images, parameters)["logits"],
+        teacher.predict_on_batch(rendered)[:, [2, 0]],
+        rtol=1e-3,
+        atol=1e-3,
     )
     with pytest.raises(InputError, match="no sad among the classes bright, grey, dark"):
-        OnlineTeacher(teacher, class_names=("bright", "grey", "dark")).asked_about((6, 6, 1), ("dark", "sad"))
+        online.outputs(replace(faces, class_names=("dark", "sad")), ["logits"], temperature=None)
+    with pytest.raises(InputError, match="reads features of the teacher teacher, which has logits"):
+        online.outputs(faces, ["logits", "features"], temperature=None)
 
 
 def test_two_ways_to_be_taught_are_refused(faces, tmp_path):
@@ -178,7 +186,7 @@ def test_batches_of_several_sources_take_turns_and_lose_nothing(faces):
     assert len({tuple(order) for order in orders}) > 3  # they take turns in another order in every epoch
 
 
-def test_unlabelled_faces_of_another_size_teach_beside_labelled_ones(faces, tmp_path):
+def test_unlabelled_images_of_another_size_teach_with_labelled_ones(faces, tmp_path):
     teacher, mine, recipe = small_teacher(), foreign_faces(), Recipe(epochs=2, batch_size=8)
     logits = cache_logits(teacher, faces, tmp_path / "faces.h5", views=2, progress=False)
     of_mine = cache_logits(
@@ -191,12 +199,12 @@ def test_unlabelled_faces_of_another_size_teach_beside_labelled_ones(faces, tmp_
         )
         return np.concatenate([weight.ravel() for weight in student.get_weights()])
 
-    beside = trained("beside", beside=[Beside(mine, of_mine)])
-    assert not np.array_equal(beside, trained("alone"))
-    np.testing.assert_array_equal(beside, trained("again", beside=[Beside(mine, of_mine)]))
-    (row, _) = read_metrics(tmp_path / "beside")
+    extra = trained("extra", extra_data=[ExtraData(mine, of_mine)])
+    assert not np.array_equal(extra, trained("alone"))
+    np.testing.assert_array_equal(extra, trained("again", extra_data=[ExtraData(mine, of_mine)]))
+    (row, _) = read_metrics(tmp_path / "extra")
     assert (row["train_accuracy"] * 40) == pytest.approx(round(row["train_accuracy"] * 40))  # of those with a label
-    (record,) = read_record(tmp_path / "beside")["beside"]
+    (record,) = read_record(tmp_path / "extra").extra_data
     assert (record["images"], record["teacher"]["sha256"]) == (12, logits.header.teacher_sha256)
 
 
@@ -206,20 +214,20 @@ def test_unlabelled_faces_count_with_their_soft_part_alone(faces, tmp_path):
     of_mine = cache_logits(
         teacher, mine, tmp_path / "mine.h5", views=1, class_names=faces.class_names, progress=False
     )
-    dataset, teachers = Beside(mine, of_mine).taught(faces, _cached(of_mine), DistillationLoss())
+    dataset, teachers = ExtraData(mine, of_mine).taught(faces, _cached(of_mine), as_objective("microexpnet"))
     assert dataset.class_names == faces.class_names
     batches = ViewBatches(
         dataset,
         image_shape=(6, 6, 1),
         view_spec=ViewSpec(),
         views=1,
-        teacher_logits=teachers.join(dataset, temperature=8.0),
+        teacher=teachers.outputs(dataset, ["logits"], temperature=8.0),
         batch_size=8,
     )
     (rows,) = batches.epoch(0)
     loss = DistillationLoss(temperature=8.0, lambda_=0.5)
     student_logits = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
-    parts = loss(student_logits=student_logits, labels=rows.label_probs, teacher_logits=rows.teacher_logits)
+    parts = loss(student_logits=student_logits, labels=rows.label_probs, teacher_logits=rows.teacher["logits"])
     np.testing.assert_array_equal(parts["cross_entropy"], 0)
     np.testing.assert_allclose(parts["loss"], 0.5 * np.array(parts["distillation"]), rtol=1e-6)
 
@@ -230,20 +238,20 @@ def _cached(*stores):
     return CachedTeachers(stores)
 
 
-def test_copies_of_what_judges_are_left_out(faces, capsys):
+def test_copies_of_what_is_evaluated_on_are_left_out(faces, capsys):
     rows = [0, 3, 41, 45]  # two that teach, two that validate
     columns = {"ids": np.array(["a", "b", "c", "d"]), "labels": np.full(4, UNLABELLED), "splits": np.full(4, "")}
     copied = replace(faces, name="copies", images=ArrayImages(faces.read(rows)), **columns)
-    taught, _ = Beside(copied).taught(
-        faces, OnlineTeacher(small_teacher(), class_names=faces.class_names), DistillationLoss()
+    taught, _ = ExtraData(copied).taught(
+        faces, OnlineTeacher(small_teacher(), class_names=faces.class_names), as_objective("microexpnet")
     )
     assert taught.ids.tolist() == ["a", "b"]
-    assert "2 images of copies are left out: bright and dark judges by copies of them" in capsys.readouterr().out
+    assert "2 images of copies are left out: bright and dark is evaluated on copies" in capsys.readouterr().out
 
 
 def test_test_and_validation_images_of_a_further_data_set_do_not_teach(faces):
     split = replace(faces, name="more", images=ArrayImages(255 - faces.read(np.arange(50))))
-    taught, teachers = Beside(split).taught(faces, None, DistillationLoss(lambda_=0.0))
+    taught, teachers = ExtraData(split).taught(faces, None, LABELS_ALONE)
     assert len(taught) == 40
     assert teachers is None
 
@@ -256,27 +264,27 @@ def test_test_and_validation_images_of_a_further_data_set_do_not_teach(faces):
             "teacher",
             "my faces has the classes sad, happy, bright and dark has dark, br",
         ),
-        ({}, "logits", "my faces beside bright and dark needs its own logits"),
-        ({"splits": np.full(12, "test")}, "teacher", "my faces has nothing to learn from beside bright and dark"),
-        ({}, "labels", "my faces has nothing to learn from beside bright and dark"),
+        ({}, "logits", r"my faces .extra data of bright and dark. needs logits of its own"),
+        ({"splits": np.full(12, "test")}, "teacher", "has nothing to learn from"),
+        ({}, "labels", "has nothing to learn from"),
     ],
 )
-def test_what_cannot_stand_beside_is_refused(faces, tmp_path, columns, taught_by, said):
+def test_extra_data_that_cannot_teach_is_refused(faces, tmp_path, columns, taught_by, said):
     teacher = small_teacher()
-    how = {"loss": DistillationLoss(lambda_=0.0)} if taught_by == "labels" else {}
+    how = {"objective": DistillationLoss(lambda_=0.0)} if taught_by == "labels" else {}
     if taught_by == "teacher":
         how["teacher"] = OnlineTeacher(teacher, class_names=faces.class_names)
     if taught_by == "logits":
         how["logits"] = cache_logits(teacher, faces, tmp_path / "logits.h5", views=1, progress=False)
     with pytest.raises(InputError, match=said):
-        train(plain_student(), faces, out=tmp_path / "run", beside=[Beside(foreign_faces(**columns))], **how)
+        train(plain_student(), faces, out=tmp_path / "run", extra_data=[ExtraData(foreign_faces(**columns))], **how)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_record_tells_one_run_beside_others_from_one_alone(faces, tmp_path):
+def test_a_record_tells_a_run_with_extra_data_from_one_without(faces, tmp_path):
     at_hand = OnlineTeacher(small_teacher(), class_names=faces.class_names)
     how = {"teacher": at_hand, "recipe": Recipe(epochs=1), "out": tmp_path / "run", "progress": False}
-    train(plain_student(), faces, **how, beside=[Beside(foreign_faces())])
+    train(plain_student(), faces, **how, extra_data=[ExtraData(foreign_faces())])
     json.loads((tmp_path / "run" / "settings.json").read_text())
-    with pytest.raises(InputError, match="holds a run with other settings .beside"):
+    with pytest.raises(InputError, match="holds a run with other settings .extra_data"):
         train(plain_student(), faces, **how)

@@ -12,12 +12,13 @@ from distill.data.dataset import ArrayImages
 from distill.data.views import ViewSpec
 from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.formulas import cross_entropy
-from distill.losses.loss_schedule import LossSchedule
+from distill.losses.objective import Batch, DistillationObjective, as_objective
 from distill.losses.schedules import Ramp, WarmedRamp
 from distill.runs.run_directory import RunDirectory, read_metrics
-from distill.training.batches import Batch, ViewBatches
+from distill.training.batches import CachedOutputs, ViewBatches
 from distill.training.keras_trainer import fit_labels
-from distill.training.trainer import CompiledSteps, fit, rendered_epoch, train_step
+from distill.training.student_outputs import StudentOutputs
+from distill.training.trainer import CompiledSteps, fit, train_step
 from distill.training.validation import validation_metrics
 from tests.training.small_runs import (
     RECORD,
@@ -26,7 +27,13 @@ from tests.training.small_runs import (
     bright_and_dark,
     fit_small,
     plain_student,
+    record_of,
+    rendered_epoch,
 )
+
+
+def one_step(student, optimizer, objective, batch, progress=0.0):
+    return train_step(StudentOutputs(student), optimizer, as_objective(objective), batch, tf.constant(progress))
 
 
 def linear_student(weights, bias=(0.0, 0.0), regularizer=None):
@@ -39,12 +46,11 @@ def linear_student(weights, bias=(0.0, 0.0), regularizer=None):
 
 def batch_of(images, labels, teacher_logits=None, sample_weights=None):
     images = np.array(images, np.float32)
-    if teacher_logits is None:
-        teacher_logits = np.empty((len(images), 0))
+    teacher = {} if teacher_logits is None else {"logits": tf.constant(np.array(teacher_logits, np.float32))}
     return Batch(
         images=tf.constant(images),
         label_probs=tf.constant(np.eye(2, dtype=np.float32)[labels]),
-        teacher_logits=tf.constant(np.array(teacher_logits, np.float32)),
+        teacher=teacher,
         sample_weights=tf.constant(np.array(sample_weights or [1.0] * len(images), np.float32)),
     )
 
@@ -59,7 +65,7 @@ def test_one_step_on_two_examples_by_hand():
     teacher_logits = [[np.log(3.0), 0.0]] * 2
     batch = batch_of([[1, 0], [0, 1]], [0, 1], teacher_logits)
     optimizer = keras.optimizers.SGD(1.0)
-    sums = train_step(student, optimizer, DistillationLoss(temperature=1.0, lambda_=0.5), batch)
+    sums = one_step(student, optimizer, DistillationLoss(temperature=1.0, lambda_=0.5), batch)
     kernel, bias = student.get_weights()
     np.testing.assert_allclose(kernel, [[0.1875, -0.1875], [-0.0625, 0.0625]], atol=1e-6)
     np.testing.assert_allclose(bias, [0.125, -0.125], atol=1e-6)
@@ -72,7 +78,7 @@ def test_one_step_on_two_examples_by_hand():
 def gradient_step(student, batch, loss=None):
     """Return the change of the weights in one step of size 1."""
     before = [w.copy() for w in student.get_weights()]
-    train_step(student, keras.optimizers.SGD(1.0), loss or DistillationLoss(lambda_=0.0), batch)
+    one_step(student, keras.optimizers.SGD(1.0), loss or DistillationLoss(lambda_=0.0), batch)
     return [after - old for after, old in zip(student.get_weights(), before, strict=True)]
 
 
@@ -102,7 +108,7 @@ def test_unlabelled_examples_learn_from_the_teacher_and_are_never_called_correct
     batch = batch_of([[1, 0]], [0], [[2.0, 0.0]])._replace(label_probs=tf.zeros((1, 2)))
     kernel, _ = gradient_step(linear_student([[0, 0], [0, 0]]), batch, DistillationLoss(temperature=1.0))
     assert kernel[0, 0] > 0 > kernel[0, 1]
-    sums = train_step(linear_student([[0, 0], [0, 0]]), keras.optimizers.SGD(0.0), DistillationLoss(), batch)
+    sums = one_step(linear_student([[0, 0], [0, 0]]), keras.optimizers.SGD(0.0), DistillationLoss(), batch)
     assert float(sums["correct"]) == 0
 
 
@@ -202,8 +208,8 @@ def test_run_directory_refuses_a_run_of_other_settings(dataset, tmp_path):
     fit_small(dataset, tmp_path / "run", epochs=1)
     from distill.errors import InputError
 
-    with pytest.raises(InputError, match="settings.lr: stored 0.01, now 0.02"):
-        RunDirectory(tmp_path / "run", {**RECORD, "settings": {"lr": 0.02}})
+    with pytest.raises(InputError, match="recipe.lr: stored 0.01, now 0.02"):
+        RunDirectory(tmp_path / "run", record_of(lr=0.02))
 
 
 def test_class_probabilities_of_the_data_are_used(dataset):
@@ -219,20 +225,21 @@ def test_class_probabilities_of_the_data_are_used(dataset):
 
 
 @pytest.mark.parametrize(
-    ("constant", "numbers"),
+    ("constant", "start", "moving"),
     [
-        ({"temperature": 2.5}, {"temperature": 2.5}),
-        ({"lambda_": 0.3}, {"lambda_": 0.3}),
-        ({"lambda_": 0.0}, {"lambda_": 0.0}),
-        ({"name": "dkd", "weights": (1.0, 0.2)}, {"weights": (1.0, 0.2)}),
+        ({"temperature": 2.5}, {"temperature": 4.0}, {"temperature": Ramp(end=1.0)}),
+        ({"lambda_": 0.3}, {"lambda_": 0.6}, {"soft_weight": WarmedRamp(end=0.0)}),
+        ({"lambda_": 0.25}, {"lambda_": 0.5}, {"soft_weight": WarmedRamp(warmup_epochs=8)}),
+        ({"weights": (1.0, 0.2)}, {"weights": (1.0, 0.1)}, {"soft_weight": WarmedRamp(end=0.3, shape="cosine")}),
     ],
 )
-def test_a_number_given_to_the_step_is_that_of_the_loss(constant, numbers):
+def test_half_way_through_the_run_the_numbers_of_the_loss_are_half_way(constant, start, moving):
     batch = batch_of([[1, 2], [3, 1]], [0, 1], [[2.0, 0.0], [-1.0, 3.0]])
     one, other = (linear_student([[1, 2], [3, 4]]) for _ in range(2))
-    name = constant.get("name", "microexpnet")
-    train_step(one, keras.optimizers.SGD(1.0), DistillationLoss(**constant), batch)
-    train_step(other, keras.optimizers.SGD(1.0), DistillationLoss(name), batch, **numbers)
+    name = "dkd" if "weights" in constant else "microexpnet"
+    one_step(one, keras.optimizers.SGD(1.0), DistillationLoss(name, **constant), batch)
+    objective = DistillationObjective(loss=DistillationLoss(name, **start), epochs=8, **moving)
+    one_step(other, keras.optimizers.SGD(1.0), objective, batch, progress=0.5)
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
@@ -240,19 +247,20 @@ def test_a_number_given_to_the_step_is_that_of_the_loss(constant, numbers):
 def test_numbers_that_move_make_no_new_graph_and_short_blocks_neither(dataset, rng, monkeypatch):
     traced = []
 
-    def counted_step(*args, **numbers):
+    def counted_step(*args):
         traced.append(1)
-        return train_step(*args, **numbers)
+        return train_step(*args)
 
     monkeypatch.setattr("distill.training.trainer.train_step", counted_step)
-    taught = {"teacher_logits": rng.normal(0, 3, (40, 1, 2)).astype(np.float32), "views": 1}
+    taught = {"teacher": CachedOutputs(logits=rng.normal(0, 3, (40, 1, 2)).astype(np.float32)), "views": 1}
     student, optimizer = plain_student(), keras.optimizers.SGD(0.1)
     optimizer.build(student.trainable_variables)
-    take_steps = CompiledSteps(student, optimizer, DistillationLoss())
+    objective = DistillationObjective(loss=DistillationLoss(), temperature=Ramp(end=4.0))
+    take_steps = CompiledSteps(student, optimizer, objective)
     losses = []
     for rows in batches_of_eleven(dataset, **taught).blocks(0, steps=2):
         steps = len(rows.sample_weights)
-        losses += [*take_steps(rows, [{"temperature": 8.0 - len(losses) - step} for step in range(steps)])["loss"]]
+        losses += [*take_steps(rows, [(len(losses) + step) / 4 for step in range(steps)])["loss"]]
     assert len(losses) == 4  # two blocks: one of two steps, one of one; and a short batch
     assert len(traced) == 1
 
@@ -262,14 +270,14 @@ def batches_of_eleven(dataset, **how):
 
 
 def test_steps_in_one_call_are_the_steps_one_by_one(dataset, rng):
-    taught = {"teacher_logits": rng.normal(0, 3, (40, 3, 2)).astype(np.float32), "views": 3}
-    loss = DistillationLoss(temperature=3.0)
+    taught = {"teacher": CachedOutputs(logits=rng.normal(0, 3, (40, 3, 2)).astype(np.float32)), "views": 3}
+    objective = as_objective(DistillationLoss(temperature=3.0))
     together, alone = plain_student(), plain_student()
     optimizers = [keras.optimizers.SGD(0.01) for _ in range(2)]
-    take_steps = CompiledSteps(together, optimizers[0], loss)
+    take_steps = CompiledSteps(together, optimizers[0], objective)
     batches = batches_of_eleven(dataset, **taught)
-    sums = [take_steps(rows, [{}] * len(rows.sample_weights)) for rows in batches.blocks(1, steps=2)]
-    each = [train_step(alone, optimizers[1], loss, batch) for batch in rendered_epoch(batches, 1)]
+    sums = [take_steps(rows, [0.0] * len(rows.sample_weights)) for rows in batches.blocks(1, steps=2)]
+    each = [one_step(alone, optimizers[1], objective, batch) for batch in rendered_epoch(batches, 1)]
     assert [len(block["loss"]) for block in sums] == [2, 1, 1]
     for name in each[0]:
         values = np.concatenate([block[name] for block in sums])
@@ -279,15 +287,19 @@ def test_steps_in_one_call_are_the_steps_one_by_one(dataset, rng):
 
 
 def test_every_step_of_a_run_has_the_numbers_of_its_moment(dataset, tmp_path, rng):
-    taught = {"teacher_logits": rng.normal(0, 3, (40, 1, 2)).astype(np.float32), "views": 1}
-    loss = DistillationLoss(temperature=8.0, lambda_=0.8)
-    schedule = LossSchedule(loss=loss, epochs=2, temperature=Ramp(end=2.0), soft_weight=WarmedRamp(warmup_epochs=1))
-    how = {"epochs": 2, "student": plain_student(), "batches": taught, "loss": loss, "schedule": schedule}
+    taught = {"teacher": CachedOutputs(logits=rng.normal(0, 3, (40, 1, 2)).astype(np.float32)), "views": 1}
+    objective = DistillationObjective(
+        loss=DistillationLoss(temperature=8.0, lambda_=0.8),
+        epochs=2,
+        temperature=Ramp(end=2.0),
+        soft_weight=WarmedRamp(warmup_epochs=1),
+    )
+    how = {"epochs": 2, "student": plain_student(), "batches": taught, "objective": objective}
     fit_small(dataset, tmp_path / "run", optimizer=keras.optimizers.SGD(0.01), learning_rate=unchanged, **how)
     student, optimizer = plain_student(), keras.optimizers.SGD(0.01)
     for step, batch in enumerate(plain_batches(dataset, epochs=2, **taught)):
         now = DistillationLoss(temperature=8 - 6 * step / 10, lambda_=0.8 * min(1, step / 5))
-        train_step(student, optimizer, now, batch)
+        one_step(student, optimizer, now, batch)
     trained = keras.saving.load_model(tmp_path / "run" / "last.keras")
     for a, b in zip(trained.get_weights(), student.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
@@ -311,7 +323,7 @@ def plain_batches(dataset, *, epochs, **how):
 
 
 @pytest.mark.parametrize("engine", [fit, fit_labels])
-def test_the_moving_average_is_validated_beside_the_weights_and_leaves_them_alone(dataset, tmp_path, engine):
+def test_the_moving_average_is_validated_with_the_weights_and_leaves_them_alone(dataset, tmp_path, engine):
     def train(name, **average):
         optimizer = keras.optimizers.SGD(0.5, **average)
         how = {"engine": engine, "optimizer": optimizer, "learning_rate": unchanged}
@@ -326,7 +338,7 @@ def test_the_moving_average_is_validated_beside_the_weights_and_leaves_them_alon
     validation = dataset.split("validation")
     images, average = validation.read(np.arange(10)).reshape(10, -1) / 255, None
     for step, batch in enumerate(plain_batches(dataset, epochs=2)):
-        train_step(student, optimizer, DistillationLoss(lambda_=0.0), batch)
+        one_step(student, optimizer, DistillationLoss(lambda_=0.0), batch)
         now = [weight.astype(np.float64) for weight in student.get_weights()]
         average = now if step == 0 else [0.8 * a + 0.2 * w for a, w in zip(average, now, strict=True)]
         if step % 5 == 4:
@@ -376,7 +388,7 @@ def test_an_epoch_tells_how_often_the_student_agrees_with_its_teacher(dataset, t
     logits = rng.normal(0, 3, (40, 1, 2)).astype(np.float32)
     student, still = plain_student(), keras.optimizers.SGD(0.0)
     how = {"optimizer": still, "learning_rate": unchanged, "loss": DistillationLoss()}
-    taught = {"teacher_logits": logits, "views": 1}
+    taught = {"teacher": CachedOutputs(logits=logits), "views": 1}
     fit_small(dataset, tmp_path / "run", epochs=1, student=student, batches=taught, **how)
     (row,) = read_metrics(tmp_path / "run")
     train = dataset.split("train")

@@ -1,0 +1,144 @@
+"""`LossSettings`: the flags by which a command is told what a student learns."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
+
+from distill.errors import InputError
+from distill.losses.schedules import Ramp, WarmedRamp
+
+if TYPE_CHECKING:
+    from distill.losses.distillation_loss import DistillationLoss
+    from distill.losses.objective import Objective
+    from distill.losses.soft_losses import SoftLoss
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """What a student learns from labels and from its teacher."""
+
+    loss: str = "microexpnet"
+    """The soft part: "microexpnet", "hinton", "standardised", "dkd", "dist", "nkd", "ttm", "wttm" or "mse"; or
+    MODULE:FUNCTION, your own function of student_logits and teacher_logits, or a class of distill.Objective."""
+    loss_weights: tuple[float, float] | None = None
+    """Instead of lambda: what the labels and the soft part weigh. By default the usual ones of the loss."""
+    loss_options: dict[str, float] = field(default_factory=dict)
+    """The loss' own parameters, such as "alpha 1 beta 8" of dkd; by default the usual ones."""
+    temperature: float | None = None
+    """T, which softens both the teacher and the student in the soft part of the loss; by default the usual one of
+    the loss, such as 8."""
+    temperature_schedule: Ramp = Ramp()
+    """Where the temperature goes in the course of the run."""
+    lambda_: Annotated[float | None, arg(name="lambda")] = None
+    """Weight of the soft part, 0..1; the labels weigh 1 - lambda. By default the usual one of the loss, such as 0.5,
+    with a teacher, and 0 without."""
+    lambda_schedule: WarmedRamp = WarmedRamp()
+    """Where lambda, or the explicit weight of the soft part, goes in the course of the run."""
+    usual_warmup: bool = False
+    """The warm-up of lambda that the loss is usually given: 20 epochs of dkd."""
+
+    def loss_flags_given(self) -> list[str]:
+        """Return the flags among these that are not at their defaults."""
+        default = LossSettings()
+        names = [name for name in default.__dataclass_fields__ if getattr(self, name) != getattr(default, name)]
+        return [f"--{name.strip('_').replace('_', '-')}" for name in names]
+
+    def objective(self, *, epochs: int, taught: bool) -> "Objective":
+        """Return what these flags describe.
+
+        Args:
+            epochs: of the run.
+            taught: whether there is a teacher; without one labels alone are learned from.
+
+        Raises:
+            InputError: an unknown loss, or flags that do not go together or that nothing would use.
+        """
+        from distill.python_function import recognise
+
+        own = _own_objective(self.loss, self.loss_options) if recognise(self.loss) else None
+        if own is not None:
+            self._refuse_all_but_loss()
+            return own
+        return self._of_logits(self._distillation_loss(taught), epochs)
+
+    def _distillation_loss(self, taught: bool) -> "DistillationLoss":
+        from distill.losses.distillation_loss import DistillationLoss
+
+        loss = DistillationLoss(
+            self.loss,
+            soft=soft_loss(self.loss),
+            temperature=self.temperature,
+            weights=self.loss_weights,
+            options=self.loss_options,
+            lambda_=self.lambda_,
+        )
+        if taught or self.lambda_ is not None or not loss.uses_teacher:
+            return loss
+        if given := self.loss_flags_given():
+            raise InputError(
+                f"without a teacher's logits nothing uses {', '.join(given)}: give --logits, or leave it out"
+            )
+        return DistillationLoss(lambda_=0.0)
+
+    def _of_logits(self, loss: "DistillationLoss", epochs: int) -> "Objective":
+        from distill.losses.objective import DistillationObjective
+
+        soft_weight = self.lambda_schedule
+        if self.usual_warmup:
+            if not loss.soft.warmup_epochs:
+                raise InputError(f'the loss "{loss.name}" has no usual warm-up: leave --usual-warmup out')
+            if soft_weight.warmup_epochs:
+                raise InputError("--usual-warmup and --lambda-schedule.warmup-epochs are two warm-ups: give one")
+            ramp = {"end": soft_weight.end, "shape": soft_weight.shape}
+            soft_weight = WarmedRamp(**ramp, warmup_epochs=min(loss.soft.warmup_epochs, epochs))
+        return DistillationObjective(
+            loss=loss, temperature=self.temperature_schedule, soft_weight=soft_weight, epochs=epochs
+        )
+
+    def _refuse_all_but_loss(self) -> None:
+        ignored = [flag for flag in self.loss_flags_given() if flag not in ("--loss", "--loss-options")]
+        if ignored:
+            raise InputError(
+                f"the objective {self.loss} says itself how it is weighed: leave {', '.join(ignored)} out"
+            )
+
+
+def soft_loss(name: str) -> "SoftLoss":
+    """Return the row of a loss: of `SOFT_LOSSES`, or of a function of one's own, MODULE:FUNCTION.
+
+    Raises:
+        InputError: an unknown name, or no function of student_logits and teacher_logits.
+    """
+    from distill.losses.soft_losses import SoftLoss, loss_named
+    from distill.python_function import load_function, recognise
+
+    return SoftLoss.of(load_function(name)) if recognise(name) else loss_named(name)
+
+
+def _own_objective(source: str, options: dict[str, float]) -> "Objective | None":
+    """Return an objective of one's own: of its class, of a function that makes one, or a function of a batch.
+
+    None where `source` is a function of logits.
+    """
+    import inspect
+
+    from distill.losses.objective import as_objective, is_batch_function
+    from distill.python_function import call_function, load_function
+
+    what = load_function(source)
+    if inspect.isclass(what) or _makes_objective(what):
+        return as_objective(call_function(source, **options))
+    if is_batch_function(what):
+        if options:
+            raise InputError(f"{source} takes student_outputs, batch and progress alone: leave --loss-options out")
+        return as_objective(what)
+    return None
+
+
+def _makes_objective(function: Any) -> bool:
+    """Whether all parameters of a function have defaults, so that it is called for an objective."""
+    import inspect
+
+    parameters = inspect.signature(function).parameters.values()
+    return all(each.default is not each.empty or each.kind is each.VAR_KEYWORD for each in parameters)

@@ -1,0 +1,230 @@
+"""`RunRecord`: what makes a training run the run it is, as its `settings.json` says it. Older ones are read, too."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from distill.data.split_policy import SplitPolicy
+from distill.documents import parsed, read_json
+from distill.errors import InputError
+from distill.files import write_json
+
+SETTINGS = "settings.json"
+VERSION = 2
+_WHAT = "record of a training run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRecord:
+    """A split, as it was learned from or chosen on."""
+
+    images: int
+    fingerprint: str
+    """See `Dataset.fingerprint`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """The data set of a run."""
+
+    name: str
+    """Where it lay."""
+    class_names: tuple[str, ...]
+    splits: SplitPolicy | None = None
+    """How it was divided; None: by whoever called the library, or before this was recorded."""
+    train: SplitRecord
+    validation: SplitRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsRecord:
+    """The views of each image that were learned from."""
+
+    spec: dict[str, Any]
+    """How they were drawn, see `ViewSpec.to_dict`."""
+    number: int | None = None
+    """None: new ones in every epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRecord:
+    """The network that was trained."""
+
+    name: str
+    input_shape: tuple[int, int, int]
+    parameters: int
+    architecture_sha256: str
+    """See `network_identity.architecture_sha256`."""
+    policy: str = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandRecord:
+    """The command that began the run, for its `--resume` and for other commands' `--config`."""
+
+    name: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What makes a run the run it is. Two runs of the same record would end with the same network.
+
+    The command, the versions, and where the data lay do not count: a run goes on though they change.
+    """
+
+    version: int = VERSION
+    recipe: dict[str, Any]
+    """The fields of its `Recipe`."""
+    data: DataRecord
+    extra_data: tuple[dict[str, Any], ...] = ()
+    """Images, fingerprint, views and teacher of each further data set."""
+    views: ViewsRecord
+    objective: dict[str, Any]
+    """See `Objective.describe`; its "formula" is what it says in a line."""
+    network: NetworkRecord
+    teacher: dict[str, Any] | None = None
+    """See `Teacher.describe`; None: labels alone."""
+    begins_with_sha256: str | None = None
+    """Of the weights of a trained network that it began with."""
+    sample_weights_sha256: str | None = None
+    replicas: int = 1
+    command: CommandRecord | None = None
+    """None: the library was called."""
+    versions: dict[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if not isinstance(self.objective.get("formula"), str):
+            raise ValueError("the objective has no formula")
+
+    @property
+    def training_fingerprints(self) -> dict[str, str]:
+        """Fingerprints of the images that it learned from, "train", and that it chose the epoch on, "validation"."""
+        return {"train": self.data.train.fingerprint, "validation": self.data.validation.fingerprint}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What counts, as plain values."""
+        values = json.loads(json.dumps(asdict(self)))
+        for incidental in ("version", "command", "versions"):
+            del values[incidental]
+        for incidental in ("name", "splits"):  # the fingerprints say what came of them
+            del values["data"][incidental]
+        return values
+
+    def differences(
+        self, other: "RunRecord", *, neutral_recipe: Mapping[str, Any] = MappingProxyType({})
+    ) -> list[str]:
+        """Return what counts and differs from another record, as "name: stored x, now y".
+
+        Args:
+            neutral_recipe: what a setting does nothing by, which this record does not know yet.
+        """
+        stored, expected = self.identity, other.identity
+        stored["recipe"] = json.loads(json.dumps(dict(neutral_recipe))) | stored["recipe"]
+        return _differences(stored, expected)
+
+    def write(self, folder: Path) -> None:
+        """Write it as the record of the run in `folder`."""
+        write_json(folder / SETTINGS, asdict(self))
+
+
+def read_record(folder: str | Path) -> RunRecord | None:
+    """Return the record of the run in `folder`, or None where there is none.
+
+    Raises:
+        InputError: it is damaged, or not that of a run.
+    """
+    file = Path(folder) / SETTINGS
+    return parse_record(read_json(file, what=_WHAT), file) if file.is_file() else None
+
+
+def is_record(document: Any) -> bool:
+    """Whether the content of a JSON file is meant as the record of a run."""
+    return isinstance(document, dict) and ("version" in document or {"settings", "class_names"} <= document.keys())
+
+
+def parse_record(document: Any, file: Path) -> RunRecord:
+    """Return the content of a JSON file as a record, of this version or an earlier one.
+
+    Raises:
+        InputError: it is damaged, or not that of a run.
+    """
+    if is_record(document) and "version" not in document:
+        document = _upgraded(document, file)
+    record = parsed(document, RunRecord, source=file, what=_WHAT)
+    if record.version > VERSION:
+        raise InputError(
+            f"{file} is of version {record.version}, this program reads up to {VERSION}: install a later one"
+        )
+    return record
+
+
+# Of version 1: which settings were the recipe's, and what flags were called.
+_RECIPE_1 = {
+    *("epochs", "optimizer", "momentum", "lr", "schedule", "warmup_epochs", "lr_steps", "lr_decay", "plateau"),
+    *("weight_decay", "clip_norm", "ema", "patience", "class_weights", "label_smoothing", "batch_size", "view"),
+    *("view_order", "seed"),
+}
+_RENAMED = {"beside": "extra_data", "beside_logits": "extra_logits"}
+
+
+def _upgraded(document: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Return a record of version 1 (releases before 0.2) as one of version 2; what it lacks is neutral there."""
+    former = parsed(document, _Version1, source=file, what=_WHAT)
+    by_command = "out" in former.settings
+    fold = former.provenance.get("fold") or {}
+    if fold:
+        splits = {"policy": "folds", "folds": fold.get("of"), "fold": fold.get("number")}
+    elif by_command:
+        splits = {"policy": former.settings.get("splits", "official"), "seed": former.settings.get("split_seed", 0)}
+    else:
+        splits = None
+    name = "train_student" if "student" in former.settings else "train_teacher"
+    settings = {_RENAMED.get(name, name): value for name, value in former.settings.items()}
+    return {
+        "version": VERSION,
+        "recipe": {name: value for name, value in former.settings.items() if name in _RECIPE_1},
+        "data": {**former.data, "class_names": former.class_names, "splits": splits},
+        "extra_data": former.beside,
+        "views": former.views,
+        "objective": former.loss,
+        "network": former.network,
+        "teacher": former.teacher,
+        "begins_with_sha256": former.provenance.get("begins_with_sha256"),
+        "sample_weights_sha256": former.sample_weights_sha256,
+        "replicas": former.replicas,
+        "command": {"name": name, "settings": settings} if by_command else None,
+        "versions": former.versions,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Version1:
+    settings: dict[str, Any]
+    class_names: list[str]
+    data: dict[str, Any]
+    loss: dict[str, Any]
+    views: dict[str, Any]
+    network: dict[str, Any]
+    teacher: dict[str, Any] | None = None
+    beside: list[dict[str, Any]] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    sample_weights_sha256: str | None = None
+    replicas: int = 1
+    versions: dict[str, str | None] = field(default_factory=dict)
+
+
+def _differences(stored: Mapping[str, Any], expected: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested records; what one of them lacks is None there."""
+    changed = []
+    for name in sorted(stored.keys() | expected.keys()):
+        old, new = stored.get(name), expected.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changed += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            changed.append(f"{prefix}{name}: stored {old}, now {new}")
+    return changed

@@ -1,0 +1,194 @@
+"""What a run says of itself is read, now and later, and what it does not say is never taken for granted."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from distill.data.dataset import Dataset, with_splits
+from distill.data.layouts import class_folders
+from distill.data.split_policy import SplitPolicy
+from distill.errors import InputError
+from distill.evaluate import EvaluateSettings, evaluate
+from distill.runs.networks import recorded_views
+from distill.runs.recorded_data import check_unseen, split_as_trained
+from distill.runs.run_record import parse_record, read_record
+from distill.runs.training_images import TRAINING_IMAGES, TrainingImages
+from distill.training.recipe import Recipe
+from distill.training.train import train
+from tests.training.small_runs import RECORD, bright_and_dark, plain_student, record_of
+
+VERSION_0_1 = Path(__file__).parents[1] / "version_0_1"
+
+
+# Records of version 0.1
+
+
+def test_a_record_of_0_1_is_read_as_one_of_today():
+    record = read_record(VERSION_0_1 / "distilled")
+    stored = json.loads((VERSION_0_1 / "distilled" / "settings.json").read_text())
+    assert record.version == 2
+    assert record.recipe["epochs"] == 2
+    assert set(record.recipe) <= set(vars(Recipe()))
+    assert record.data.class_names == ("angry", "happy", "neutral")
+    assert record.data.splits == SplitPolicy(policy="official", seed=0)
+    assert record.data.train.fingerprint == stored["data"]["train"]["fingerprint"]
+    assert record.objective["formula"] == stored["loss"]["formula"]
+    assert record.teacher["name"] == "plain_resnet_tiny"
+    assert record.views.number == 3
+    assert record.command.name == "train_student"
+    assert recorded_views(VERSION_0_1 / "distilled").to_dict() == stored["views"]["spec"]
+    assert read_record(VERSION_0_1 / "labels_alone").data.splits == SplitPolicy(policy="random", seed=0)
+
+
+def test_runs_of_0_1_are_evaluated_as_they_were(tmp_path):
+    for name in ("distilled", "labels_alone"):
+        run = tmp_path / name
+        shutil.copytree(VERSION_0_1 / name, run)
+        summary = json.loads((run / "summary.json").read_text())
+        settings = {"model": (str(run),), "data": str(VERSION_0_1 / "faces"), "seconds": 0.0}
+        evaluate(EvaluateSettings(**settings))
+        report = json.loads((run / "evaluation-validation" / "evaluation.json").read_text())
+        assert report["models"][0]["accuracy"] == pytest.approx(summary["validation_accuracy"])
+
+
+def test_a_setting_that_an_old_record_lacks_does_nothing_there():
+    stored = replace(RECORD, recipe={"lr": 0.01})
+    today = replace(RECORD, recipe={"lr": 0.01, "mixup": 0.0})
+    assert stored.differences(today, neutral_recipe={"mixup": 0.0}) == []
+    assert stored.differences(replace(today, recipe={"lr": 0.01, "mixup": 0.2}), neutral_recipe={"mixup": 0.0}) == [
+        "recipe.mixup: stored 0.0, now 0.2"
+    ]
+
+
+# What cannot be read
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": {"class_names": None}}, r"Expected `array`, got `null` - at `\$.data.class_names`"),
+        ({"data": {"train": {"images": "3"}}}, r"Expected `int`, got `str` - at `\$.data.train.images`"),
+        ({"views": None}, r"Expected `object`, got `null` - at `\$.views`"),
+        ({"objective": 5}, r"Expected `object`, got `int` - at `\$.objective`"),
+        ({"objective": {"formula": 5}}, "the objective has no formula"),
+        ({"network": {"input_shape": [6, 6]}}, r"at `\$.network.input_shape`"),
+        ({"version": 3}, "is of version 3, this program reads up to 2: install a later one"),
+        ({"data": {"splits": {"policy": "by hand"}}}, "Invalid enum value 'by hand'"),
+    ],
+)
+def test_a_record_of_other_content_is_refused_with_the_place(tmp_path, change, message):
+    record_of().write(tmp_path)
+    document = json.loads((tmp_path / "settings.json").read_text())
+    (tmp_path / "settings.json").write_text(json.dumps(merged(document, change)))
+    with pytest.raises(InputError, match=message) as refused:
+        read_record(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def merged(document, change):
+    for name, value in change.items():
+        both = isinstance(value, dict) and isinstance(document.get(name), dict)
+        document[name] = merged(document[name], value) if both else value
+    return document
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", '{"a": 1}', "[" * 100_000, '{"version": ' + "9" * 5000 + "}"])
+def test_no_record_at_all_is_refused(tmp_path, text):
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(InputError, match="is no record of a training run") as refused:
+        read_record(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_record_survives_being_written(tmp_path):
+    record = record_of(view={"flip": True}, lr_steps=((5, 0.3),))
+    record.write(tmp_path)
+    read = read_record(tmp_path)
+    assert read.identity == record.identity
+    assert parse_record(json.loads((tmp_path / "settings.json").read_text()), tmp_path) == read
+
+
+# What it learned from
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return replace(bright_and_dark(), splits=np.full(50, ""))
+
+
+@pytest.fixture
+def run_of(tmp_path):
+    """Return a function that trains on a data set, and gives the run's path."""
+
+    def train_on(dataset, name="run"):
+        recipe = Recipe(epochs=1, batch_size=8)
+        train(plain_student(), dataset, out=tmp_path / name, recipe=recipe, progress=False)
+        return str(tmp_path / name)
+
+    return train_on
+
+
+def test_random_splits_of_a_library_run_are_those_it_is_evaluated_on(dataset, run_of):
+    random = with_splits(dataset, policy="random", seed=3, fraction=0.3)
+    run = run_of(random)
+    again = split_as_trained(dataset, run)
+    np.testing.assert_array_equal(again.splits, random.splits)
+    check_unseen(run, again.split("validation"), split="validation")
+
+
+def test_images_that_a_run_has_learned_from_are_never_taken_for_unseen(dataset, run_of):
+    run = run_of(with_splits(dataset, policy="random", seed=3))
+    other = with_splits(dataset, policy="random", seed=4).split("validation")
+    learned = np.isin(other.ids, with_splits(dataset, policy="random", seed=3).split("train").ids).sum()
+    assert learned > 0
+    message = f"{learned} of the {len(other)} images of the validation split are among those that .* learned from"
+    with pytest.raises(InputError, match=message):
+        check_unseen(run, other, split="validation")
+    check_unseen(run, other, split="train")  # as it is called so, nobody takes them for unseen
+
+
+def test_splits_by_hand_are_known_by_their_images(dataset, run_of):
+    by_hand = replace(dataset, splits=np.where(np.arange(50) < 25, "train", "validation"))
+    run = run_of(by_hand)
+    assert read_record(run).data.splits is None
+    check_unseen(run, by_hand.split("validation"), split="validation")
+    with pytest.raises(InputError, match="are among those that"):
+        check_unseen(run, split_as_trained(dataset, run).split("validation"), split="validation")
+
+
+def test_copies_under_another_name_are_counted_and_not_refused(dataset, run_of):
+    run = run_of(with_splits(dataset))
+    renamed = replace(dataset, ids=np.array([f"copy{row}" for row in range(50)]))
+    check_unseen(run, renamed, split="validation")
+    images = TrainingImages.read(run)
+    assert not images.holds(renamed).any()
+    assert images.holds_copies(renamed).sum() == (with_splits(dataset).splits == "train").sum()
+
+
+def test_a_run_that_says_neither_splits_nor_images_is_refused_for_its_own_data(dataset, run_of):
+    run = Path(run_of(with_splits(dataset)))
+    (run / TRAINING_IMAGES).unlink()
+    replace(read_record(run), data=replace(read_record(run).data, splits=None)).write(run)
+    same = with_splits(dataset)
+    check_unseen(run, same.split("validation"), split="validation")  # the very images that chose its epoch
+    with pytest.raises(InputError, match="does not say by which splits of bright and dark it was trained"):
+        check_unseen(run, same.split("train"), split="test")
+
+
+def test_damaged_training_images_are_refused(dataset, run_of):
+    run = Path(run_of(with_splits(dataset)))
+    for content in (b"", b"no array", (run / TRAINING_IMAGES).read_bytes()[:-5]):
+        (run / TRAINING_IMAGES).write_bytes(content)
+        with pytest.raises(InputError, match="training_images.npy is damaged"):
+            TrainingImages.read(run)
+
+
+def test_the_layout_of_the_stored_images_is_still_read():
+    faces = class_folders.read(VERSION_0_1 / "faces")
+    assert len(faces) == 36
+    assert keras.saving.load_model(VERSION_0_1 / "distilled" / "best.keras").output_shape == (None, 3)

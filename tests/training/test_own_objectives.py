@@ -1,0 +1,197 @@
+"""Objectives from outside: layers of the student, layers of their own, callbacks, and what stays of them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from distill.errors import InputError
+from distill.losses.objective import Batch, Objective
+from distill.runs.run_directory import read_metrics
+from distill.training.batches import CachedOutputs, ViewBatches
+from distill.training.recipe import Recipe
+from distill.training.student_outputs import StudentOutputs, build_objective, trained_variables
+from distill.training.train import train, train_from_labels
+from distill.training.trainer import train_step
+from tests.training.small_runs import Killed, bright_and_dark, fit_small, plain_student
+
+
+def student_with_features():
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((6, 6, 1))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    features = keras.layers.Dense(5, activation="relu", name="features")(flat)
+    return keras.Model(inputs, keras.layers.Dense(2, name="logits")(features), name="small")
+
+
+class Hint(Objective):
+    """The mean square between a projection of the student's features and the teacher's logits."""
+
+    student_layers = ("features",)
+
+    def __init__(self):
+        self._projector = keras.layers.Dense(2, kernel_regularizer=keras.regularizers.L2(0.1), name="projector")
+        self.layers = [self._projector]
+
+    def build(self, student_outputs, teacher_outputs):
+        assert teacher_outputs["logits"].shape == (None, 2)
+        self._projector.build(student_outputs["features"].shape)
+
+    def __call__(self, student_outputs, batch, progress):
+        error = self._projector(student_outputs["features"]) - batch.teacher["logits"]
+        return {"loss": keras.ops.mean(error**2, axis=-1)}
+
+
+@pytest.fixture
+def taught(rng):
+    return {"teacher": CachedOutputs(logits=rng.normal(0, 3, (40, 1, 2)).astype(np.float32)), "views": 1}
+
+
+@pytest.fixture
+def dataset():
+    return bright_and_dark()
+
+
+def test_one_step_of_a_projector_and_its_student_is_that_of_a_tape(dataset, taught, rng):
+    student, objective = student_with_features(), Hint()
+    from distill.data.views import ViewSpec
+
+    batches = ViewBatches(dataset.split("train"), image_shape=(6, 6, 1), view_spec=ViewSpec(), **taught)
+    build_objective(objective, student, batches)
+    batch = Batch(
+        images=tf.constant(rng.uniform(0, 255, (4, 6, 6, 1)).astype(np.float32)),
+        label_probs=tf.zeros((4, 2)),
+        teacher={"logits": tf.constant(rng.normal(0, 3, (4, 2)).astype(np.float32))},
+        sample_weights=tf.constant([1.0, 2.0, 0.0, 1.0]),
+    )
+    variables = trained_variables(student, objective)
+    before = [variable.numpy().astype(np.float64) for variable in variables]
+    kernel, bias = before[-2:]
+    features = np.asarray(StudentOutputs(student, ["features"])(batch.images)["features"], np.float64)
+    error = features @ kernel + bias - batch.teacher["logits"].numpy()
+    weights = np.array([1, 2, 0, 1]) / 4
+    train_step(StudentOutputs(student, objective.student_layers), keras.optimizers.SGD(0.1), objective, batch, 0.0)
+    # d/dkernel of mean_i w_i mean_j e_ij^2 = features^T (w e), and 0.2 kernel of the regulariser
+    gradient = features.T @ (weights[:, None] * error) + 0.2 * kernel
+    np.testing.assert_allclose(variables[-2].numpy(), kernel - 0.1 * gradient, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(variables[0].numpy(), before[0])  # the student moved, too
+
+
+def own_weights(run):
+    """The projector's weights in the last checkpoint."""
+    import io
+    import zipfile
+
+    with zipfile.ZipFile(run / "last.keras") as archive:
+        stored = np.load(io.BytesIO(archive.read("own_layers.npz")))
+        return [stored[name] for name in stored.files]
+
+
+def test_layers_of_an_objective_resume_bit_for_bit_and_stay_out_of_the_student(
+    dataset, taught, tmp_path, monkeypatch
+):
+    def run(name):
+        optimizer = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9)
+        how = {"student": student_with_features(), "objective": Hint(), "batches": taught, "optimizer": optimizer}
+        return fit_small(dataset, tmp_path / name, epochs=3, **how)
+
+    whole = run("whole")
+    assert [layer.name for layer in whole.layers if layer.weights] == ["features", "logits"]
+
+    def dying(network, *, seed, epoch):
+        if epoch == 2:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("distill.training.epochs._reseed", dying)
+        with pytest.raises(Killed):
+            run("killed")
+    keras.utils.set_random_seed(99)
+    run("killed")
+    for a, b in zip(own_weights(tmp_path / "whole"), own_weights(tmp_path / "killed"), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name in ("train_loss", "validation_loss", "validation_loss_ema"):
+        rows = [[row[name] for row in read_metrics(tmp_path / each)] for each in ("whole", "killed")]
+        assert rows[0] == rows[1], name
+
+
+def test_a_layer_that_the_student_lacks_is_refused_with_near_names(dataset, taught, tmp_path):
+    objective = Hint()
+    objective.student_layers = ("feature",)
+    with pytest.raises(InputError, match='the layer "feature", which small does not have: did you mean features'):
+        fit_small(dataset, tmp_path, student=student_with_features(), objective=objective, batches=taught)
+
+
+def test_an_objective_that_needs_a_teacher_is_refused_without_one(dataset, tmp_path):
+    with pytest.raises(InputError, match="the objective Hint needs a teacher's logits: give --logits"):
+        train(student_with_features(), dataset, out=tmp_path / "run", objective=Hint())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plain_function_trains_through_the_library(dataset, tmp_path):
+    def entropy_and_labels(student_outputs, batch, progress):
+        log_probs = keras.ops.log_softmax(student_outputs["logits"])
+        return {"loss": -keras.ops.sum(batch.label_probs * log_probs, axis=-1), "twice": 2 * log_probs[:, 0]}
+
+    entropy_and_labels.teacher_outputs = ()
+    recipe = Recipe(epochs=2, batch_size=8)
+    how = {"recipe": recipe, "progress": False}
+    own = train(plain_student(), dataset, out=tmp_path / "own", objective=entropy_and_labels, **how)
+    usual = train(plain_student(), dataset, out=tmp_path / "usual", **how)
+    for a, b in zip(own.get_weights(), usual.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert "train_twice" in read_metrics(tmp_path / "own")[0]
+
+
+# Callbacks of Keras
+
+
+class Watching(keras.callbacks.Callback):
+    def __init__(self, stop_after=None):
+        super().__init__()
+        self.calls, self.logs, self._stop_after = [], [], stop_after
+
+    def on_train_begin(self, logs=None):
+        self.calls.append("begin")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.calls.append(epoch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        assert {"loss", "accuracy"} <= logs.keys()
+        self.last_batch = batch
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.logs.append(logs)
+        if epoch == self._stop_after:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.calls.append("end")
+
+
+@pytest.mark.parametrize("trainer", [train, train_from_labels])
+def test_callbacks_hear_what_fit_tells_them(dataset, tmp_path, trainer):
+    watching, csv = Watching(), keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    recipe = Recipe(epochs=3, batch_size=8)
+    how = {"recipe": recipe, "callbacks": [watching, csv], "progress": False}
+    student = trainer(plain_student(), dataset, out=tmp_path / "run", **how)
+    assert watching.calls == ["begin", 0, 1, 2, "end"]
+    assert watching.last_batch == 4
+    rows = read_metrics(tmp_path / "run")
+    for name, column in (("loss", "train_loss"), ("val_accuracy", "validation_accuracy"), ("val_loss", None)):
+        column = column or name.replace("val_", "validation_")
+        assert [logs[name] for logs in watching.logs] == [row[column] for row in rows]
+        assert student.history.history[name] == [row[column] for row in rows]
+    assert student.history.epoch == [0, 1, 2]
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("trainer", [train, train_from_labels])
+def test_a_callback_can_end_the_run(dataset, tmp_path, trainer):
+    recipe = Recipe(epochs=5, batch_size=8)
+    how = {"recipe": recipe, "callbacks": [Watching(stop_after=1)], "progress": False}
+    student = trainer(plain_student(), dataset, out=tmp_path / "run", **how)
+    assert len(read_metrics(tmp_path / "run")) == 2
+    again = trainer(plain_student(), dataset, out=tmp_path / "run", **how)  # complete: nothing is trained
+    assert again.history.history["loss"] == student.history.history["loss"]
