@@ -153,41 +153,11 @@ def paired_difference(ones: Mapping[int, float], others: Mapping[int, float]) ->
     middle, deviation = mean(differences), _deviation(differences)
     if deviation is None:
         return Difference(middle)
-    half_width = t_quantile(len(differences) - 1) * deviation / math.sqrt(len(differences))
+    from scipy import stats  # takes half a second to load
+
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, df=len(differences) - 1))
+    half_width = quantile * deviation / math.sqrt(len(differences))
     return Difference(middle, deviation, middle - half_width, middle + half_width)
-
-
-def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:
-    """Return t such that |Student's t| of so many degrees of freedom is below it with probability `confidence`.
-
-    Bisects the finite series for that probability in Abramowitz & Stegun, Handbook of Mathematical Functions,
-    1964, 26.7.3 and 26.7.4, over theta = arctan(t / sqrt(degrees)), where it rises from 0 to 1.
-
-    Args:
-        degrees: of freedom, an integer from 1.
-        confidence: above 0, below 1.
-    """
-    low, high = 0.0, math.pi / 2
-    while low < (middle := (low + high) / 2) < high:  # until no float lies between them
-        if _probability_within(middle, degrees) < confidence:
-            low = middle
-        else:
-            high = middle
-    return math.sqrt(degrees) * math.tan(middle)
-
-
-def _probability_within(theta: float, degrees: int) -> float:
-    """P(|t| < sqrt(degrees) tan(theta)) of Student's t."""
-    if degrees == 1:
-        return 2 / math.pi * theta
-    odd = degrees % 2
-    term = total = math.cos(theta) if odd else 1.0
-    for k in range(2 + odd, degrees - 1, 2):
-        term *= math.cos(theta) ** 2 * (k - 1) / k
-        total += term
-    if odd:
-        return 2 / math.pi * (theta + math.sin(theta) * total)
-    return math.sin(theta) * total
 
 
 def choose(results: Sequence[CellResult]) -> dict[str, CellResult]:

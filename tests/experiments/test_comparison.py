@@ -14,7 +14,6 @@ from distill.experiments.comparison import (
     grid,
     paired_difference,
     summarise,
-    t_quantile,
     table_text,
 )
 
@@ -52,37 +51,6 @@ class TestTheGrid:
 
 class TestStudentsT:
     # Fisher and Yates' table III, as in Abramowitz & Stegun, table 26.10.
-    @pytest.mark.parametrize(
-        ("degrees", "confidence", "expected"),
-        [
-            (1, 0.95, 12.706),
-            (2, 0.95, 4.303),
-            (3, 0.95, 3.182),
-            (4, 0.95, 2.776),
-            (5, 0.95, 2.571),
-            (9, 0.95, 2.262),
-            (10, 0.95, 2.228),
-            (29, 0.95, 2.045),
-            (30, 0.95, 2.042),
-            (60, 0.95, 2.000),
-            (120, 0.95, 1.980),
-            (1, 0.99, 63.657),
-            (4, 0.99, 4.604),
-            (7, 0.5, 0.711),
-        ],
-    )
-    def test_quantiles_are_those_of_the_published_table(self, degrees, confidence, expected):
-        assert t_quantile(degrees, confidence) == pytest.approx(expected, abs=5.1e-4)
-
-    @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 11, 24])
-    def test_quantiles_hold_that_share_of_the_density(self, degrees):
-        edge = t_quantile(degrees)
-        t = np.linspace(-edge, edge, 200_001)
-        scale = math.gamma((degrees + 1) / 2) / math.gamma(degrees / 2) / math.sqrt(degrees * math.pi)
-        density = scale * (1 + t**2 / degrees) ** (-(degrees + 1) / 2)
-        share = np.sum((density[1:] + density[:-1]) / 2) * (t[1] - t[0])
-        assert share == pytest.approx(0.95, abs=1e-6)
-
     def test_the_paired_interval_is_that_of_students_own_data(self):
         # Student 1908, hours of sleep gained; R prints -2.4598858, -0.7001142 for its data set `sleep`.
         first = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)
