@@ -54,8 +54,8 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
         InputError: a class folder without images, fewer than two classes, folders named by numbers that nobody
             explains, a folder that may be a split or a class, or a file that is no image.
     """
-    folders = _image_folders(path)
-    _check_folders(path, folders)
+    folders, classes = _image_folders(path), with_classes_file(classes, path)
+    _check_folders(path, folders, () if classes is None else classes.names)
     samples = sorted((sample for folder in folders for sample in _samples(path, folder)), key=lambda each: each.id)
     meaning = _meaning(path, folders, classes)
     if len(meaning.class_names) < 2:
@@ -89,8 +89,9 @@ def _image_folders(root: Path) -> list[_Folder]:
 
 def _in_split(folder: Path, split: str) -> list[_Folder]:
     found = [_Folder(folder, None, split)] if image_names(folder) else []
-    for inner in _folders(folder):  # archives are often unpacked as train/train/CLASS
-        found += _in_split(inner, split) if split_named(inner.name) == split else [_Folder(inner, inner.name, split)]
+    for inner in _folders(folder):
+        unpacked_twice = split_named(inner.name) == split and not image_names(inner)  # train/train/CLASS
+        found += _in_split(inner, split) if unpacked_twice else [_Folder(inner, inner.name, split)]
     return found
 
 
@@ -100,14 +101,20 @@ def _in_class(folder: Path) -> list[_Folder]:
     return own + [_Folder(inner, folder.name, split_named(inner.name)) for inner in splits]
 
 
-def _check_folders(root: Path, folders: Sequence[_Folder]) -> None:
-    """Refuse what could be a class as well as a split: taken for the wrong one, a test split is learned from."""
+def _check_folders(root: Path, folders: Sequence[_Folder], classes: Sequence[str]) -> None:
+    """Refuse what could be a class as well as a split: taken for the wrong one, a test split is learned from.
+
+    Folders that `classes` names are classes.
+    """
     for folder in _folders(root):
         for name in (folder.name, *(inner.name for inner in _folders(folder))):
-            refuse_doubtful(name, str(root))
-    strange = next((folder.path for folder in folders if folder.class_name and split_named(folder.class_name)), None)
-    if strange is not None:
-        raise InputError(f"{strange} is called as a split, in the folder of another split: move or rename it")
+            if canonical_name(name) not in classes:
+                refuse_doubtful(name, str(root))
+    for folder in folders:
+        if folder.class_name and split_named(folder.class_name) and canonical_name(folder.class_name) not in classes:
+            raise InputError(
+                f"{folder.path} is called as a split, inside one: move it, rename it, or name the classes"
+            )
     for folder in _misplaced(root, folders):
         raise InputError(
             f"class folder {folder} lies beside folders of splits: move it into one of them, such as {root}/train"
@@ -131,7 +138,7 @@ def _meaning(root: Path, folders: Sequence[_Folder], classes: ClassList | None) 
     named = {folder.class_name: folder.path for folder in folders if folder.class_name}
     return read_labels(
         sorted(named),
-        with_classes_file(classes, root),
+        classes,
         source=root,
         where=lambda name: f"class folder {named[name]}",
         classes_file=root / CLASSES_FILE,

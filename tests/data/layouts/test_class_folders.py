@@ -66,7 +66,7 @@ def test_folders_of_splits_lie_above_or_below_the_classes(write_image, tmp_path,
         (("a/test/1.png", "a/1.png", "b/test/1.png"), "/a has images outside the folders of splits"),
         (
             ("train/a/1.png", "train/b/1.png", "train/test/1.png"),
-            "/train/test is called as a split, in the folder",
+            "/train/test is called as a split, inside one: move",
         ),
         (
             ("a/Training_1.png", "b/PrivateTest_2.png", "b/3.png"),
@@ -86,6 +86,19 @@ def test_a_split_that_was_unpacked_into_itself(write_image, tmp_path):
     for name in ("train/train/a/1.png", "train/train/b/1.png", "test/test/a/1.png"):
         write_image(name)
     assert class_folders.read(tmp_path).splits.tolist() == ["test", "train", "train"]
+
+
+def test_a_class_may_be_called_as_a_split_where_the_classes_are_named(write_image, tmp_path):
+    for name in ("train/boat/1.png", "train/train/1.png", "test/test tube/1.png"):  # CIFAR-100 has a class train
+        write_image(name)
+    with pytest.raises(InputError, match="/train/train is called as a split|test tube"):
+        class_folders.read(tmp_path)
+    dataset = class_folders.read(tmp_path, class_list("boat,train,test tube"))
+    assert dict(zip(dataset.ids.tolist(), dataset.labels.tolist(), strict=True)) == {
+        "train/boat/1.png": 0,
+        "train/train/1.png": 1,
+        "test/test tube/1.png": 2,
+    }
 
 
 def test_images_of_a_split_in_no_class_folder_are_unlabelled(write_image, tmp_path):
