@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import import_keras_quietly, run_stages
 from distill.command_line.teacher_settings import ScoringSettings
 from distill.errors import InputError
@@ -17,7 +18,7 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectSettings:
+class InspectSettings(DataClasses):
     """Show what a store holds, and what its logits are worth at several temperatures."""
 
     store: Positional[str]
@@ -34,12 +35,14 @@ class InspectSettings:
     def __post_init__(self):
         if self.split is not None and self.data is None:
             raise InputError("--split is one of --data: give that, or leave --split out")
+        if self.data_classes is not None and self.data is None:
+            raise InputError("--data-classes are those of --data: give that, or leave --data-classes out")
         if self.plot is not None and not self.plot.endswith(_PICTURES):
             raise InputError(f"--plot {self.plot} must end in one of {', '.join(_PICTURES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifySettings(ScoringSettings):
+class VerifySettings(ScoringSettings, DataClasses):
     """Check a store: its checksums; with --data the images; with --teacher what the teacher says of some of them."""
 
     store: Positional[str]
@@ -102,7 +105,7 @@ def inspect(settings: InspectSettings) -> None:
     from distill.reports.store_report import describe_store, store_text
 
     store = open_logits(settings.store)
-    judged_by = None if settings.data is None else _open_split(settings.data, settings.split or "validation")
+    judged_by = None if settings.data is None else _open_split(settings, settings.split or "validation")
     description = describe_store(store, judged_by)
     print(json.dumps(description, indent=2) if settings.json else store_text(description))
     if settings.plot is not None:
@@ -117,13 +120,15 @@ def verify(settings: VerifySettings) -> None:
 
     if settings.teacher is not None and settings.data is None:
         raise InputError("--teacher can be asked again only about images: give --data")
+    if settings.data_classes is not None and settings.data is None:
+        raise InputError("--data-classes are those of --data: give that, or leave --data-classes out")
     _refuse_what_only_a_teacher_uses(settings)
     store = open_logits(settings.store)
     _check_classes(settings, store)
     print(f"checksums  {len(store):,} samples, {store.header.views} views: every block is as it was written")
     if settings.data is None:
         return
-    dataset = _open_data(settings.data)
+    dataset = _open_data(settings)
     store.rows_of(dataset)
     seen = "each has the pixels that the teacher saw"
     unseen = "found by name; the pixels that the teacher saw are unknown"
@@ -209,7 +214,7 @@ def _class_order(store: "LogitStore", dataset: "Dataset") -> str:
 
 
 def _refuse_what_only_a_teacher_uses(settings: VerifySettings) -> None:
-    used = {"store", "data", "teacher", "classes"}
+    used = {"store", "data", "data_classes", "teacher", "classes"}
     given = [
         field.name
         for field in fields(settings)
@@ -219,20 +224,20 @@ def _refuse_what_only_a_teacher_uses(settings: VerifySettings) -> None:
         raise InputError(f"without --teacher nothing uses --{given[0].replace('_', '-')}: name the teacher")
 
 
-def _open_data(path: str) -> "Dataset":
+def _open_data(settings: InspectSettings | VerifySettings) -> "Dataset":
     from distill.command_line.data_settings import print_notes
     from distill.data.open_dataset import open_dataset
 
-    dataset = open_dataset(path)
+    dataset = open_dataset(settings.data, class_names=settings.data_classes)
     print_notes(dataset)
     return dataset
 
 
-def _open_split(path: str, split: str) -> "Dataset":
+def _open_split(settings: InspectSettings, split: str) -> "Dataset":
     from distill.data.dataset import with_splits
     from distill.data.open_dataset import open_dataset
 
-    return with_splits(open_dataset(path)).split(split)
+    return with_splits(open_dataset(settings.data, class_names=settings.data_classes)).split(split)
 
 
 def _size(store: "LogitStore") -> str:

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
 from distill.data.dataset import Dataset
 from distill.data.duplicates import Duplicates, class_counts, find_duplicates, present_splits
 
 
-@dataclass(frozen=True)
-class DescribeDataSettings:
+@dataclass(frozen=True, kw_only=True)
+class DescribeDataSettings(DataClasses):
     """Count a data set's classes, splits and duplicates, and draw sample faces of every class."""
 
     data: str
@@ -27,7 +28,7 @@ def describe_data(settings: DescribeDataSettings) -> None:
     from distill.reports.sample_faces import check_picture_format, save_sample_faces
 
     check_picture_format(settings.out)
-    dataset = open_dataset(settings.data)
+    dataset = open_dataset(settings.data, class_names=settings.data_classes)
     print("\n".join(report_lines(dataset, find_duplicates(dataset))))
     save_sample_faces(dataset, settings.out)
     print(f"sample faces: {settings.out}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
+class EvaluateSettings(DataClasses):
     """Measure how well networks recognise the classes, how sure they are, what they cost, and what they mistake.
 
     A page to read (report.html), evaluation.json and pictures are written.
@@ -58,7 +59,13 @@ def evaluate(settings: EvaluateSettings) -> None:
     from distill.runs.recorded_data import check_unseen, open_as_trained
 
     out = _output(settings)
-    dataset = open_as_trained(settings.data, settings.model, splits=settings.splits, split_seed=settings.split_seed)
+    dataset = open_as_trained(
+        settings.data,
+        settings.model,
+        splits=settings.splits,
+        split_seed=settings.split_seed,
+        class_names=settings.data_classes,
+    )
     part = dataset.split(settings.split)
     for each in settings.model:
         check_unseen(each, part, split=settings.split)

@@ -4,12 +4,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
 from distill.errors import GateError, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportSettings:
+class ExportSettings(DataClasses):
     """Write LiteRT (float32, float16, int8), ONNX and SavedModel files of a student, each compared with it.
 
     Every file takes raw pixels 0..255 and gives probabilities; names of classes, input size and preprocessing travel
@@ -65,7 +66,13 @@ def export(settings: ExportSettings) -> None:
 
     _one_thread()
     out = _output(settings)
-    dataset = open_as_trained(settings.data, [settings.model], splits=settings.splits, split_seed=settings.split_seed)
+    dataset = open_as_trained(
+        settings.data,
+        [settings.model],
+        splits=settings.splits,
+        split_seed=settings.split_seed,
+        class_names=settings.data_classes,
+    )
     check_class_names(settings.model, dataset.class_names)
     check_unseen(settings.model, dataset.split(settings.split), split=settings.split)
     student = load_network(settings.model)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
 from distill.command_line.teacher_settings import ScoringSettings
 from distill.data.views import ViewSpec
@@ -10,7 +11,7 @@ _VIEWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherLogitsSettings(ScoringSettings):
+class TeacherLogitsSettings(ScoringSettings, DataClasses):
     """Score every image with a teacher, once.
 
     The same command again goes on after an interruption, and one with more views adds them to a finished store.
@@ -35,7 +36,7 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
     from distill.data.open_dataset import open_dataset
     from distill.experiments.cross_validation import fold_path, folds_in
 
-    dataset = open_dataset(settings.data)
+    dataset = open_dataset(settings.data, class_names=settings.data_classes)
     print_notes(dataset)
     folds = folds_in(settings.weights) if settings.weights else ()
     if not folds:

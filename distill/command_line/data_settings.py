@@ -9,7 +9,17 @@ from distill.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings:
+class DataClasses:
+    """What the labels of a data set mean, where it does not say so itself."""
+
+    data_classes: str | None = None
+    """What the labels of --data mean, in order: "fer2013", "ferplus", "affectnet", "affectnet7", "rafdb",
+    "microexpnet", "ckplus", "ckextended", names with commas between, or numbered names, such as
+    "1=surprise,2=fear". By default what the data says, such as a classes.txt in it; numbers alone are refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(DataClasses):
     """Which faces, and how they are split."""
 
     data: str
@@ -21,7 +31,8 @@ class DataSettings:
 
     def open(self) -> Dataset:
         """Return the data set with its splits; print what a user should know of how it was read."""
-        dataset = with_splits(open_dataset(self.data), policy=self.splits, seed=self.split_seed)
+        dataset = open_dataset(self.data, class_names=self.data_classes)
+        dataset = with_splits(dataset, policy=self.splits, seed=self.split_seed)
         print_notes(dataset)
         return dataset
 
@@ -41,7 +52,7 @@ class FoldSettings(DataSettings):
         """
         if (self.splits, self.split_seed) != (DataSettings.splits, DataSettings.split_seed):
             raise InputError("--folds makes the splits itself: leave --splits and --split-seed out")
-        dataset = deal_folds(open_dataset(self.data), self.folds)
+        dataset = deal_folds(open_dataset(self.data, class_names=self.data_classes), self.folds)
         print_notes(dataset)
         return dataset
 

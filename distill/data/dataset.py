@@ -254,6 +254,27 @@ def replace_splits(dataset: Dataset, splits: np.ndarray, policy: SplitPolicy | N
     return split
 
 
+def with_class_names(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
+    """Return `dataset`, whose classes are known by name, with these classes in this order.
+
+    Raises:
+        InputError: a class of the data is not among them.
+    """
+    own = [canonical_name(name) for name in dataset.class_names]
+    if not set(own) <= set(class_names):
+        raise InputError(
+            f"{dataset.name} has the classes {', '.join(own)}, expected some of {', '.join(class_names)}: "
+            "leave --data-classes out"
+        )
+    probs = None
+    if dataset.label_probs is not None:
+        probs = np.zeros((len(dataset), len(class_names)), np.float32)
+        probs[:, [class_names.index(name) for name in own]] = dataset.label_probs
+    return replace(
+        dataset, labels=dataset.labels_among(class_names), class_names=tuple(class_names), label_probs=probs
+    )
+
+
 def _held_out(keys: np.ndarray, *, fraction: float, seed: int) -> np.ndarray:
     """Choose rows, bool [N]: all rows of one key or none, in the order of the keys' hashes."""
     salt = f"split {seed}".encode()

@@ -1,6 +1,7 @@
 """Facial expressions: one spelling for each, and the orders in which data sets number them."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 from distill.errors import InputError
@@ -23,10 +24,13 @@ CLASS_ORDERS = {
     "ckplus": ("angry", "contempt", "disgust", "fear", "happy", "sad", "surprise"),
     "affectnet": ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt"),
     "affectnet7": ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry"),
+    "rafdb": ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"),
+    "ckextended": ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt"),
 }
+"""In what order data sets number the expressions; "ckextended" is CK+ as a CSV file like fer2013.csv."""
 
-MAX_CLASSES = 1000
-"""A file that numbers more classes than this is taken for something else than labels."""
+FIRST_NUMBERS = {"rafdb": 1}
+"""What the first class is numbered as published, where that is not 0."""
 
 _CANONICAL = {spelling: name for name, others in SPELLINGS.items() for spelling in (name, *others)}
 
@@ -50,15 +54,10 @@ def class_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(canonical))
 
 
-def numbered_classes(count: int, known: Sequence[str] = ("fer2013", "microexpnet")) -> tuple[str, ...]:
-    """Name the classes of a file that only numbers them.
-
-    The first of the `known` orders with `count` classes is taken; with none, the names are "0", "1", ...
-    """
-    for order in known:
-        if len(CLASS_ORDERS[order]) == count:
-            return CLASS_ORDERS[order]
-    return tuple(str(number) for number in range(count))
+def known_order(text: str) -> str | None:
+    """Return the row of `CLASS_ORDERS` that `text` names, however it is spelt, such as "RAF-DB"."""
+    order = re.sub("[^a-z0-9]", "", text.lower().replace("+", "plus"))
+    return order if order in CLASS_ORDERS else None
 
 
 def parse_class_names(text: str) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
 """`open_dataset`: a path, or the word "synthetic", becomes a `Dataset`."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.data.dataset import Dataset
+from distill.data.class_labels import ClassList, class_list
+from distill.data.dataset import Dataset, with_class_names
+from distill.data.image_files import is_visible
 from distill.data.layouts import class_folders, fer2013_csv, ferplus_votes, image_folder, label_file, npy_pair
 from distill.errors import InputError
 
@@ -15,7 +17,7 @@ class Layout(NamedTuple):
 
     name: str
     recognise: Callable[[Path], bool]
-    read: Callable[[Path], Dataset]
+    read: Callable[[Path, ClassList | None], Dataset]
 
 
 LAYOUTS = (
@@ -32,38 +34,44 @@ SYNTHETIC = {"synthetic": 7, "synthetic-8": 8}
 _SYNTHETIC_COUNT = 4000
 
 
-def open_dataset(path: str | Path) -> Dataset:
+def open_dataset(path: str | Path, *, class_names: str | Sequence[str] | None = None) -> Dataset:
     """Open labelled faces.
 
     Args:
         path: a file or folder of one of the `LAYOUTS`, a folder that holds exactly one, or "synthetic"
             (seven expressions) or "synthetic-8".
+        class_names: what numbers mean as labels, and the order of the classes: a row of `CLASS_ORDERS`, such as
+            "rafdb", names in order, or with their numbers, "1=surprise,2=fear". By default what the data says.
 
     Raises:
         InputError: the path does not exist, cannot be read, has no known layout, or holds several data
-            sets; and whatever the layout's reader finds wrong.
+            sets; its classes are numbers that nobody has named; and whatever the layout's reader finds wrong.
     """
+    classes = class_list(class_names)
     if str(path) in SYNTHETIC:
         from distill.data.synthetic_faces import synthetic_faces
 
-        return synthetic_faces(count=_SYNTHETIC_COUNT, classes=SYNTHETIC[str(path)], seed=0)
+        faces = synthetic_faces(count=_SYNTHETIC_COUNT, classes=SYNTHETIC[str(path)], seed=0)
+        return faces if classes is None else with_class_names(faces, classes.names)
     path = Path(path).expanduser()
     try:
-        return _open(path)
+        return _open(path, classes)
     except OSError as error:
         raise InputError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
 
 
-def _open(path: Path) -> Dataset:
+def _open(path: Path, classes: ClassList | None) -> Dataset:
     if not path.exists():
         raise InputError(f"{path} does not exist{_near(path)}; {_what_works()}")
     layout = _layout_of(path)
     if layout is None and path.is_dir():
         path = _only_dataset_in(path)
         layout = _layout_of(path)
+    if layout is None and path.suffix.lower() == ".csv":
+        return fer2013_csv.read(path)  # which says what its columns lack
     if layout is None:
         raise InputError(f"{path} has no known layout; {_what_works()}")
-    return layout.read(path)
+    return layout.read(path, classes)
 
 
 def _layout_of(path: Path) -> Layout | None:
@@ -72,7 +80,7 @@ def _layout_of(path: Path) -> Layout | None:
 
 def _only_dataset_in(folder: Path) -> Path:
     """Return the one data set in `folder`, or `folder` itself if there is none."""
-    visible = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
+    visible = sorted(child for child in folder.iterdir() if is_visible(child.name))
     found = dict.fromkeys(npy_pair.first_of_pair(child) for child in visible if _layout_of(child))
     if len(found) > 1:
         names = ", ".join(str(path) for path in found)

@@ -16,17 +16,23 @@ from distill.runs.training_images import TrainingImages
 
 
 def open_as_trained(
-    data: str, weights: Sequence[str], *, splits: str | None = None, split_seed: int | None = None
+    data: str,
+    weights: Sequence[str],
+    *,
+    splits: str | None = None,
+    split_seed: int | None = None,
+    class_names: str | None = None,
 ) -> Dataset:
     """Open a data set with the splits of `split_as_all_trained`; print what a user should know of how it was read.
 
     Args:
         data: a path whose layout is recognised, or "synthetic".
+        class_names: what its labels mean, as for `open_dataset`.
 
     Raises:
         InputError: what `split_as_all_trained` refuses; whatever the data has wrong.
     """
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, class_names=class_names)
     for note in dataset.notes:
         print(f"note: {note}")
     return split_as_all_trained(dataset, weights, splits=splits, split_seed=split_seed)

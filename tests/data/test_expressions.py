@@ -2,11 +2,12 @@ import pytest
 
 from distill.data.expressions import (
     CLASS_ORDERS,
+    FIRST_NUMBERS,
     SPELLINGS,
     canonical_name,
     class_columns,
     class_order,
-    numbered_classes,
+    known_order,
     parse_class_names,
 )
 from distill.errors import InputError
@@ -44,15 +45,11 @@ def test_any_other_names_are_sorted():
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"),
-    [(7, CLASS_ORDERS["fer2013"]), (8, CLASS_ORDERS["microexpnet"]), (3, ("0", "1", "2"))],
+    ("text", "order"),
+    [("RAF-DB", "rafdb"), ("CK+", "ckplus"), ("FER 2013", "fer2013"), ("AffectNet-7", "affectnet7"), ("happy", None)],
 )
-def test_numbered_classes(count, expected):
-    assert numbered_classes(count) == expected
-
-
-def test_numbered_classes_of_another_known_order():
-    assert numbered_classes(8, known=("ferplus",)) == CLASS_ORDERS["ferplus"]
+def test_a_known_order_may_be_spelt_otherwise(text, order):
+    assert known_order(text) == order
 
 
 @pytest.mark.parametrize("order", CLASS_ORDERS)
@@ -85,3 +82,10 @@ def test_affectnet_numbers_its_classes_as_published():
     # Mollahosseini et al. 2017, https://arxiv.org/abs/1708.03985: 0 neutral, 1 happy, ..., 7 contempt
     assert CLASS_ORDERS["affectnet"].index("fear") == 4
     assert CLASS_ORDERS["affectnet"][:7] == CLASS_ORDERS["affectnet7"]
+
+
+def test_rafdb_numbers_its_classes_as_published():
+    # Li et al. 2017, readme of the data: 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral
+    published = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]
+    assert CLASS_ORDERS["rafdb"] == tuple(map(canonical_name, published))
+    assert FIRST_NUMBERS["rafdb"] == 1

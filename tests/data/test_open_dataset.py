@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from distill.data.expressions import CLASS_ORDERS
 from distill.data.open_dataset import LAYOUTS, open_dataset
 from distill.errors import InputError
 
@@ -12,7 +13,7 @@ CSV = ("emotion,pixels,Usage", "3,0 1 2 255,Training")
 @pytest.fixture
 def npy_pair(tmp_path):
     np.save(tmp_path / "faces-images.npy", np.zeros((2, 4, 4), np.uint8))
-    np.save(tmp_path / "faces-labels.npy", np.array([0, 1]))
+    np.save(tmp_path / "faces-labels.npy", np.array([0, 6]))
     return tmp_path / "faces-images.npy"
 
 
@@ -42,6 +43,34 @@ def test_folds_with_labels_txt_are_no_classes(write_image, write_csv, tmp_path):
     write_image("fold1/b.png")
     write_csv("fold0/a.png happy", "fold1/b.png sad", name="labels.txt")
     assert open_dataset(tmp_path).class_names == ("happy", "sad")
+
+
+def test_named_classes_reach_the_layout(npy_pair):
+    for class_names in ("rafdb", "RAF-DB", CLASS_ORDERS["rafdb"]):
+        dataset = open_dataset(npy_pair, class_names=class_names)
+        assert [dataset.class_names[label] for label in dataset.labels] == ["surprise", "neutral"]
+
+
+@pytest.mark.parametrize("name", ["synthetic", "synthetic-8"])
+def test_named_classes_put_drawn_faces_into_their_order(monkeypatch, name):
+    monkeypatch.setattr("distill.data.open_dataset._SYNTHETIC_COUNT", 24)
+    drawn, named = open_dataset(name), open_dataset(name, class_names="ferplus")
+    assert named.class_names == CLASS_ORDERS["ferplus"]
+    assert [named.class_names[k] for k in named.labels] == [drawn.class_names[k] for k in drawn.labels]
+    with pytest.raises(InputError, match="synthetic.* has the classes .*, expected some of happy, sad"):
+        open_dataset(name, class_names="happy,sad")
+
+
+def test_classes_of_unlabelled_images_are_refused(write_image, tmp_path):
+    write_image("a.png")
+    with pytest.raises(InputError, match="its images have no labels: leave --data-classes out"):
+        open_dataset(tmp_path, class_names="fer2013")
+
+
+def test_a_table_of_another_kind_says_what_its_columns_lack(write_csv):
+    path = write_csv("image,label", "a.png,3", name="labels.csv")
+    with pytest.raises(InputError, match="has no column pixels, its columns are image, label: expected emotion,"):
+        open_dataset(path)
 
 
 def test_several_data_sets_in_a_folder_are_listed(npy_pair, write_csv, tmp_path):

@@ -1,29 +1,32 @@
 """FER+ votes (`ferplus.csv`, `fer2013new.csv`): what ten annotators saw in each face of fer2013.csv."""
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from distill.data.dataset import Dataset
-from distill.data.expressions import CLASS_ORDERS, canonical_name
+from distill.data.class_labels import ClassList
+from distill.data.dataset import Dataset, with_class_names
+from distill.data.expressions import CLASS_ORDERS, SPELLINGS
 from distill.data.layouts import fer2013_csv
+from distill.data.layouts.csv_table import csv_header, csv_rows, find_columns
+from distill.data.split_names import split_named
 from distill.errors import InputError
 
 IMAGES_FILES = ("fer2013.csv", "icml_face_data.csv")
 CLASS_NAMES = CLASS_ORDERS["ferplus"]
 _COLUMNS = (*CLASS_NAMES, "unknown", "NF")
+_SPELLINGS = {name: (name.lower(), *SPELLINGS.get(name, ())) for name in ("Usage", *_COLUMNS)}
 
 
 def recognise(path: Path) -> bool:
     """Whether `path` is a .csv file with the columns of FER+."""
     if path.suffix.lower() != ".csv" or not path.is_file():
         return False
-    return {"Usage", "unknown", "NF"} <= set(fer2013_csv.csv_header(path))
+    return {"usage", "unknown", "nf"} <= {name.lower() for name in csv_header(path)}
 
 
-def read(path: Path) -> Dataset:
+def read(path: Path, classes: ClassList | None = None) -> Dataset:
     """Join FER+ votes to the images of the fer2013.csv beside them, row by row.
 
     `label_probs` are the votes for the eight expressions, normalised; the label is the plurality, of equal
@@ -42,7 +45,7 @@ def read(path: Path) -> Dataset:
     if not len(kept):
         raise InputError(f"{path}: no row has a plurality of votes for an expression")
     votes_kept = votes[kept, : len(CLASS_NAMES)].astype(np.float32)
-    return replace(
+    dataset = replace(
         faces.subset(kept),
         name=str(path),
         labels=winner[kept].astype(np.int64),
@@ -50,29 +53,25 @@ def read(path: Path) -> Dataset:
         label_probs=votes_kept / votes_kept.sum(axis=1, keepdims=True),
         notes=_left_out(winner[voted], rows=len(votes)),
     )
+    return dataset if classes is None else with_class_names(dataset, classes.names)
 
 
 def _votes(path: Path) -> tuple[list[str], np.ndarray]:
     """Return the Usage of each row, and the votes, int64 [N, 10], in the order of `_COLUMNS`."""
     usages, votes = [], []
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.reader(file)
-        names = [canonical_name(name) for name in next(rows)]
-        missing = [name for name in ("Usage", *_COLUMNS) if name not in names]
-        if missing:
-            raise InputError(
-                f"{path} has no column {', '.join(missing)}: expected Usage,Image name,{','.join(_COLUMNS)}"
-            )
-        usage, columns = names.index("Usage"), [names.index(name) for name in _COLUMNS]
-        for cells in filter(None, rows):
-            try:
-                counts = [int(cells[column]) for column in columns]
-            except (ValueError, IndexError):
-                counts = [-1]
-            if min(counts) < 0:
-                raise InputError(f"{path} line {rows.line_num}: expected {len(_COLUMNS)} numbers of votes")
-            usages.append(cells[usage].strip())
-            votes.append(counts)
+    found = find_columns(path, _SPELLINGS)
+    missing = [name for name in ("Usage", *_COLUMNS) if name not in found]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}: expected Usage,Image name,{','.join(_COLUMNS)}")
+    for line, cells in csv_rows(path):
+        try:
+            counts = [int(cells[found[name]]) for name in _COLUMNS]
+        except ValueError:
+            counts = [-1]
+        if min(counts) < 0:
+            raise InputError(f"{path} line {line}: expected {len(_COLUMNS)} numbers of votes")
+        usages.append(cells[found["Usage"]])
+        votes.append(counts)
     return usages, np.array(votes, np.int64).reshape(-1, len(_COLUMNS))
 
 
@@ -89,7 +88,7 @@ def _check_rows(path: Path, usages: list[str], faces: Dataset) -> None:
             f"{path} has {len(usages)} rows, {faces.name} has {len(faces)}: expected row for row the same"
         )
     for row, (usage, split) in enumerate(zip(usages, faces.splits, strict=True)):
-        if fer2013_csv.USAGE_SPLITS.get(usage) != split:
+        if split_named(usage) != split:
             raise InputError(
                 f'{path} row {row}: Usage is "{usage}", but that row of {faces.name} is in the {split} split'
             )

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.data.class_labels import FLAG, ClassList
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.image_files import image_names, open_image_files
+from distill.data.split_names import splits_in_file_names
+from distill.errors import InputError
 
 
 def recognise(path: Path) -> bool:
@@ -13,23 +16,26 @@ def recognise(path: Path) -> bool:
     return path.is_dir() and bool(image_names(path))
 
 
-def read(path: Path) -> Dataset:
+def read(path: Path, classes: ClassList | None = None) -> Dataset:
     """Read the images in a folder, not those below it; they are decoded when asked for.
 
     There are no labels and no class names: what a teacher says of these images is said in its own classes. Ids are
-    the files' names, sorted.
+    the files' names, sorted. Splits are those that the names begin with, if they do.
 
     Raises:
-        InputError: a file that is no image.
+        InputError: a file that is no image, or classes are named.
     """
+    if classes is not None:
+        raise InputError(f"{path} has no class folders, so its images have no labels: leave {FLAG} out")
     names = sorted(image_names(path))
     images, notes = open_image_files([path / name for name in names])
+    splits, split_notes = splits_in_file_names(names, str(path))
     return Dataset(
         name=str(path),
         ids=np.array(names),
         labels=np.full(len(names), UNLABELLED),
         class_names=(),
         images=images,
-        splits=np.full(len(names), ""),
-        notes=("there are no class folders: these images have no labels", *notes),
+        splits=np.array(splits, "U10"),
+        notes=("there are no class folders: these images have no labels", *split_notes, *notes),
     )

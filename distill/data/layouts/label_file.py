@@ -1,5 +1,6 @@
 """A label file: one `PATH LABEL` line per image, as MicroExpNet reads them."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,14 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distill.data.class_labels import CLASSES_FILE, ClassList, Labels, read_labels, with_classes_file
 from distill.data.dataset import Dataset
-from distill.data.expressions import CLASS_ORDERS, MAX_CLASSES, canonical_name, class_order, numbered_classes
 from distill.data.image_files import IMAGE_SUFFIXES, open_image_files
 from distill.data.layouts.ckplus_names import ckplus_subjects, subject_folds
-from distill.data.layouts.class_folders import SPLIT_FOLDERS
+from distill.data.split_names import split_of_path, splits_in_file_names
 from distill.errors import InputError
 
-NAME_IN_FOLDER, CLASSES_FILE = "labels.txt", "classes.txt"
+NAME_IN_FOLDER = "labels.txt"
+_CKPLUS_ORDERS = {"6": "ckplus", "7": "microexpnet"}
+"""How files of CK+ are numbered, by their largest label: 0..6 without neutral, 0..7 with it as 0."""
 _FOLD = re.compile(r"(?:^|/)fold[ _-]?(\d+)/", re.IGNORECASE)
 
 
@@ -35,18 +38,18 @@ def recognise(path: Path) -> bool:
     return any(word.lower().endswith(IMAGE_SUFFIXES) for word in first.split())
 
 
-def read(path: Path) -> Dataset:
+def read(path: Path, classes: ClassList | None = None) -> Dataset:
     """Read `PATH LABEL` lines; images are decoded when asked for.
 
     PATH is relative to the file and may contain spaces; it is the sample's id. LABEL is a number, or the
-    name of a class. `classes.txt` beside the file, one name per line, says what the numbers mean; without
-    it 8 classes have the MicroExpNet order, 7 with CK+ file names the CK+ order, other counts that of
-    `numbered_classes`. `foldK/` in every path gives `folds`, a leading train/, validation/ or test/ the
-    split. Blank lines and lines that begin with # are skipped.
+    name of a class. What numbers mean is said by `classes`, or by `classes.txt` beside the file; where nobody says
+    it, only those of files with CK+ names are known. `foldK/` in every path gives `folds`, folders that are called
+    as splits give these, or else file names that begin with one. Blank lines and lines that begin with # are skipped.
 
     Raises:
-        InputError: a line without a label, a label outside the classes, a path that is missing or stands
-            there twice, or a file that is no image. The message names the file and the line.
+        InputError: a line without a label, a label outside the classes, numbers that nobody has named, a path that
+            is missing or stands there twice, a folder that may be a split, or a file that is no image. The message
+            names the file and the line.
     """
     if path.is_dir():
         path = path / NAME_IN_FOLDER
@@ -54,18 +57,19 @@ def read(path: Path) -> Dataset:
     if not lines:
         raise InputError(f"{path} holds no images: expected lines PATH LABEL")
     subjects = ckplus_subjects(Path(line.path).name for line in lines)
-    class_names, notes = _class_names(path, lines, ckplus=subjects is not None)
+    meaning = _meaning(path, lines, classes, ckplus=subjects is not None)
+    splits, split_notes = _splits(path, lines)
     images, image_notes = open_image_files([path.parent / line.path for line in lines])
     return Dataset(
         name=str(path),
         ids=np.array([line.path for line in lines]),
-        labels=np.array([_label(line, class_names, path) for line in lines], np.int64),
-        class_names=class_names,
+        labels=np.array([meaning.positions[line.label] for line in lines], np.int64),
+        class_names=meaning.class_names,
         images=images,
-        splits=np.array([_split(line.path) for line in lines], "U10"),
+        splits=np.array(splits, "U10"),
         folds=_folds(lines, subjects),
         subjects=subjects,
-        notes=notes + image_notes,
+        notes=meaning.notes + split_notes + image_notes,
     )
 
 
@@ -93,39 +97,34 @@ def _lines(path: Path) -> list[_Line]:
     return list(lines.values())
 
 
-def _class_names(path: Path, lines: Sequence[_Line], *, ckplus: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the class names, and a note where they are a guess."""
-    file = path.with_name(CLASSES_FILE)
-    if file.is_file():
-        names = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        return tuple(canonical_name(name) for name in names if name.strip()), ()
-    labels = {line.label for line in lines}
-    if not all(label.isdecimal() for label in labels):
-        return class_order(labels), ()
-    count = max(2, 1 + max(map(int, labels)))
-    if count > MAX_CLASSES:
-        raise InputError(f"{path} has the label {count - 1}, expected 0..{MAX_CLASSES - 1}")
-    if count == len(CLASS_ORDERS["ckplus"]) and ckplus:
-        names = CLASS_ORDERS["ckplus"]
-    else:
-        names = numbered_classes(count, known=("fer2013", "microexpnet"))
-    note = f"no {CLASSES_FILE} beside {path.name}: labels are taken to mean {', '.join(names)}"
-    return names, (note,)
-
-
-def _label(line: _Line, class_names: tuple[str, ...], path: Path) -> int:
-    if line.label.isdecimal() and int(line.label) < len(class_names):
-        return int(line.label)
-    if canonical_name(line.label) in class_names:
-        return class_names.index(canonical_name(line.label))
-    raise InputError(
-        f'{path} line {line.number}: label "{line.label}", '
-        f"expected 0..{len(class_names) - 1} or one of {', '.join(class_names)}"
+def _meaning(path: Path, lines: Sequence[_Line], classes: ClassList | None, *, ckplus: bool) -> Labels:
+    first = {line.label: line.number for line in reversed(lines)}
+    order = _CKPLUS_ORDERS.get(max(first)) if ckplus else None
+    return read_labels(
+        [line.label for line in lines],
+        with_classes_file(classes, path.parent),
+        source=path,
+        where=lambda label: f"{path} line {first[label]}",
+        known={order: f"no {CLASSES_FILE} beside {path.name}, but file names of CK+"} if order else None,
+        classes_file=path.with_name(CLASSES_FILE),
     )
 
 
-def _split(path: str) -> str:
-    return SPLIT_FOLDERS.get(path.partition("/")[0].lower(), "")
+def _splits(path: Path, lines: Sequence[_Line]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the split of each line, and notes on them."""
+    shared = os.path.commonpath([Path(line.path).parent for line in lines]) if _all_absolute(lines) else ""
+    splits = [split_of_path(line.path.removeprefix(shared), f"{path} line {line.number}") for line in lines]
+    if not any(splits):
+        return splits_in_file_names([Path(line.path).name for line in lines], str(path))
+    if "" not in splits:
+        return splits, ()
+    outside = lines[splits.index("")].path
+    return splits, (f"{splits.count('')} of {len(lines)} images lie in no folder of a split, such as {outside}",)
+
+
+def _all_absolute(lines: Sequence[_Line]) -> bool:
+    """Whether the paths tell where the images lie on this machine, so that what they share says nothing of them."""
+    return all(Path(line.path).is_absolute() for line in lines)
 
 
 def _folds(lines: Sequence[_Line], subjects: np.ndarray | None) -> np.ndarray | None:

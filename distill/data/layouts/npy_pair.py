@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.data.class_labels import ClassList, read_labels
 from distill.data.dataset import ArrayImages, Dataset
-from distill.data.expressions import MAX_CLASSES, numbered_classes
+from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
 
 _IMAGES, _LABELS = "-images.npy", "-labels.npy"
+_KNOWN = {"fer2013": "nothing says what the numbers mean"}
 
 
 def recognise(path: Path) -> bool:
@@ -21,23 +23,24 @@ def first_of_pair(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(_LABELS) + _IMAGES) if path.name.endswith(_LABELS) else path
 
 
-def read(path: Path) -> Dataset:
+def read(path: Path, classes: ClassList | None = None) -> Dataset:
     """Read a pair of arrays; `path` is either of the two.
 
     Images are uint8 [N, H, W] or [N, H, W, 1 or 3] and stay on disk. Labels are integers [N], or float
     rows [N, C] that sum to 1: one-hot rows give plain labels, any other rows give `label_probs` with
-    their largest entry as the label. Ids are "row/00000"; there are no splits.
+    their largest entry as the label. They mean the classes of `classes`; where nobody named any, seven are those
+    of FER2013. Ids are "row/00000"; there are no splits.
 
     Raises:
-        InputError: a file of the pair is missing, pickled or damaged, or its shape, type, length or
-            values are not as above.
+        InputError: a file of the pair is missing, pickled or damaged, its shape, type, length or values are not as
+            above, or nobody has named its classes.
     """
     images_path = first_of_pair(path)
     labels_path = images_path.with_name(images_path.name.removesuffix(_IMAGES) + _LABELS)
     images = _images(_load(images_path), images_path)
     rows = _label_rows(_load(labels_path), labels_path, count=len(images))
-    labels, probs, classes = (_from_numbers if rows.ndim == 1 else _from_rows)(rows, labels_path)
-    class_names = numbered_classes(classes)
+    numbers, probs = (rows, None) if rows.ndim == 1 else _from_rows(rows, labels_path)
+    class_names, labels, notes = _meaning(numbers, labels_path, classes, columns=rows.shape[1:])
     return Dataset(
         name=str(images_path),
         ids=np.array([f"row/{row:05d}" for row in range(len(images))]),
@@ -46,8 +49,33 @@ def read(path: Path) -> Dataset:
         images=ArrayImages(images),
         splits=np.full(len(images), "", "U10"),
         label_probs=probs,
-        notes=(f"the labels are taken to mean {', '.join(class_names)}, in this order",),
+        notes=notes,
     )
+
+
+def _meaning(
+    numbers: np.ndarray, path: Path, classes: ClassList | None, *, columns: tuple[int, ...]
+) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
+    """Return the class names, the labels, int64 [N], and notes; `columns` is the number of them in one-hot rows."""
+    different, row = np.unique(numbers, return_index=True)
+    count = columns[0] if columns else int(different[-1]) + 1
+    if columns and classes is not None:
+        if len(classes.names) != count:
+            raise InputError(
+                f"{path} has {count} columns, {classes.source} names {len(classes.names)} classes, "
+                f"{', '.join(classes.names)}: name one for each column"
+            )
+        return classes.names, numbers, ()
+    first_row = {str(number): position for number, position in zip(different, row, strict=True)}
+    meaning = read_labels(
+        map(str, range(count)) if columns else first_row,
+        classes,
+        source=path,
+        where=lambda label: f"{path} row {first_row[label]}",
+        known=_KNOWN if count == len(CLASS_ORDERS["fer2013"]) else None,
+    )
+    positions = np.array([meaning.positions[str(number)] for number in different], np.int64)
+    return meaning.class_names, positions[np.searchsorted(different, numbers)], meaning.notes
 
 
 def _load(path: Path) -> np.ndarray:
@@ -91,22 +119,12 @@ def _label_rows(array: np.ndarray, path: Path, *, count: int) -> np.ndarray:
     return array
 
 
-def _from_numbers(labels: np.ndarray, path: Path) -> tuple[np.ndarray, None, int]:
-    """Return labels, no soft labels, and the number of classes."""
-    outside = (labels < 0) | (labels >= MAX_CLASSES)
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise InputError(f"{path} row {row}: label {labels[row]}, expected 0..{MAX_CLASSES - 1}")
-    labels = labels.astype(np.int64)
-    return labels, None, max(int(labels.max()) + 1, 2)
-
-
-def _from_rows(rows: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Return labels, soft labels unless every row is one-hot, and the number of classes."""
+def _from_rows(rows: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the number of each row's class, and soft labels unless every row is one-hot."""
     probs = np.array(rows, np.float32)
     wrong = (probs < 0).any(axis=1) | ~np.isclose(probs.sum(axis=1), 1, atol=1e-3)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InputError(f"{path} row {row}: {probs[row].tolist()}, expected values of 0..1 that sum to 1")
     one_hot = (probs.max(axis=1) == 1).all()
-    return probs.argmax(axis=1).astype(np.int64), None if one_hot else probs, probs.shape[1]
+    return probs.argmax(axis=1).astype(np.int64), None if one_hot else probs

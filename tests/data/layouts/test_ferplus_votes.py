@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from distill.data.class_labels import class_list
 from distill.data.expressions import CLASS_ORDERS
 from distill.data.layouts import ferplus_votes
 from distill.errors import InputError
@@ -50,7 +51,7 @@ def test_votes_become_soft_labels_of_the_images_in_the_same_rows(write_votes):
         ((HEADER.replace("fear", "dread"), *ROWS), "has no column fear: expected Usage,Image name,neutral"),
         ((HEADER, ROWS[0].replace("4", "x"), *ROWS[1:]), "line 2: expected 10 numbers of votes"),
         ((HEADER, ROWS[0].replace("4", "-4"), *ROWS[1:]), "line 2: expected 10 numbers of votes"),
-        ((HEADER, "Training,a.png,1", *ROWS[1:]), "line 2: expected 10 numbers of votes"),
+        ((HEADER, "Training,a.png,1", *ROWS[1:]), "line 2: 3 columns, the header has 12"),
         ((HEADER, *(usage + ",x.png" + ",0" * 10 for usage in USAGES)), "no row has a plurality"),
     ],
 )
@@ -63,3 +64,23 @@ def test_wrong_votes_are_named(write_votes, lines, message):
 def test_votes_without_images_are_named(write_votes):
     with pytest.raises(InputError, match="holds votes without images: put fer2013.csv into"):
         ferplus_votes.read(write_votes(HEADER, *ROWS))
+
+
+@pytest.mark.usefixtures("faces")
+def test_spellings_of_columns_and_splits_do_not_matter(write_votes):
+    header = HEADER.replace("Usage", "usage").replace("NF", "nf").replace("anger", "Angry")
+    path = write_votes(header, *(row.replace("PublicTest", "val") for row in ROWS))
+    assert ferplus_votes.recognise(path)
+    assert ferplus_votes.read(path).ids.tolist() == ["train/00000", "test/00004"]
+
+
+@pytest.mark.usefixtures("faces")
+def test_another_order_of_the_classes_takes_the_votes_along(write_votes):
+    path = write_votes(HEADER, *ROWS)
+    dataset = ferplus_votes.read(path, class_list("microexpnet"))
+    assert dataset.class_names == CLASS_ORDERS["microexpnet"]
+    assert [dataset.class_names[label] for label in dataset.labels] == ["neutral", "surprise"]
+    voted = [{dataset.class_names[k]: row[k] for k in np.flatnonzero(row)} for row in dataset.label_probs]
+    assert voted == [{"neutral": 0.5, "contempt": 0.5}, {"surprise": 0.75, "fear": 0.25}]
+    with pytest.raises(InputError, match="leave --data-classes out"):
+        ferplus_votes.read(path, class_list("fer2013"))

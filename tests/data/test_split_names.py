@@ -1,0 +1,63 @@
+import pytest
+
+from distill.data.split_names import refuse_doubtful, split_named, split_of_path, splits_in_file_names
+from distill.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("Training", "train"),
+        ("TRAIN", "train"),
+        ("FER2013Train", "train"),
+        ("train_images", "train"),
+        ("PublicTest", "validation"),
+        ("public_test", "validation"),
+        ("val2017", "validation"),
+        ("Valid", "validation"),
+        ("dev", "validation"),
+        ("FER2013Valid", "validation"),
+        ("PrivateTest", "test"),
+        ("Test Set", "test"),
+        ("testing", "test"),
+        ("fear", None),
+        ("happy", None),
+        ("contempt", None),
+        ("fold0", None),
+        ("images", None),
+        ("7", None),
+        ("", None),
+        ("test_old", None),
+    ],
+)
+def test_names_of_splits(name, split):
+    assert split_named(name) == split
+
+
+@pytest.mark.parametrize("name", ["test_old", "MyTest", "eval", "train-more", "holdout", "evaluation", "not_valid"])
+def test_names_in_doubt_are_refused(name):
+    with pytest.raises(InputError, match=f'^here: "{name}" may be a split: call it train, validation, test'):
+        refuse_doubtful(name, "here")
+
+
+@pytest.mark.parametrize("name", ["happy", "test", "contest", "invalid", "fear", "trained", "devil", "attestation"])
+def test_other_names_are_not_in_doubt(name):
+    refuse_doubtful(name, "here")
+
+
+def test_any_folder_of_a_path_names_the_split():
+    assert split_of_path("images/Test/a.png", "") == "test"
+    assert split_of_path("images/happy/test.png", "") == ""  # a file is no folder
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("Training_1.jpg", "PublicTest_2.jpg", "PrivateTest_3.jpg"), ["train", "validation", "test"]),
+        (("train_00001_aligned.jpg", "test_0001_aligned.jpg"), ["train", "test"]),
+        (("test_1.png", "test_2.png"), ["", ""]),  # may be called so for other reasons
+        (("S005_001_00000009.png", "a.png"), ["", ""]),
+    ],
+)
+def test_file_names_may_begin_with_a_split(names, splits):
+    assert splits_in_file_names(names, "")[0] == splits
