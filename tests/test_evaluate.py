@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from distill.command_line.stage import run_stage
+from distill.data.dataset import with_splits
 from distill.data.open_dataset import open_dataset
 from distill.evaluate import EvaluateSettings, evaluate
 from distill.exporting.export_student import export_student
@@ -167,17 +168,18 @@ def test_without_mistakes_no_face_is_shown(work, tmp_path):
 
 
 def test_runs_of_different_splits_are_refused(work, tmp_path, capsys):
-    record = json.loads((work / "two" / "settings.json").read_text())
-    record["data"]["splits"] = {"policy": "random", "seed": 3, "fraction": 0.2}
     other = tmp_path / "other"
-    other.mkdir()
-    (other / "settings.json").write_text(json.dumps(record))
-    (other / "best.keras").write_bytes((work / "two" / "best.keras").read_bytes())
+    dataset = with_splits(open_dataset(work / "fer2013.csv"), policy="random", seed=3)
+    student = MicroExpNet(classes=7, input_shape=(32, 32), pixel_scale=1 / 16)
+    train(student, dataset, out=other, recipe=Recipe(epochs=1), progress=False)
     both = ("--model", work / "one", other, "--out", tmp_path / "out")
     assert run(work, *both) == 2
     assert f"{work / 'one'} and {other} were trained with different splits" in failure(capsys)
+    for splits in ("official", "random"):  # one of the two learned from these images
+        assert run(work, *both, "--splits", splits, "--split-seed", 3) == 2
+        learned_from = other if splits == "official" else work / "one"
+        assert f"images of the validation split are among those that {learned_from} learned from" in failure(capsys)
     assert not (tmp_path / "out").exists()
-    assert run(work, *both, "--splits", "official") == 0  # as was asked for
     exported = work / "one" / "export" / "microexpnet.onnx"  # has no record, so it follows
     assert run(work, "--model", exported, other, "--out", tmp_path / "out") == 0
     assert report_in(tmp_path / "out")["models"][0]["count"] == 14

@@ -80,7 +80,7 @@ def test_config_loads_what_a_run_saved_and_flags_override_it(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not JSON"),
+        ("{", "is no settings.json of a run"),
         ("[1]", "holds no settings"),
         ('{"data": "D", "temprature": 3}', 'unknown setting "temprature": did you mean "temperature"'),
         ('{"data": "D", "view": {"rotatoin": 3}}', 'unknown setting "rotatoin": did you mean "rotation"'),
