@@ -50,16 +50,13 @@ def predict(settings: PredictSettings) -> None:
         InputError: nothing was given; the model or detector cannot be used; a file could not be read, which is raised
             after all others were.
     """
-    from distill.data.image_files import left_out
     from distill.prediction.photos import expand
     from distill.prediction.predictor import Predictor
 
     _check(settings)
     predictor = Predictor(settings.model, face_detector=settings.face_detector, threads=settings.threads)
     sources = [settings.camera] if settings.camera is not None else expand(settings.files)
-    for name in settings.files:
-        for note in left_out([Path(name).expanduser()]):
-            print(f"note: {name}: {note}", file=sys.stderr)
+    _say_what_is_left_out(settings, sources)
     folder = None if settings.save is None else Path(settings.save)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +69,15 @@ def predict(settings: PredictSettings) -> None:
         sys.exit(INTERRUPTED)
     if bad:
         raise InputError(f"{bad} of {len(sources)} files could not be read")
+
+
+def _say_what_is_left_out(settings: PredictSettings, sources: Sequence[Path | int]) -> None:
+    from distill.data.image_files import left_out
+
+    looked_at = {*sources}
+    for path in (Path(name).expanduser() for name in settings.files):
+        for note in left_out([path]) if path not in looked_at else ():  # it is a folder, and has images
+            print(f"note: {path}: {note}", file=sys.stderr)
 
 
 def _show_all(
