@@ -140,15 +140,16 @@ def checked_class_names(names: Sequence[str] | None, labels: Labels, *, source: 
 def named_labels(
     array: np.ndarray, names: Sequence[str] | None, *, source: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return labels that are names, str [N], as int64 [N], and the names of the classes: `names`, or those found.
+    """Return labels that are names, texts or bytes [N], as int64 [N], and the class names: `names`, or those found.
 
     Raises:
         InputError: a label that is none of `names`.
     """
-    spelt = np.array([canonical_name(str(name)) for name in array.reshape(-1)])
+    texts = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in array]
+    spelt = np.array([canonical_name(text) for text in texts])
     class_names = class_order(spelt) if names is None else tuple(map(canonical_name, names))
     unknown = np.flatnonzero(~np.isin(spelt, class_names))
     if len(unknown):
         row = int(unknown[0])
-        raise InputError(f'{source} row {row}: label "{array[row]}", expected one of {", ".join(class_names)}')
+        raise InputError(f'{source} row {row}: label "{texts[row]}", expected one of {", ".join(class_names)}')
     return np.array([class_names.index(name) for name in spelt], np.int64), class_names

@@ -134,9 +134,7 @@ def _labels(
         nothing = arrays.Labels(np.full(count, UNLABELLED), None, 0)
         return nothing.numbers, None, arrays.checked_class_names(class_names, nothing, source=_LABELS)
     array = np.asarray(labels)
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
-    if array.dtype.kind in "UO" and array.shape in ((count,), (count, 1)):
+    if array.dtype.kind in "SUO" and array.shape in ((count,), (count, 1)):
         array, class_names = arrays.named_labels(array.reshape(-1), class_names, source=_LABELS)
     known = arrays.checked_labels(array, count=count, source=_LABELS)
     return known.numbers, known.probs, arrays.checked_class_names(class_names, known, source=_LABELS)
