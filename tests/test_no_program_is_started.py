@@ -1,12 +1,15 @@
 """A PostScript program in place of a picture never reaches Ghostscript, wherever pictures are opened."""
 
 import os
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
+import distill
 from distill.command_line.stage import run_stage
 from distill.data.image_files import open_image_files
 from distill.data.open_dataset import open_dataset
@@ -109,3 +112,14 @@ def test_films(folder, called, suffix):
     with pytest.raises(InputError, match="film1"):
         next(iter(Frames(film)))
     assert not called.exists()
+
+
+def test_pictures_are_opened_in_one_place_alone():
+    package = Path(distill.__file__).parent
+    opening = re.compile(r"\bImage\.open\(|\bimread\(|\bimdecode\(|\bload_img\(|\bdecode_image\(")
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if opening.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"data/pictures.py"}
