@@ -67,7 +67,7 @@ def test_the_stand_in_is_what_pillow_would_call(called, tmp_path):
 
 @pytest.mark.parametrize("layout", [".", "a", "list.txt"])
 def test_data_sets(folder, called, layout):
-    (folder / "list.txt").write_text("a/eps.jpg 0\nb/z.png 1\n")
+    (folder / "list.txt").write_text("a/eps.jpg happy\nb/z.png sad\n")
     with pytest.raises(InputError, match="eps.jpg cannot be read as an image"):
         open_dataset(folder / layout)
     assert not called.exists()

@@ -122,7 +122,7 @@ def test_what_is_left_out_of_a_folder_is_counted(run, portrait, tmp_path):
     assert (code, len(out)) == (0, 2)
     assert sorted(err) == [
         "note: photos: files with suffixes of other formats are left out: 1 .heic, 1 .mp4",
-        "note: photos: images in other folders than those that are read are left out: 1",
+        "note: photos: images in other folders than those that are read are left out: 1 in photos/within",
     ]
 
 

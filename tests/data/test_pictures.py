@@ -135,18 +135,19 @@ def test_what_is_left_out_of_class_folders_is_counted(write_image, tmp_path):
     for name in ("a/1.heic", "a/2.HEIC", "b/words.txt", "b/none", "b/Thumbs.db", "README.md"):
         (tmp_path / name).write_bytes(b"x")
     assert open_dataset(tmp_path).notes == (
-        "files with suffixes of other formats are left out: 1 without any, 2 .heic, 1 .txt",
-        "images in other folders than those that are read are left out: 3",
+        "files with suffixes of other formats are left out: 2 .heic, 1 .txt, 1 without any",
+        f"images in other folders than those that are read are left out: 1 in {tmp_path}, 2 in {tmp_path}/a/deeper",
     )
 
 
 def test_what_is_left_out_of_split_folders_is_counted(write_image, tmp_path):
-    for name in ("train/a/1.png", "train/b/1.png", "test/a/1.png", "train/loose.png", "loose.png"):
+    for name in ("train/a/1.png", "train/b/1.png", "test/a/1.png", "train/a/deeper/2.png", "loose.png"):
         write_image(name)
     (tmp_path / "test/a/1.heic").touch()
     assert open_dataset(tmp_path).notes == (
         "files with suffixes of other formats are left out: 1 .heic",
-        "images in other folders than those that are read are left out: 2",
+        f"images in other folders than those that are read are left out: 1 in {tmp_path}, "
+        f"1 in {tmp_path}/train/a/deeper",
     )
 
 

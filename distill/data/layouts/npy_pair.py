@@ -45,7 +45,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     return Dataset(
         name=str(images_path),
         ids=np.array([f"row/{row:05d}" for row in range(len(images))]),
-        labels=labels.numbers,
+        labels=labels,
         class_names=class_names,
         images=ArrayImages(images),
         splits=np.full(len(images), "", "U10"),
