@@ -24,7 +24,8 @@ class InspectSettings(DataClasses):
     store: Positional[str]
     """A logit store: its .h5 file, or the folder of its parts."""
     data: str | None = None
-    """The data set, to judge the logits by one of its splits; by default they are judged by all samples."""
+    """The data set, to judge the logits by one of its splits; by default they are judged by all samples. It may be
+    MODULE:FUNCTION: a program, which can do whatever you can do."""
     split: str | None = None
     """Which split of --data: "train", "validation" (default) or "test"."""
     json: bool = False
@@ -48,7 +49,7 @@ class VerifySettings(ScoringSettings, DataClasses):
     store: Positional[str]
     """A logit store: its .h5 file, or the folder of its parts."""
     data: str | None = None
-    """The data set that it was written for."""
+    """The data set that it was written for. It may be MODULE:FUNCTION: a program, which can do whatever you can."""
     teacher: str | None = None
     """The teacher that wrote it, to be asked again, with the --weights and other flags of distill.teacher_logits."""
     images: int = 64

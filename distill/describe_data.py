@@ -1,20 +1,19 @@
 """Say what a data set holds, and draw some of it: `python -m distill.describe_data --data D`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from distill.command_line.data_settings import DataClasses
+from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
 from distill.data.dataset import Dataset
 from distill.data.duplicates import Duplicates, class_counts, find_duplicates, present_splits
 
 
 @dataclass(frozen=True, kw_only=True)
-class DescribeDataSettings(DataClasses):
-    """Count a data set's classes, splits and duplicates, and draw sample faces of every class."""
+class DescribeDataSettings(DataSetting):
+    """Count a data set's classes, splits and duplicates, and draw sample images of every class."""
 
-    data: str
-    """A data set: a path whose layout is recognised, or "synthetic"."""
-    out: str = "sample_faces.png"
+    out: str = "sample_images.png"
     """Picture to write; its suffix says the format."""
 
 
@@ -31,7 +30,7 @@ def describe_data(settings: DescribeDataSettings) -> None:
     dataset = open_dataset(settings.data, class_names=settings.data_classes)
     print("\n".join(report_lines(dataset, find_duplicates(dataset))))
     save_sample_faces(dataset, settings.out)
-    print(f"sample faces: {settings.out}")
+    print(f"sample images: {settings.out}")
 
 
 def report_lines(dataset: Dataset, duplicates: Duplicates) -> list[str]:
@@ -73,9 +72,15 @@ def _duplicate_lines(duplicates: Duplicates) -> list[str]:
             f"  within {_split_name(split)}: {groups} groups, {images} images"
             for split, (groups, images) in duplicates.within.items()
         ]
-    return lines + [
-        f"  {count} {_split_name(split)} images have an exact copy in {_split_name(other)}"
-        for (split, other), count in duplicates.across.items()
+    lines += _copies_across(duplicates.across, "an exact copy")
+    lines.append(f"mirrored copies: {duplicates.mirrored} images that have no exact copy")
+    return lines + _copies_across(duplicates.mirrored_across, "a mirrored copy")
+
+
+def _copies_across(counts: Mapping[tuple[str, str], int], kind: str) -> list[str]:
+    return [
+        f"  {count} {_split_name(split)} images have {kind} in {_split_name(other)}"
+        for (split, other), count in counts.items()
     ]
 
 

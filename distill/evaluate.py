@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.command_line.data_settings import DataClasses
+from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(DataClasses):
+class EvaluateSettings(DataSetting):
     """Measure how well networks recognise the classes, how sure they are, what they cost, and what they mistake.
 
     A page to read (report.html), evaluation.json and pictures are written.
@@ -24,8 +24,6 @@ class EvaluateSettings(DataClasses):
     model: tuple[str, ...]
     """One or several, side by side: the directory of a run, a .keras file, an exported .tflite or .onnx file, or the
     folder of an export (its recommended file)."""
-    data: str
-    """A data set: a path whose layout is recognised, or "synthetic"."""
     out: str | None = None
     """Folder for report.html, evaluation.json and confusion matrices; by default RUN/evaluation-SPLIT, or one beside
     the file or export; of several models evaluation-SPLIT here."""
@@ -41,7 +39,7 @@ class EvaluateSettings(DataClasses):
     mistakes: int = 24
     """How many of the surest mistakes of each model are shown; 0 for none."""
     seconds: float = 1.0
-    """How long the call for one face is repeated to measure the speed of each model; 0 leaves it out."""
+    """How long the call for one image is repeated to measure the speed of each model; 0 leaves it out."""
 
     def __post_init__(self):
         if not self.model:

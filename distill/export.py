@@ -20,8 +20,8 @@ class ExportSettings(DataClasses):
     model: str
     """The directory of a run, or a .keras file of raw logits."""
     data: str
-    """A data set of real images: some of its training images set the ranges of int8, and every file is compared
-    with the student on --split."""
+    """A data set of real images, as in training (MODULE:FUNCTION is a program: it can do whatever you can do). Some
+    of its training images set the ranges of int8, and every file is compared with the student on --split."""
     out: str | None = None
     """Folder for the files, exports.json and the card (README.md); by default RUN/export, or one beside the file."""
     formats: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class ExportSettings(DataClasses):
     calibration: int = 300
     """Training images that set the ranges of int8."""
     seconds: float = 1.0
-    """How long the call for one face is repeated, for each file."""
+    """How long the call for one image is repeated, for each file."""
     max_bytes: int | None = None
     """A bound: exit code 1 where an exported file is larger."""
     min_agreement: float | None = None

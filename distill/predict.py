@@ -23,8 +23,8 @@ class PredictSettings:
     """Find the faces in photos, films or a camera's picture, and print the expression of each."""
 
     files: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Photos, films (.mp4, .avi, .mov, .mkv, .webm), or folders: of these all images, not those in folders within.
-    What cannot be read is named, and the rest goes on; the exit code is then 2."""
+    """Photos, films (.mp4, .avi, .mov, .mkv, .webm), or folders: of these all images, not those in folders within;
+    what is left out is counted. What cannot be read is named, and the rest goes on; the exit code is then 2."""
     model: str | None = None
     """Exported student, or folder of its card; by default the student that comes with this package."""
     face_detector: str = "haar"
@@ -56,6 +56,7 @@ def predict(settings: PredictSettings) -> None:
     _check(settings)
     predictor = Predictor(settings.model, face_detector=settings.face_detector, threads=settings.threads)
     sources = [settings.camera] if settings.camera is not None else expand(settings.files)
+    _say_what_is_left_out(settings, sources)
     folder = None if settings.save is None else Path(settings.save)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +69,15 @@ def predict(settings: PredictSettings) -> None:
         sys.exit(INTERRUPTED)
     if bad:
         raise InputError(f"{bad} of {len(sources)} files could not be read")
+
+
+def _say_what_is_left_out(settings: PredictSettings, sources: Sequence[Path | int]) -> None:
+    from distill.data.image_files import left_out
+
+    looked_at = {*sources}
+    for path in (Path(name).expanduser() for name in settings.files):
+        for note in left_out([path]) if path not in looked_at else ():  # it is a folder, and has images
+            print(f"note: {path}: {note}", file=sys.stderr)
 
 
 def _show_all(
@@ -111,9 +121,12 @@ def _show(source: Path | int, predictor: "Predictor", settings: PredictSettings,
 
     if isinstance(source, int) or source.suffix.lower() in FILM_SUFFIXES:
         return _show_film(Frames(source, every=settings.every), predictor, settings, target)
+    from distill.data.pictures import read_header
     from distill.prediction.photos import open_photo
 
     photo = open_photo(source)
+    if read_header(source).several:
+        print(f"note: {source} is animated or has several pages: the first is looked at", file=sys.stderr)
     faces = predictor(photo)
     _print(str(source), None, faces, settings)
     if target is not None and faces:
@@ -190,14 +203,14 @@ def _targets(sources: Sequence[Path | int], folder: Path | None) -> Iterator[Pat
     if folder is None:
         yield from [None] * len(sources)
         return
-    from distill.data.image_files import IMAGE_SUFFIXES
+    from distill.prediction.drawing import PICTURE_SUFFIXES
     from distill.prediction.films import FILM_SUFFIXES
 
     taken = {_same(source) for source in sources if isinstance(source, Path)}
     for source in sources:
         path = Path(f"camera-{source}.mp4") if isinstance(source, int) else source
         suffix = path.suffix.lower()
-        suffix = ".mp4" if suffix in FILM_SUFFIXES else suffix if suffix in IMAGE_SUFFIXES else ".png"
+        suffix = ".mp4" if suffix in FILM_SUFFIXES else suffix if suffix in PICTURE_SUFFIXES else ".png"
         target, number = folder / f"{path.stem}{suffix}", 1
         while _same(target) in taken:
             number += 1

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from distill.command_line.data_settings import DataClasses
+from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
 from distill.command_line.teacher_settings import ScoringSettings
 from distill.data.views import ViewSpec
@@ -11,14 +11,12 @@ _VIEWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherLogitsSettings(ScoringSettings, DataClasses):
-    """Score every image with a teacher, once.
+class TeacherLogitsSettings(ScoringSettings, DataSetting):
+    """Score every image of a data set, in all its splits, with a teacher, once.
 
     The same command again goes on after an interruption, and one with more views adds them to a finished store.
     """
 
-    data: str
-    """A data set: a path whose layout is recognised, or "synthetic". All its splits are scored."""
     out: str
     """The logit store to write, an .h5 file; of a teacher with folds, a folder with a store of each."""
     views: int | None = None

@@ -35,7 +35,8 @@ class TrainStudentSettings(FoldSettings, LossSettings, Recipe):
     online: OnlineTeacherSettings = field(default_factory=OnlineTeacherSettings)
     """An online teacher: slower than a cache, but every epoch can have new views."""
     extra_data: tuple[str, ...] = ()
-    """Further data sets to learn from in the same run, such as a folder of unlabelled images. They choose nothing."""
+    """Further data sets to learn from in the same run, given as --data is, such as a folder of unlabelled images.
+    They choose nothing."""
     extra_logits: tuple[str, ...] = ()
     """Their stores, as many for each of them as --logits names, data set by data set."""
     student: str = "microexpnet"
@@ -75,7 +76,7 @@ class TrainStudentSettings(FoldSettings, LossSettings, Recipe):
             raise InputError("--logits and --online.teacher are two ways to be taught: give one of them")
         if self.folds:
             raise InputError(
-                "--online.teacher is one for all --folds, and may have learned from their test faces: cache the "
+                "--online.teacher is one for all --folds, and may have learned from their test images: cache the "
                 "logits of a teacher for each fold, and give --logits"
             )
         ignored = [name for name in _OF_SEVERAL_TEACHERS if getattr(self, name) is not None]

@@ -54,7 +54,7 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
 
     if settings.folds:
         if settings.weights is not None:
-            print("note: every fold begins with the same weights: they must never have learned from these faces")
+            print("note: every fold begins with the same weights: they must never have learned from these images")
         print(folds_text(cross_validate(train, settings.open_folds(), out=settings.out)))
     else:
         train(settings.open(), settings.out)

@@ -36,6 +36,18 @@ def test_the_report(folders, tmp_path, capsys):
     assert f"fingerprint: {open_dataset(folders).fingerprint}" in lines
 
 
+def test_mirrored_copies_across_splits_are_told(write_image, tmp_path, capsys, rng):
+    pixels = rng.integers(0, 256, (6, 8), np.uint8)
+    for name, image in (("train/a/1", pixels), ("test/b/1", pixels[:, ::-1]), ("train/b/1", pixels.T[:6, :6])):
+        write_image(f"data/{name}.png", np.ascontiguousarray(image))
+    write_image("data/train/b/2.png", 3, size=(8, 6))
+    describe_data(DescribeDataSettings(data=str(tmp_path / "data"), out=str(tmp_path / "samples.png")))
+    lines = capsys.readouterr().out.splitlines()
+    assert "mirrored copies: 2 images that have no exact copy" in lines
+    assert "  1 test images have a mirrored copy in train" in lines
+    assert "  1 train images have a mirrored copy in test" in lines
+
+
 def test_notes_are_printed(folders, write_image, tmp_path, capsys):
     write_image("data/train/sad/large.png", size=(9, 9))
     describe_data(DescribeDataSettings(data=str(folders), out=str(tmp_path / "faces.png")))

@@ -117,7 +117,7 @@ def test_a_teacher_that_saw_the_test_faces_is_refused(work, faces, tmp_path, cap
 
 def test_one_teacher_for_all_folds_is_taken_with_a_note_unless_it_is_that_of_a_fold(work, faces, tmp_path, capsys):
     assert student(faces, tmp_path / "run", "--logits", work / "logits" / "fold-1.h5") == 2
-    assert "fold-1.h5 learned from fold 1, so it saw the test faces of others" in failure(capsys)
+    assert "fold-1.h5 learned from fold 1, so it saw the test images of others" in failure(capsys)
     foreign = tmp_path / "foreign.keras"  # no run's record lies beside it
     shutil.copy(work / "teacher" / "fold-0" / "best.keras", foreign)
     teacher = ("--data", faces, "--teacher", "plain_resnet_tiny", "--weights", foreign)

@@ -114,6 +114,26 @@ def test_a_folder_is_a_batch(run, portrait, tmp_path):
     assert [line.split()[0] for line in out] == ["photos/a.jpg:", "photos/b.jpg:"]
 
 
+def test_what_is_left_out_of_a_folder_is_counted(run, portrait, tmp_path):
+    (tmp_path / "photos" / "within").mkdir(parents=True)
+    for name in ("a.jpg", "within/b.jpg", "photo.heic", "film.mp4", ".hidden"):
+        shutil.copy(PORTRAIT, tmp_path / "photos" / name)
+    code, out, err = run("photos", "portrait.jpg")
+    assert (code, len(out)) == (0, 2)
+    assert sorted(err) == [
+        "note: photos: files with suffixes of other formats are left out: 1 .heic, 1 .mp4",
+        "note: photos: images in other folders than those that are read are left out: 1 in photos/within",
+    ]
+
+
+def test_of_an_animation_the_first_frame_is_looked_at(run, tmp_path):
+    frames = [Image.new("L", (8, 8), shade) for shade in (0, 200)]
+    frames[0].save(tmp_path / "animated.gif", save_all=True, append_images=frames[1:])
+    code, out, err = run("animated.gif", "--face-detector", "none")
+    assert (code, len(out)) == (0, 1)
+    assert err == ["note: animated.gif is animated or has several pages: the first is looked at"]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -122,7 +142,6 @@ def test_a_folder_is_a_batch(run, portrait, tmp_path):
         (("gone.mp4",), "gone.mp4 does not exist"),
         ((".",), "is a folder without images"),
         (("empty.png",), "no face was found in empty.png; --face-detector blazeface finds more"),
-        (("animated.gif",), "animated.gif is animated, or has several pages: give one frame or a video"),
         (("text.mp4",), "text.mp4 cannot be opened"),
         (("--camera", "73"), "camera 73 cannot be opened"),
         (("--camera", "-1"), "--camera counts from 0"),
@@ -138,9 +157,6 @@ def test_a_folder_is_a_batch(run, portrait, tmp_path):
 def test_wrong_input_gives_one_line(run, tmp_path, request, args, message):
     if args and args[0] == "empty.png":
         request.getfixturevalue("empty")
-    frames = [Image.new("L", (8, 8), shade) for shade in (0, 200)]
-    if args != (".",):
-        frames[0].save(tmp_path / "animated.gif", save_all=True, append_images=frames[1:])
     (tmp_path / "text.mp4").write_text("text")
     code, out, err = run(*args)
     assert (code, out, len(err)) == (WRONG_INPUT, [], 1)

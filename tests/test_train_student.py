@@ -109,7 +109,7 @@ def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(work, tmp_path):
             "--teacher-mean is for --logits, not for --onl",
         ),
         (("--online.teacher", "facenet", "--lambda", 0), "the loss CE(y, s) asks --online.teacher for nothing"),
-        (("--online.teacher", "facenet", "--folds", 3), "may have learned from their test faces"),
+        (("--online.teacher", "facenet", "--folds", 3), "may have learned from their test images"),
         (("--distribute", "workers", "--folds", 3), "--folds are trained by one process"),
         (("--online.weights", "run"), "--online describes a teacher that is not named: give --online.teacher"),
         (("--logits", "a.h5", "--online.teacher", "facenet"), "two ways to be taught: give one of them"),

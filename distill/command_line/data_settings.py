@@ -19,11 +19,18 @@ class DataClasses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings(DataClasses):
-    """Which faces, and how they are split."""
+class DataSetting(DataClasses):
+    """Which images, and what their labels mean."""
 
     data: str
-    """A data set: a path whose layout is recognised, or "synthetic"."""
+    """A data set: a path whose layout is recognised, "synthetic", or MODULE:FUNCTION, which takes nothing and returns
+    a distill.Dataset. The last is a program: it can do whatever you can do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(DataSetting):
+    """Which images, and how they are split."""
+
     splits: str = "official"
     """"official": the data set's own; "random": 20 % of the images outside the test split for validation."""
     split_seed: int = 0
@@ -39,7 +46,7 @@ class DataSettings(DataClasses):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldSettings(DataSettings):
-    """Which faces, split once or into folds."""
+    """Which images, split once or into folds."""
 
     folds: int = 0
     """Cross-validation: train and test once per fold, whole subjects in each where the names tell; 0 for none."""

@@ -1,10 +1,10 @@
-"""`Dataset`: what every layout of labelled faces is read into."""
+"""`Dataset`: what every layout of labelled images is read into."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled faces: ids, labels, class names, splits, and images by index.
+    """Labelled images: ids, labels, class names, splits, and images by index.
 
     Every image has an id that is the same on every machine, and a content hash of its pixels, so that
     what was computed for an image can be joined to it and a changed pixel is noticed.
@@ -88,6 +88,66 @@ class Dataset:
         if count_distinct(self.ids) != len(self.ids):
             raise ValueError(f"Sample ids of {self.name} are not unique")
 
+    @staticmethod
+    def from_arrays(
+        images: np.ndarray,
+        labels: np.ndarray | Sequence | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        splits: str | Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+        pixel_range: tuple[float, float] | None = None,
+        name: str = "arrays",
+    ) -> "Dataset":
+        """Return a data set of arrays that are in memory, or mapped into it. uint8 images are not copied.
+
+        Args:
+            images: [N, height, width] or [N, height, width, 1 or 3]; uint8 of 0..255, or what `pixel_range` says.
+            labels: integers [N] or [N, 1], `UNLABELLED` (-1) for none; rows [N, C] that sum to 1, one-hot or soft;
+                names of classes [N]; None: no image has a label.
+            class_names: of the C classes, in the order of the labels; by default "0", "1", ..., or the names found.
+            splits: "train", "validation" or "test", for all images or for each; None: there are no splits.
+            ids: N different texts, by which stored logits are found again; by default the rows' numbers.
+            pixel_range: what black and white are, such as (0, 1) or (-1, 1): never guessed.
+            name: for messages.
+
+        Raises:
+            InputError: something is not as above.
+        """
+        from distill.data.from_memory import from_arrays
+
+        options = {"class_names": class_names, "splits": splits, "ids": ids, "pixel_range": pixel_range}
+        return from_arrays(images, labels, **options, name=name)
+
+    @staticmethod
+    def from_tf_data(
+        data: Any,
+        *,
+        class_names: Sequence[str] | None = None,
+        splits: str | Sequence[str] | None = None,
+        pixel_range: tuple[float, float] | None = None,
+        name: str = "tf.data",
+    ) -> "Dataset":
+        """Return a data set of what a `tf.data.Dataset` gives. It is read into memory once, N x H x W x C bytes.
+
+        An image is known by its number in this pass, and by its pixels: a pipeline that shuffles or augments gives
+        other images every time, which stored logits then do not fit. Leave both to the training.
+
+        Args:
+            data: a pipeline of images [H, W, 1 or 3], of (image, label) pairs or of dictionaries of "image" and
+                "label", in batches or not; or {split: pipeline}.
+            class_names: by default the attribute `class_names` that Keras' pipelines have; else as in `from_arrays`.
+            splits: as in `from_arrays`, where `data` is one pipeline.
+            pixel_range: as in `from_arrays`; of `keras.utils.image_dataset_from_directory` it is (0, 255).
+            name: for messages.
+
+        Raises:
+            InputError: something is not as above, or the pipeline has no end.
+        """
+        from distill.data.from_memory import from_tf_data
+
+        return from_tf_data(data, class_names=class_names, splits=splits, pixel_range=pixel_range, name=name)
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -113,10 +173,18 @@ class Dataset:
     @cached_property
     def content_hashes(self) -> np.ndarray:
         """uint8 [N, 16]: BLAKE2b of each image's shape and pixels. Reads every image once."""
+        return self._hashes(mirrored=False)
+
+    @cached_property
+    def mirrored_hashes(self) -> np.ndarray:
+        """uint8 [N, 16]: what `content_hashes` would be if left and right were exchanged. Reads every image once."""
+        return self._hashes(mirrored=True)
+
+    def _hashes(self, *, mirrored: bool) -> np.ndarray:
         hashes = np.empty((len(self), _HASH_BYTES), np.uint8)
         shape = repr(tuple(int(side) for side in self.image_shape)).encode()
         for block, images in self.blocks():
-            contents = (shape + image.tobytes() for image in images)
+            contents = (shape + image.tobytes() for image in (images[:, :, ::-1] if mirrored else images))
             digests = b"".join(hashlib.blake2b(each, digest_size=_HASH_BYTES).digest() for each in contents)
             hashes[block] = np.frombuffer(digests, np.uint8).reshape(-1, _HASH_BYTES)
         return hashes
@@ -169,8 +237,8 @@ class Dataset:
             folds=pick(self.folds),
             subjects=pick(self.subjects),
         )
-        if "content_hashes" in self.__dict__:
-            part.__dict__["content_hashes"] = self.content_hashes[indices]
+        for known in self.__dict__.keys() & {"content_hashes", "mirrored_hashes"}:
+            part.__dict__[known] = self.__dict__[known][indices]
         return part
 
     def split(self, *names: str) -> "Dataset":
@@ -218,7 +286,7 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
         fraction: share of images held out for validation, between 0 and 1.
         seed: which images those are. They depend on the ids and the seed alone, not on the order of the
             data. Where subjects are known they are held out whole, until `fraction` is reached: frames
-            of one face on both sides would be a leak.
+            of one subject on both sides would be a leak.
 
     Raises:
         InputError: unknown policy, a fraction that leaves a split empty, or images without any class.
@@ -248,9 +316,8 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
 def replace_splits(dataset: Dataset, splits: np.ndarray, policy: SplitPolicy | None = None) -> Dataset:
     """Return `dataset` with other splits, which came about by `policy`; hashes already known are kept."""
     split = replace(dataset, splits=splits, split_policy=policy)
-    for cached in ("content_hashes", "fingerprint"):  # neither depends on the splits
-        if cached in dataset.__dict__:
-            split.__dict__[cached] = dataset.__dict__[cached]
+    for known in dataset.__dict__.keys() & {"content_hashes", "mirrored_hashes", "fingerprint"}:
+        split.__dict__[known] = dataset.__dict__[known]  # none depends on the splits
     return split
 
 

@@ -1,7 +1,7 @@
 """What a data set holds: counts per class and split, and images that stand in it more than once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import permutations
 
 import numpy as np
@@ -13,7 +13,11 @@ UNLABELLED_NAME = "unlabelled"
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Exact copies: images of the same shape and pixels. A group is two or more of them."""
+    """Exact copies, images of the same shape and pixels, and mirrored ones, whose left and right are exchanged.
+
+    A group is two or more exact copies. An image counts as mirrored where it has a mirrored copy and, there, no exact
+    one.
+    """
 
     groups: int
     images: int
@@ -24,6 +28,10 @@ class Duplicates:
     """Groups and images among the images of one split, for every split."""
     across: dict[tuple[str, str], int]
     """(a, b): images of split a that have an exact copy in split b, where there are any."""
+    mirrored: int = 0
+    """Images that have a mirrored copy anywhere."""
+    mirrored_across: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(a, b): images of split a that have a mirrored copy in split b, where there are any."""
 
 
 def present_splits(dataset: Dataset) -> list[str]:
@@ -50,28 +58,43 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 
 def find_duplicates(dataset: Dataset) -> Duplicates:
-    """Find exact copies by content hash. Reads every image once."""
-    _, group = np.unique(dataset.content_hashes, axis=0, return_inverse=True)
-    group = group.reshape(-1)
+    """Find exact and mirrored copies by content hash. Reads every image twice."""
+    both = np.concatenate([_keys(dataset.content_hashes), _keys(dataset.mirrored_hashes)])
+    group, mirror = np.split(np.unique(both, return_inverse=True)[1].reshape(-1), 2)
     members = {split: np.flatnonzero(dataset.splits == split) for split in present_splits(dataset)}
-    copies = {
-        (split, other): int(np.isin(group[members[split]], group[members[other]]).sum())
-        for split, other in permutations(members, 2)
-    }
+    copies, mirrored = {}, {}
+    for pair in permutations(members, 2):
+        own, others = (members[split] for split in pair)
+        exact = np.isin(group[own], group[others])
+        copies[pair] = int(exact.sum())
+        mirrored[pair] = int((np.isin(mirror[own], group[others]) & ~exact).sum())
     groups, images = _repeated(group)
+    alone = np.bincount(group, minlength=len(both))[group] == 1
     return Duplicates(
         groups=groups,
         images=images,
         conflicting=_conflicting(group, dataset.labels),
         within={split: _repeated(group[positions]) for split, positions in members.items()},
         across={pair: count for pair, count in copies.items() if count},
+        mirrored=int((np.isin(mirror, group) & (mirror != group) & alone).sum()),
+        mirrored_across={pair: count for pair, count in mirrored.items() if count},
     )
 
 
 def copies_of(dataset: Dataset, others: Dataset) -> np.ndarray:
-    """Return which images of `dataset` have the very pixels of one in `others`: bool [len(dataset)]."""
-    row = f"V{dataset.content_hashes.shape[1]}"
-    return np.isin(*(np.ascontiguousarray(each.content_hashes).view(row)[:, 0] for each in (dataset, others)))
+    """Return which images of `dataset` have the pixels of one in `others`, mirrored or not: bool [len(dataset)].
+
+    Views mirror at random, so that a network that learned from one has learned from the other.
+    """
+    own, known = _keys(dataset.content_hashes), _keys(others.content_hashes)
+    if len(dataset) <= len(others):  # of the smaller one all images are read once more
+        return np.isin(own, known) | np.isin(_keys(dataset.mirrored_hashes), known)
+    return np.isin(own, np.concatenate([known, _keys(others.mirrored_hashes)]))
+
+
+def _keys(hashes: np.ndarray) -> np.ndarray:
+    """Return rows of bytes, uint8 [N, K], as single values that can be compared: void [N]."""
+    return np.ascontiguousarray(hashes).view(f"V{hashes.shape[1]}")[:, 0]
 
 
 def _repeated(group: np.ndarray) -> tuple[int, int]:

@@ -37,7 +37,7 @@ def deal_folds(dataset: Dataset, folds: int) -> Dataset:
         )
     else:
         numbers = _image_folds(dataset.ids, folds)
-        notes += ("subjects are not known, so one face may be in two folds",)
+        notes += ("subjects are not known, so images of one subject may be in two folds",)
     _check(dataset, numbers, folds)
     return replace(dataset, folds=numbers, notes=notes)
 

@@ -1,20 +1,18 @@
 """`ImageFiles`: images that stay in their files and are decoded when asked for."""
 
 import os
-import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from distill.errors import InputError
+from distill.data.pictures import IMAGE_SUFFIXES, decode, read_header
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-MAX_PIXELS = 50_000_000
-_GREY_MODES = ("1", "L", "LA", "I", "F")  # and "I;16" in its byte orders
+_OF_WINDOWS = ("thumbs.db", "desktop.ini")
+_SHOWN = 5
 _THREADS = min(4, os.cpu_count() or 1)  # Pillow decodes outside Python's global lock
 
 
@@ -22,8 +20,8 @@ class ImageFiles:
     """Images in files, all served at one shape.
 
     It holds the paths alone: what it needs of memory does not depend on the number of pixels. An image of
-    another size is resized (bilinear, antialiased). Grey images have 1 channel where `shape` says so, else 3;
-    16-bit values are divided by 257; transparent pixels are laid over black.
+    another size is resized (bilinear, antialiased). Grey images have 1 channel where `shape` says so, else 3.
+    All else is as `decode` says.
     """
 
     def __init__(self, paths: Sequence[str | Path], shape: tuple[int, int, int]):
@@ -41,7 +39,7 @@ class ImageFiles:
         images = np.empty((len(indices), *self.shape), np.uint8)
 
         def decode_into(row: int) -> None:
-            images[row] = _decode(self.paths[indices[row]], self.shape)
+            images[row] = _decoded(self.paths[indices[row]], self.shape)
 
         with ThreadPoolExecutor(_THREADS) as pool:
             for _ in pool.map(decode_into, range(len(indices))):
@@ -55,82 +53,80 @@ def image_names(folder: Path) -> list[str]:
         return [entry.name for entry in entries if is_visible(entry.name) and _is_image(entry)]
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file's suffix is that of a format that is opened."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _is_image(entry: os.DirEntry) -> bool:
+    return is_image_name(entry.name) and entry.is_file()
+
+
 def is_visible(name: str) -> bool:
     """Whether a file or folder is part of the data, not one that a system keeps for itself."""
-    return not name.startswith((".", "__MACOSX"))
+    return not name.startswith((".", "__MACOSX")) and name.lower() not in _OF_WINDOWS
 
 
 def open_image_files(paths: Sequence[Path]) -> tuple[ImageFiles, tuple[str, ...]]:
-    """Find the shape at which to serve image files, from their headers alone.
+    """Find the shape at which to serve image files, from their headers.
 
     The size is the most common one, of equally common ones the largest; there is one channel where every
     file is grey, else three.
 
     Returns:
-        The images, and notes on those that will be resized or converted.
+        The images, and notes on those that are served otherwise than they are stored.
 
     Raises:
-        InputError: a file is no image, or has more than `MAX_PIXELS` pixels.
+        InputError: a file is no image, or has too many pixels.
     """
     headers = [read_header(path) for path in paths]
-    sizes = Counter((height, width) for height, width, _ in headers)
+    sizes = Counter((header.height, header.width) for header in headers)
     height, width = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
-    coloured = sum(not grey for *_, grey in headers)
+    coloured, several = sum(not header.grey for header in headers), sum(header.several for header in headers)
     notes = []
     if len(sizes) > 1:
         others = len(paths) - sizes[height, width]
         notes.append(f"{others} of {len(paths)} images have another size and are resized to {height}x{width}")
     if 0 < coloured < len(paths):
         notes.append(f"{coloured} of {len(paths)} images are in colour, so all are served as RGB")
+    if several:
+        notes.append(f"{several} of {len(paths)} images are animated or have several pages: the first is served")
     return ImageFiles(paths, (height, width, 3 if coloured else 1)), tuple(notes)
 
 
-def _is_image(entry: os.DirEntry) -> bool:
-    return entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
+def left_out(folders: Iterable[Path], *, around: Iterable[Path] = ()) -> tuple[str, ...]:
+    """Return notes that count the files that are not read where images of `folders` are: none is left out in silence.
 
-
-def read_header(path: Path) -> tuple[int, int, bool]:
-    """Return height, width, and whether the image is grey, without decoding it.
-
-    Raises:
-        InputError: the file is no image, or has more than `MAX_PIXELS` pixels.
+    Args:
+        folders: those that are read; files of other suffixes count, and images in other folders within them.
+        around: folders of such folders; of these, images count.
     """
-    try:
-        with warnings.catch_warnings():  # MAX_PIXELS is stricter than Pillow's warning
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                (width, height), mode = image.size, image.mode
-    except Image.DecompressionBombError:
-        width = height = MAX_PIXELS
-    except Exception as error:  # Pillow's readers raise many kinds
-        raise unreadable(path, error) from error
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels: scale it down first")
-    return height, width, mode in _GREY_MODES or mode.startswith("I;16")
+    read = {*folders}
+    suffixes, elsewhere = Counter(), Counter({folder: len(image_names(folder)) for folder in {*around} - read})
+    for folder in read:
+        for within, names, files in os.walk(folder):
+            names[:] = [name for name in names if is_visible(name) and Path(within, name) not in read]
+            others = [name for name in files if is_visible(name) and not is_image_name(name)]
+            if Path(within) == folder:
+                suffixes.update(Path(name).suffix.lower() or "without any" for name in others)
+            else:
+                elsewhere[Path(within)] += len(image_names(Path(within)))
+    return (
+        *_counted("files with suffixes of other formats are left out", suffixes),
+        *_counted("images in other folders than those that are read are left out", elsewhere, " in "),
+    )
 
 
-def _decode(path: str, shape: tuple[int, int, int]) -> np.ndarray:
+def _counted(said: str, counts: Counter, word: str = " ") -> tuple[str, ...]:
+    """Return a note, unless nothing was counted."""
+    found = [f"{count}{word}{what}" for what, count in sorted(counts.items()) if count]
+    more = [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    return (f"{said}: {', '.join([*found[:_SHOWN], *more])}",) if found else ()
+
+
+def _decoded(path: str, shape: tuple[int, int, int]) -> np.ndarray:
     height, width, channels = shape
-    try:
-        with Image.open(path) as image:
-            image = eight_bits(image).convert("L" if channels == 1 else "RGB")
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise unreadable(path, error) from error
+    image = decode(path, grey=channels == 1)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(shape)
-
-
-def eight_bits(image: Image.Image) -> Image.Image:
-    """Return the image in 8-bit grey, or in a mode that Pillow converts to RGB without loss of range."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, image.convert("RGBA"))
-    return image
-
-
-def unreadable(path: str | Path, error: Exception) -> InputError:
-    """Return what to raise where Pillow cannot read a file."""
-    return InputError(f"{path} cannot be read as an image ({error}): replace or remove it")

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,9 @@ from distill.data.class_labels import ClassList, class_list
 from distill.data.dataset import Dataset, with_class_names
 from distill.data.image_files import is_visible
 from distill.data.layouts import class_folders, fer2013_csv, ferplus_votes, image_folder, label_file, npy_pair
+from distill.data.packed_csv import is_csv
 from distill.errors import InputError
+from distill.python_function import call_function, recognise
 
 
 class Layout(NamedTuple):
@@ -35,17 +38,19 @@ _SYNTHETIC_COUNT = 4000
 
 
 def open_dataset(path: str | Path, *, class_names: str | Sequence[str] | None = None) -> Dataset:
-    """Open labelled faces.
+    """Open labelled images.
 
     Args:
-        path: a file or folder of one of the `LAYOUTS`, a folder that holds exactly one, or "synthetic"
-            (seven expressions) or "synthetic-8".
+        path: a file or folder of one of the `LAYOUTS`, a folder that holds exactly one, "synthetic" (seven
+            expressions of drawn faces), "synthetic-8", or `module:function`, which takes nothing and returns a
+            `Dataset`; that is a program.
         class_names: what numbers mean as labels, and the order of the classes: a row of `CLASS_ORDERS`, such as
             "rafdb", names in order, or with their numbers, "1=surprise,2=fear". By default what the data says.
 
     Raises:
         InputError: the path does not exist, cannot be read, has no known layout, or holds several data
-            sets; its classes are numbers that nobody has named; and whatever the layout's reader finds wrong.
+            sets; its classes are numbers that nobody has named; whatever the layout's reader finds wrong; the
+            function fails, or returns something else.
     """
     classes = class_list(class_names)
     if str(path) in SYNTHETIC:
@@ -53,11 +58,23 @@ def open_dataset(path: str | Path, *, class_names: str | Sequence[str] | None = 
 
         faces = synthetic_faces(count=_SYNTHETIC_COUNT, classes=SYNTHETIC[str(path)], seed=0)
         return faces if classes is None else with_class_names(faces, classes.names)
+    if recognise(str(path)) and not Path(path).exists():
+        dataset = _from_function(str(path))
+        return dataset if classes is None else with_class_names(dataset, classes.names)
     path = Path(path).expanduser()
     try:
         return _open(path, classes)
     except OSError as error:
         raise InputError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+
+
+def _from_function(source: str) -> Dataset:
+    dataset = call_function(source)
+    if not isinstance(dataset, Dataset):
+        raise InputError(
+            f"{source} returned {type(dataset).__name__}, expected a distill.Dataset: Dataset.from_arrays makes one"
+        )
+    return replace(dataset, name=source)
 
 
 def _open(path: Path, classes: ClassList | None) -> Dataset:
@@ -67,7 +84,7 @@ def _open(path: Path, classes: ClassList | None) -> Dataset:
     if layout is None and path.is_dir():
         path = _only_dataset_in(path)
         layout = _layout_of(path)
-    if layout is None and path.suffix.lower() == ".csv":
+    if layout is None and is_csv(path):
         return fer2013_csv.read(path)  # which says what its columns lack
     if layout is None:
         raise InputError(f"{path} has no known layout; {_what_works()}")
@@ -97,4 +114,5 @@ def _near(path: Path) -> str:
 
 
 def _what_works() -> str:
-    return f"expected {', '.join(SYNTHETIC)}, or the path of {', '.join(layout.name for layout in LAYOUTS)}"
+    layouts = ", ".join(layout.name for layout in LAYOUTS)
+    return f"expected {', '.join(SYNTHETIC)}, MODULE:FUNCTION, or the path of {layouts}"

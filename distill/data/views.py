@@ -18,7 +18,7 @@ from distill.errors import InputError
 PARAMETERS = (
     "mirror",  # -1 mirrored left to right, 1 not
     "angle",  # counter-clockwise, radians
-    "zoom",  # 1 keeps the size, above 1 enlarges the face
+    "zoom",  # 1 keeps the size, above 1 enlarges the image
     "shift_x",  # to the right, fraction of the width
     "shift_y",  # downwards, fraction of the height
     "brightness",  # added, fraction of the full range
@@ -38,10 +38,10 @@ _DRAWS = 12
 
 @dataclass(frozen=True)
 class Crops:
-    """Square windows of equal size, cut out of the face after it is scaled to a square."""
+    """Square windows of equal size, cut out of the image after it is scaled to a square."""
 
     side: int
-    """Of the scaled face, pixels."""
+    """Of the scaled image, pixels."""
     window: int
     """Side of every crop, pixels."""
     offsets: tuple[tuple[int, int], ...]

@@ -1,4 +1,4 @@
-"""What can be evaluated, a run, a Keras file or an exported file, behind one face, with what each costs."""
+"""What can be evaluated, a run, a Keras file or an exported file, behind one interface, with what each costs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -67,7 +67,7 @@ class EvaluatedModel:
         }
 
     def speed(self, seconds: float) -> dict[str, Any]:
-        """Return `latency` of one face on one thread through LiteRT (an exported file: through its own runtime).
+        """Return `latency` of one image on one thread through LiteRT (an exported file: through its own runtime).
 
         Args:
             seconds: how long the call is repeated; 0 measures nothing.

@@ -47,7 +47,7 @@ def teacher_opinion(store: LogitStore, dataset: Dataset) -> TeacherOpinion:
 
 
 def copied_from_training(dataset: Dataset, split: str) -> np.ndarray | None:
-    """Return which images of a split are exact copies of training images: bool [N], in the order of the split.
+    """Return which images of a split are copies of training images, mirrored or not: bool [N], in the split's order.
 
     None where that says nothing: there are no training images, or `split` is them.
     """

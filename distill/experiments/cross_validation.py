@@ -55,24 +55,24 @@ def folds_in(folder: str | Path) -> range:
 
 
 def open_fold_logits(path: str | Path, dataset: Dataset) -> list[LogitStore]:
-    """Open the logits that each fold of `dataset` learns from, and check that no teacher saw its test faces.
+    """Open the logits that each fold of `dataset` learns from, and check that no teacher saw its test images.
 
     Args:
         path: a folder with a store of each fold's own teacher, or one store of a teacher for all folds. Where a
-            store knows what its teacher learned from, that must be the fold's own training faces, or no fold of
+            store knows what its teacher learned from, that must be the fold's own training images, or no fold of
             this data at all.
 
     Raises:
-        InputError: a store is missing or damaged, or its teacher saw test faces.
+        InputError: a store is missing or damaged, or its teacher saw test images.
     """
     folds = range(int(dataset.folds.max()) + 1)
     if not Path(path).is_dir() or any(Path(path).glob(PART_FILES)):
         store = open_logits(path)
-        print("note: one teacher for all folds: it must never have seen these faces")
+        print("note: one teacher for all folds: it must never have seen these images")
         for fold in folds:
             if store.header.teacher_training.get("train") == fold_splits(dataset, fold).split("train").fingerprint:
                 raise InputError(
-                    f"the teacher of {path} learned from fold {fold}, so it saw the test faces of others: "
+                    f"the teacher of {path} learned from fold {fold}, so it saw the test images of others: "
                     "give the folder with the logits of every fold's own teacher"
                 )
         return [store] * len(folds)

@@ -35,7 +35,7 @@ class ExportRow:
     accuracy: float
     """0..1."""
     latency: Latency
-    """Of one face on one thread."""
+    """Of one image on one thread."""
 
 
 KERAS = "keras"
@@ -48,7 +48,7 @@ class Comparison:
         student: gives raw logits.
         dataset: labelled images; all are looked at.
         view_spec: of the student's training, for what it is judged on.
-        seconds: how long one face is repeated.
+        seconds: how long one image is repeated.
     """
 
     def __init__(self, student: keras.Model, dataset: Dataset, *, view_spec: ViewSpec, seconds: float):

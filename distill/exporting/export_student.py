@@ -72,7 +72,7 @@ def export_student(
         record: of the student's run, for the card.
         images: the most images that are looked at.
         calibration: how many training images set the ranges of int8.
-        seconds: how long the call for one face is repeated, for each file.
+        seconds: how long the call for one image is repeated, for each file.
 
     Raises:
         InputError: an unknown format, or one whose package is missing; a student that cannot be exported, or of

@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from distill.exporting.graph import INPUT, OUTPUT
-from distill.prediction.description import ModelDescription, with_checksum
+from distill.prediction.description import ModelDescription, recognises_expressions, with_checksum
 from distill.prediction.litert_file import DESCRIPTION, LABELS
 
 METADATA = "TFLITE_METADATA"
@@ -50,6 +50,7 @@ def _with_metadata(flatbuffer: bytes, metadata: bytes) -> bytes:
 
 def _metadata(description: ModelDescription) -> bytes:
     height, width, channels = description.input_shape
+    shown = "a face" if recognises_expressions(description.class_names) else "an image"
     writer = _Writer()
     size = writer.table(2, numbers={0: width, 1: height})
     image = writer.table(2, kinds={0: _COLOR_SPACES[channels]}, refers={1: size})
@@ -58,7 +59,7 @@ def _metadata(description: ModelDescription) -> bytes:
     scaling = writer.table(2, kinds={0: _NORMALIZATION}, refers={1: as_they_are})
     pixels = {
         0: writer.text(INPUT),
-        1: writer.text(f"a face, {height}x{width}, pixels 0..255"),
+        1: writer.text(f"{shown}, {height}x{width}, pixels 0..255"),
         3: content,
         4: writer.tables(scaling),
         5: writer.range(0.0, 255.0),
@@ -77,7 +78,7 @@ def _metadata(description: ModelDescription) -> bytes:
     described = writer.associated_file(DESCRIPTION, "what is to be known of this file, as JSON", _DESCRIPTIONS)
     model = {
         0: writer.text(description.name),
-        1: writer.text(f"Recognises {', '.join(description.class_names)} in a face."),
+        1: writer.text(f"Recognises {', '.join(description.class_names)} in {shown}."),
         2: writer.text(description.version),
         3: writer.tables(graph),
         6: writer.tables(described),

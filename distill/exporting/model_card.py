@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.exporting.comparing import COLUMNS, ExportRow, cells
+from distill.prediction.description import recognises_expressions
 from distill.reports.metrics import EvaluationMetrics, per_class_cells
 from distill.reports.templates import templates
 from distill.runs.run_record import RunRecord
@@ -33,6 +34,7 @@ def model_card(
     return environment.get_template(TEMPLATE).render(
         facts=facts,
         description=facts["description"],
+        of_faces=recognises_expressions(facts["description"]["class_names"]),
         columns=("file", *COLUMNS),
         rows=[(row.file or "(the student itself)", *cells(row)) for row in rows],
         metrics=metrics,

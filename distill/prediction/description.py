@@ -1,18 +1,18 @@
 """`ModelDescription`: what an exported file says of itself, so that nobody has to guess classes, size or scaling."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from distill.data.expressions import SPELLINGS, canonical_name
 from distill.errors import InputError
 
 _MAX_BYTES = 1 << 20
 _SHA256 = "sha256"
 _PIXELS = "float32 [1, height, width, channels], 0..255; scaling is part of the model"
-_PREPARATION = (
-    "the face alone, as square as it was found, resized (bilinear, antialiased); one channel is grey (ITU-R 601)"
-)
+_OF_FACES, _OF_IMAGES = "the face alone, as square as it was found", "the whole image"
+_PREPARATION = "resized (bilinear, antialiased); one channel is grey (ITU-R 601)"
 _TEXTS = ("name", "precision", "weights_sha256", "trained_on", "version")
 _OUTPUT = "float32 [1, classes], probabilities in the order of class_names"
 
@@ -38,7 +38,13 @@ class ModelDescription:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values, with what holds for every exported file."""
-        return {**asdict(self), "pixels": _PIXELS, "preparation": _PREPARATION, "output": _OUTPUT}
+        preparation = f"{_OF_FACES if recognises_expressions(self.class_names) else _OF_IMAGES}, {_PREPARATION}"
+        return {**asdict(self), "pixels": _PIXELS, "preparation": preparation, "output": _OUTPUT}
+
+
+def recognises_expressions(class_names: Sequence[str]) -> bool:
+    """Whether a student of these classes expects a face; of any others an image."""
+    return all(canonical_name(name) in SPELLINGS for name in class_names)
 
 
 def with_checksum(description: ModelDescription, model_sha256: str) -> str:

@@ -10,6 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from distill.files import atomic_file
 from distill.prediction.predictor import Face
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp")
+"""What `save_picture` is asked for; a copy of any other file is a .png."""
+
 _LINE, _EDGE, _TEXT = (255, 214, 0), (0, 0, 0), (0, 0, 0)
 _SMALLEST_SIDE = 320  # of a picture in which a label can be read, pixels
 _SMALLEST_TEXT, _LARGEST_TEXT = 11, 1 / 16  # pixels, and the share of the picture's shorter side

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.data.image_files import MAX_PIXELS
+from distill.data.pictures import MAX_PIXELS
 from distill.errors import InputError
 from distill.files import atomic_file
 from distill.prediction.opencv import opencv

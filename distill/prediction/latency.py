@@ -11,7 +11,7 @@ _WARM_UP = 20
 
 @dataclass(frozen=True)
 class Latency:
-    """Of one call for one face, on one thread."""
+    """Of one call for one image, on one thread."""
 
     p50_ms: float
     """Median, milliseconds."""
@@ -24,7 +24,7 @@ class Latency:
 def face_latency(
     run: Callable[[np.ndarray], object], input_shape: tuple[int, int, int], *, seconds: float = 1.0
 ) -> Latency:
-    """Return the `latency` of a network for one face.
+    """Return the `latency` of a network for one image.
 
     Args:
         run: float32 pixels 0..255 [1, h, w, c] -> whatever it gives.

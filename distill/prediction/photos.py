@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from distill.data.image_files import IMAGE_SUFFIXES, eight_bits, image_names, read_header, unreadable
+from distill.data.image_files import image_names
+from distill.data.pictures import IMAGE_SUFFIXES, decode, eight_bits, read_header, upright
 from distill.errors import InputError
-
-_FIRST_IS_THE_PHOTO = ("MPO", "PSD")  # what follows it are previews and layers
 
 
 def expand(names: Sequence[str | Path]) -> list[Path]:
@@ -26,7 +25,7 @@ def expand(names: Sequence[str | Path]) -> list[Path]:
 
 
 def open_photo(path: str | Path) -> np.ndarray:
-    """Decode an image file of any format that Pillow knows, upright as its EXIF data says.
+    """Decode an image file as data sets are decoded, its first frame or page, upright as its EXIF data says.
 
     16-bit values are divided by 257; transparent pixels are laid over black. Its header alone decides whether it is
     decoded.
@@ -35,7 +34,7 @@ def open_photo(path: str | Path) -> np.ndarray:
         uint8 RGB [H, W, 3].
 
     Raises:
-        InputError: it does not exist, is no image or an animated one, or has too many pixels.
+        InputError: it does not exist, is no image of the formats that are opened, or has too many pixels.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -45,30 +44,11 @@ def open_photo(path: str | Path) -> np.ndarray:
     if not path.stat().st_size:
         raise InputError(f"{path} is empty: no image has 0 pixels")
     read_header(path)
-    try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")  # what can be shown in spite of a flaw is shown
-            return rgb_pixels(image, source=str(path))
-    except InputError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many kinds
-        raise unreadable(path, error) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what can be shown in spite of a flaw is shown
+        return np.asarray(decode(path))
 
 
-def rgb_pixels(image: Image.Image, *, source: str = "the image") -> np.ndarray:
-    """Return uint8 RGB [H, W, 3] of an image, upright as its EXIF data says.
-
-    Raises:
-        InputError: it is animated, or has several pages.
-    """
-    if getattr(image, "is_animated", False) and image.format not in _FIRST_IS_THE_PHOTO:
-        raise InputError(f"{source} is animated, or has several pages: give one frame or a video")
-    return np.asarray(eight_bits(_upright(image)).convert("RGB"))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()  # what is wrong with the pixels is not to be taken for what is wrong with EXIF
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a reader of damaged EXIF raises many kinds; viewers show such photos as they lie
-        return image
+def rgb_pixels(image: Image.Image) -> np.ndarray:
+    """Return uint8 RGB [H, W, 3] of an image that was opened elsewhere, upright as its EXIF data says."""
+    return np.asarray(eight_bits(upright(image)).convert("RGB"))

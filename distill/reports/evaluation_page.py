@@ -25,7 +25,7 @@ def evaluation_page(report: Mapping[str, Any], dataset: Dataset) -> str:
 
     Args:
         report: what `evaluation.json` holds. Every text in it is escaped.
-        dataset: the images of the evaluation, for the faces that were mistaken.
+        dataset: the images of the evaluation, for those that were mistaken.
     """
     environment = templates(Path(__file__).parent, autoescape=True)
     environment.filters |= {

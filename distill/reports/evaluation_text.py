@@ -56,6 +56,6 @@ def _beside(teacher: Mapping[str, Any]) -> str:
 def _copies(copies: Mapping[str, Any] | None) -> list[str]:
     if copies is None or copies["copies"] is None:
         return []
-    named = {"exact copies of training images": copies["copies"], "others": copies["others"]}
+    named = {"exact or mirrored copies of training images": copies["copies"], "others": copies["others"]}
     parts = [f"{part['accuracy']:.4f} of {part['count']:,} {name}" for name, part in named.items() if part]
     return [f"accuracy {', '.join(parts)}"]

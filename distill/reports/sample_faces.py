@@ -1,4 +1,4 @@
-"""A picture of some faces of every class."""
+"""A picture of some images of every class."""
 
 from pathlib import Path
 

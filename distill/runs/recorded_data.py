@@ -26,7 +26,7 @@ def open_as_trained(
     """Open a data set with the splits of `split_as_all_trained`; print what a user should know of how it was read.
 
     Args:
-        data: a path whose layout is recognised, or "synthetic".
+        data: whatever `open_dataset` takes.
         class_names: what its labels mean, as for `open_dataset`.
 
     Raises:

@@ -1,9 +1,5 @@
 """Networks as Python functions, `module:function`: whatever runs behind one, NumPy goes in and out."""
 
-import importlib
-import inspect
-import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,18 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from distill.errors import InputError
+from distill.python_function import load_function, recognise
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.reasons import reason
 from distill.runtimes.softmax import probed
 from distill.runtimes.weights import files_sha256
 
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-
-
-def recognise(source: str) -> bool:
-    """Whether `source` is written as `module:function`."""
-    return _FUNCTION.fullmatch(source) is not None
+__all__ = ["open_function", "recognise"]
 
 
 def open_function(source: str, input_format: InputFormat, policy: str, gives: str) -> ImageModel:
@@ -36,7 +28,7 @@ def open_function(source: str, input_format: InputFormat, policy: str, gives: st
         InputError: there is no such function, it fails, it returns something else, or not what `gives` says, or
             size or channels of its images are not given.
     """
-    function = _import(source)
+    function = load_function(source)
     pixel_format = input_format.resolve(None, source=source)
 
     def predict(images: np.ndarray) -> np.ndarray:
@@ -59,21 +51,6 @@ def open_function(source: str, input_format: InputFormat, policy: str, gives: st
         network=None,
         predict=logits,
     )
-
-
-def _import(source: str) -> Callable[[np.ndarray], np.ndarray]:
-    module_name, _, name = source.partition(":")
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the module does when it is imported
-        raise InputError(f"{source} cannot be imported, {type(error).__name__}: {reason(error)}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        known = [each for each, value in vars(module).items() if inspect.isfunction(value) and each[0] != "_"]
-        raise InputError(f"{module_name} has no function {name}: its functions are {', '.join(known) or 'none'}")
-    return function
 
 
 def _fingerprint(function: Callable, source: str) -> str:

@@ -63,7 +63,7 @@ class ExtraData:
     def taught(self, main: Dataset, teacher: Teacher | None, objective: Objective) -> tuple[Dataset, Teacher | None]:
         """Return the images to learn from, and what teaches them.
 
-        Images that are exact copies of one in the validation or the test split of `main` are left out.
+        Images that are copies, mirrored or not, of one in the validation or the test split of `main` are left out.
 
         Args:
             main: what the run is evaluated on.

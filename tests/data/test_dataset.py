@@ -71,6 +71,12 @@ def test_a_subset_keeps_known_hashes_and_finds_the_same_ones_itself(dataset):
     assert counting.reads == reads
 
 
+def test_mirrored_hashes_are_those_of_the_mirrored_images(dataset):
+    mirrored = replace(dataset, images=ArrayImages(dataset.read(np.arange(len(dataset)))[:, :, ::-1]))
+    np.testing.assert_array_equal(dataset.mirrored_hashes, mirrored.content_hashes)
+    np.testing.assert_array_equal(dataset.subset([2, 0]).mirrored_hashes, mirrored.content_hashes[[2, 0]])
+
+
 def test_split_takes_the_named_ones(dataset):
     assert dataset.split("test").ids.tolist() == dataset.ids[40:].tolist()
     assert len(dataset.split("train", "test")) == COUNT

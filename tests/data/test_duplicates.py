@@ -38,6 +38,40 @@ def test_copies_are_found_by_pixels_alone():
     assert copies_of(others, dataset).tolist() == [True, True, True, False]
 
 
+def pictures(*images, splits) -> Dataset:
+    """Grey images of 2x3 pixels, given as rows of six values."""
+    pixels = np.array(images, np.uint8).reshape(-1, 2, 3, 1)
+    return Dataset.from_arrays(pixels, np.zeros(len(pixels), int), class_names=("a", "b"), splits=splits)
+
+
+ONE, ITS_MIRROR, OTHER, SYMMETRIC = (1, 2, 3, 4, 5, 6), (3, 2, 1, 6, 5, 4), (9, 2, 3, 4, 5, 6), (7, 8, 7, 9, 8, 9)
+
+
+def test_mirrored_copies_across_splits_are_found():
+    found = find_duplicates(
+        pictures(ONE, OTHER, SYMMETRIC, ITS_MIRROR, SYMMETRIC, splits=["train"] * 3 + ["validation", "test"])
+    )
+    assert (found.groups, found.images) == (1, 2)
+    assert found.across == {("train", "test"): 1, ("test", "train"): 1}
+    assert found.mirrored == 2
+    assert found.mirrored_across == {("train", "validation"): 1, ("validation", "train"): 1}
+
+
+def test_an_exact_copy_is_not_counted_as_mirrored_too():
+    found = find_duplicates(pictures(ONE, ITS_MIRROR, ONE, splits=["train", "train", "test"]))
+    assert found.across == {("train", "test"): 1, ("test", "train"): 1}
+    assert found.mirrored_across == {("train", "test"): 1}  # of the mirror image, which has no exact copy
+    assert found.mirrored == 1
+
+
+@pytest.mark.parametrize("more", [0, 5])
+def test_mirrored_copies_of_others_are_copies(more):
+    dataset = pictures(ONE, OTHER, splits="train")
+    others = pictures(*[ITS_MIRROR] * (1 + more), splits="test")
+    assert copies_of(dataset, others).tolist() == [True, False]
+    assert copies_of(others, dataset).tolist() == [True] * (1 + more)
+
+
 def test_missing_labels_are_no_conflict():
     assert find_duplicates(made([1, 1], [0, UNLABELLED], ["", ""])).conflicting == 0
 

@@ -50,7 +50,7 @@ def test_images_without_subjects_are_dealt_out_evenly_whatever_their_order():
     dataset = faces(subjects=0)
     dealt = deal_folds(dataset, 7)
     assert np.bincount(dealt.folds).tolist() == [9, 9, 9, 9, 8, 8, 8]
-    assert dealt.notes == ("subjects are not known, so one face may be in two folds",)
+    assert dealt.notes == ("subjects are not known, so images of one subject may be in two folds",)
     turned = deal_folds(dataset.subset(np.arange(60)[::-1]), 7)
     np.testing.assert_array_equal(turned.folds[::-1], dealt.folds)
 

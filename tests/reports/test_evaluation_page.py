@@ -49,7 +49,10 @@ def test_everything_is_on_the_page(faces, page):
         *("2 models on faces", "81 validation split; 9 more without a label", "Some Processor", "python 3.11"),
         *("one", "two", *faces.class_names, "65,000 parameters", "260 kB", "0.050 ms", "20,000"),
         *(f"{100 * found['accuracy']:.1f} %", f"{found['macro_f1']:.3f}", "Beside its teacher", "big"),
-        *(f"Calibration error {100 * found['calibration']['error']:.1f} %", "exact copies of training images"),
+        *(
+            f"Calibration error {100 * found['calibration']['error']:.1f} %",
+            "exact or mirrored copies of training images",
+        ),
     ):
         assert part in text, part
     assert "/somewhere" not in page, "a path of this machine"
@@ -64,7 +67,7 @@ def test_pictures_are_those_of_the_mistakes_and_have_a_description(faces, page):
         content = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))
         shown = np.asarray(Image.open(io.BytesIO(content)))
         np.testing.assert_array_equal(shown, faces.read([rows[mistake["id"]]])[0, ..., 0])
-        assert image["alt"] == f"A face labelled {mistake['true']} that was taken for {mistake['said']}"
+        assert image["alt"] == f"An image labelled {mistake['true']} that was taken for {mistake['said']}"
     assert [item["title"] for item in Tags(page).all("li")] == [mistake["id"] for mistake in mistakes]
     assert all(svg["aria-label"] and svg["role"] == "img" for svg in Tags(page).all("svg"))
 
@@ -135,7 +138,7 @@ def test_what_is_not_known_is_said(faces):
 
 def test_an_empty_side_of_the_copies_is_none(faces):
     model = found_of(faces, "one", copies={"copies": None, "others": {"count": 81, "accuracy": 0.5}})
-    assert "exact copies of training images</th><td>none</td><td>–</td>" in evaluation_page(
+    assert "exact or mirrored copies of training images</th><td>none</td><td>–</td>" in evaluation_page(
         report_of(faces, model), faces
     )
 

@@ -1,1 +1,1 @@
-"""One reader for each layout in which labelled faces are found on disk."""
+"""One reader for each layout in which labelled images are found on disk."""

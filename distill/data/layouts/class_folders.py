@@ -10,7 +10,7 @@ import numpy as np
 from distill.data.class_labels import CLASSES_FILE, ClassList, Labels, read_labels, with_classes_file
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.expressions import SPELLINGS, canonical_name
-from distill.data.image_files import IMAGE_SUFFIXES, image_names, is_visible, open_image_files
+from distill.data.image_files import IMAGE_SUFFIXES, image_names, is_visible, left_out, open_image_files
 from distill.data.layouts.ckplus_names import ckplus_subjects, subject_folds
 from distill.data.split_names import refuse_doubtful, split_named, splits_in_file_names, what_works
 from distill.errors import InputError
@@ -147,8 +147,7 @@ def _meaning(root: Path, folders: Sequence[_Folder], classes: ClassList | None) 
 
 def _left_out(root: Path, folders: Sequence[_Folder]) -> tuple[str, ...]:
     """Return notes on images that are not read, or read without a label."""
-    ignored, used = _beside_splits(root, folders), {folder.path for folder in folders}
-    notes = []
+    ignored, notes = _beside_splits(root, folders), []
     if ignored:
         notes.append(f"folders beside the splits are ignored: {', '.join(folder.name for folder in ignored)}")
     notes += [
@@ -156,9 +155,8 @@ def _left_out(root: Path, folders: Sequence[_Folder]) -> tuple[str, ...]:
         for folder in folders
         if folder.class_name is None
     ]
-    deeper = [inner for folder in folders for inner in _folders(folder.path) if folder.class_name is not None]
-    unread = [folder for folder in (root, *deeper) if folder not in used and image_names(folder)]
-    return (*notes, *(f"images that lie in {folder} itself are left out" for folder in unread))
+    read = [folder.path for folder in folders]
+    return (*notes, *left_out(read, around={root, *(folder.parent for folder in read)}))
 
 
 def _beside_splits(root: Path, folders: Sequence[_Folder]) -> list[Path]:

@@ -4,10 +4,11 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from distill.data.packed_csv import open_csv
 from distill.errors import InputError
 
 _DELIMITERS = ",;\t|"
-_HEADER_BYTES = 1_000_000
+_HEADER_LETTERS = 1_000_000
 _SHOWN, _SHOWN_LETTERS = 12, 30
 
 
@@ -24,7 +25,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         InputError: a row with more or fewer cells. The message names the file and the line.
     """
     columns, delimiter = len(csv_header(path)), _delimiter(_first_line(path))
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    with open_csv(path) as file:
         next(file, None)
         for line, text in enumerate(file, 2):
             if not text.strip():
@@ -60,8 +61,8 @@ def listed(header: Sequence[str]) -> str:
 
 
 def _first_line(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.readline(_HEADER_BYTES).decode("utf-8-sig", errors="replace").strip("\r\n ")
+    with open_csv(path) as file:
+        return file.readline(_HEADER_LETTERS).strip("\r\n ")
 
 
 def _delimiter(header: str) -> str:

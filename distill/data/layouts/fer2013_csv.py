@@ -11,6 +11,7 @@ import numpy as np
 from distill.data.class_labels import ClassList, Labels, read_labels
 from distill.data.dataset import UNLABELLED, ArrayImages, Dataset
 from distill.data.layouts.csv_table import csv_header, csv_rows, find_columns, listed
+from distill.data.packed_csv import is_csv
 from distill.data.split_names import split_named, what_works
 from distill.errors import InputError
 
@@ -33,7 +34,7 @@ class _Row(NamedTuple):
 
 def recognise(path: Path) -> bool:
     """Whether `path` is a .csv file with one of the columns of FER2013, or an empty one."""
-    if path.suffix.lower() != ".csv" or not path.is_file():
+    if not is_csv(path):
         return False
     columns = {name.lower() for name in csv_header(path)}
     return not columns or any(wanted <= columns for wanted in ({"pixels"}, {"pixel"}, {"emotion", "usage"}))

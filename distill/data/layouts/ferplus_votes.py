@@ -10,6 +10,7 @@ from distill.data.dataset import Dataset, with_class_names
 from distill.data.expressions import CLASS_ORDERS, SPELLINGS
 from distill.data.layouts import fer2013_csv
 from distill.data.layouts.csv_table import csv_header, csv_rows, find_columns
+from distill.data.packed_csv import PACKINGS, is_csv
 from distill.data.split_names import split_named
 from distill.errors import InputError
 
@@ -21,7 +22,7 @@ _SPELLINGS = {name: (name.lower(), *SPELLINGS.get(name, ())) for name in ("Usage
 
 def recognise(path: Path) -> bool:
     """Whether `path` is a .csv file with the columns of FER+."""
-    if path.suffix.lower() != ".csv" or not path.is_file():
+    if not is_csv(path):
         return False
     return {"usage", "unknown", "nf"} <= {name.lower() for name in csv_header(path)}
 
@@ -76,7 +77,7 @@ def _votes(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _images_file(path: Path) -> Path:
-    for name in IMAGES_FILES:
+    for name in (name + packing for name in IMAGES_FILES for packing in PACKINGS):
         if path.with_name(name).is_file():
             return path.with_name(name)
     raise InputError(f"{path} holds votes without images: put {IMAGES_FILES[0]} into {path.parent} beside it")

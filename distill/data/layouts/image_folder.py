@@ -6,7 +6,7 @@ import numpy as np
 
 from distill.data.class_labels import FLAG, ClassList
 from distill.data.dataset import UNLABELLED, Dataset
-from distill.data.image_files import image_names, open_image_files
+from distill.data.image_files import image_names, left_out, open_image_files
 from distill.data.split_names import splits_in_file_names
 from distill.errors import InputError
 
@@ -37,5 +37,5 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
         class_names=(),
         images=images,
         splits=np.array(splits, "U10"),
-        notes=("there are no class folders: these images have no labels", *split_notes, *notes),
+        notes=("there are no class folders: these images have no labels", *split_notes, *left_out([path]), *notes),
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.data.arrays import checked_images, from_rows, label_rows
 from distill.data.class_labels import ClassList, read_labels
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.expressions import CLASS_ORDERS
@@ -37,9 +38,9 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     """
     images_path = first_of_pair(path)
     labels_path = images_path.with_name(images_path.name.removesuffix(_IMAGES) + _LABELS)
-    images = _images(_load(images_path), images_path)
-    rows = _label_rows(_load(labels_path), labels_path, count=len(images))
-    numbers, probs = (rows, None) if rows.ndim == 1 else _from_rows(rows, labels_path)
+    images = checked_images(_load(images_path), source=str(images_path))
+    rows = label_rows(_load(labels_path), count=len(images), source=str(labels_path))
+    numbers, probs = (rows, None) if rows.ndim == 1 else from_rows(rows, source=str(labels_path))
     class_names, labels, notes = _meaning(numbers, labels_path, classes, columns=rows.shape[1:])
     return Dataset(
         name=str(images_path),
@@ -91,40 +92,3 @@ def _load(path: Path) -> np.ndarray:
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} is an archive of arrays: write one array with numpy.save, not numpy.savez")
     return array
-
-
-def _images(array: np.ndarray, path: Path) -> np.ndarray:
-    if array.dtype != np.uint8:
-        raise InputError(
-            f"{path} holds {array.dtype}, expected uint8 pixels of 0..255: "
-            "convert with images.astype('uint8'), after (images * 255).round() if they are 0..1"
-        )
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.ndim != 4 or array.shape[-1] not in (1, 3) or not array.size:
-        raise InputError(f"{path} has shape {array.shape}, expected [N, height, width, 1 or 3]")
-    return array
-
-
-def _label_rows(array: np.ndarray, path: Path, *, count: int) -> np.ndarray:
-    """Return the labels as an array of numbers, [count] or [count, C]."""
-    expected = f"expected integers of shape ({count},) or one-hot rows of shape ({count}, classes)"
-    if array.ndim not in (1, 2) or len(array) != count:
-        raise InputError(f"{path} has shape {array.shape} for {count} images, {expected}")
-    integral, numeric = (np.issubdtype(array.dtype, kind) for kind in (np.integer, np.number))
-    if array.shape[1:] == (1,):
-        array = array[:, 0]
-    if not (integral if array.ndim == 1 else numeric):
-        raise InputError(f"{path} holds {array.dtype}, {expected}")
-    return array
-
-
-def _from_rows(rows: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the number of each row's class, and soft labels unless every row is one-hot."""
-    probs = np.array(rows, np.float32)
-    wrong = (probs < 0).any(axis=1) | ~np.isclose(probs.sum(axis=1), 1, atol=1e-3)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise InputError(f"{path} row {row}: {probs[row].tolist()}, expected values of 0..1 that sum to 1")
-    one_hot = (probs.max(axis=1) == 1).all()
-    return probs.argmax(axis=1).astype(np.int64), None if one_hot else probs

@@ -172,8 +172,7 @@ def test_images_that_lie_in_no_class_folder_are_noted(write_image, tmp_path):
     dataset = class_folders.read(tmp_path)
     assert dataset.ids.tolist() == ["a/1.png", "b/1.png"]
     assert dataset.notes == (
-        f"images that lie in {tmp_path} itself are left out",
-        f"images that lie in {tmp_path / 'b/more'} itself are left out",
+        f"images in other folders than those that are read are left out: 1 in {tmp_path}, 1 in {tmp_path / 'b/more'}",
     )
 
 
