@@ -22,8 +22,9 @@ class TeacherSettings:
     teacher: str = "facenet"
     """Name of a network, whose --weights are given; or a teacher from elsewhere, which --input describes: a
     .keras, .h5, .onnx or .tflite file, a .json file that describes a network whose --weights lie in an .h5 file, the
-    folder of a SavedModel, or MODULE:FUNCTION. The last two are programs: they can do whatever you can do. A function is known by the source of its module; where that loads
-    weights, give the function an attribute fingerprint, a text that changes with them."""
+    folder of a SavedModel, or MODULE:FUNCTION. The last two are programs: they can do whatever you can do. A
+    function is known by the source of its module; where that loads weights, give the function an attribute
+    fingerprint, a text that changes with them."""
     weights: str | None = None
     """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file; of a .json
     file by default the .weights.h5 or .h5 file of the same name beside it."""

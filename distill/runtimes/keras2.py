@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from distill.runtimes.keras2_nodes import OPERATION_LAYERS, Nodes, Untranslatable, operation_of
 from distill.runtimes.keras2_table import (
     ACTIVATIONS,
     CLASSES,
@@ -15,10 +16,11 @@ from distill.runtimes.keras2_table import (
     TRAINING_ALONE,
     TRAINING_ALONE_OF_KERAS_1,
 )
-from distill.runtimes.keras2_nodes import OPERATION_LAYERS, Nodes, Untranslatable, operation_of
 
-ROOTS = (None, "keras", "tf_keras", "tensorflow", "tensorflow_core", "keras_applications")
-_OLD_ROOMS = tuple(f"{root}." for root in ROOTS if root)
+ROOTS = ("keras", "tf_keras", "tensorflow", "tensorflow_core", "keras_applications")
+_OLD_ROOMS = tuple(f"{root}." for root in ROOTS)
+NO_ACTIVATIONS = ("get", "serialize", "deserialize")
+"""What else `keras.activations` holds."""
 _MODELS = ("Model", "Functional", "Sequential")
 _FUNCTIONAL = {
     "module": "keras.src.models.functional",
@@ -31,8 +33,8 @@ _SEQUENTIAL = {"module": "keras", "class_name": "Sequential", "registered_name":
 def translate(described: dict, *, old: bool) -> dict:
     """Return the description of a network as Keras 3 reads it.
 
-    What Keras 3 reads already stays as it is, and so does what is none of Keras: whoever builds the network must check
-    that nonetheless.
+    What Keras 3 reads already stays as it is, and so does what is none of Keras: whoever builds the network must
+    check that nonetheless.
 
     Args:
         described: what `to_json` or a file of any release of Keras says of a network, unchanged afterwards.
@@ -86,7 +88,7 @@ class _Translation:
         }
 
     def _functional(self, config: dict) -> dict:
-        nodes = Nodes(config, {_clean(each["name"]): self._own_nodes(each) for each in config["layers"]}, clean=_clean)
+        nodes = Nodes(config, _MODELS, clean=_clean)
         layers = [{**self._of_graph(each, nodes), "name": _clean(each["name"])} for each in config["layers"]]
         known = ("name", "trainable") if nodes.old else tuple(config)
         return {
@@ -103,10 +105,6 @@ class _Translation:
             return operation_of(layer, nodes)
         translated = self.described(layer)
         return {**translated, "inbound_nodes": [nodes.call(node) for node in layer["inbound_nodes"]]}
-
-    def _own_nodes(self, layer: dict) -> str | None:
-        """Return the kind of a layer whose own calls Keras 2 counted from 1: that of a nested network."""
-        return layer["class_name"] if layer["class_name"] in _MODELS else None
 
     def _layer(self, described: dict) -> dict:
         name = described["class_name"]
@@ -166,16 +164,21 @@ def _new_name(layer_class: type, key: str, value: Any, described: dict) -> str |
     if setting.becomes in taken:
         return setting.becomes
     if not setting.can_be_left_out(value):
-        raise Untranslatable(_name(described), f"has {key} {value!r}, which {layer_class.__name__} of Keras 3 has not")
+        problem = f"has {key} {value!r:.80}, which {layer_class.__name__} of Keras 3 has not"
+        raise Untranslatable(_name(described), problem)
     return None
 
 
 @cache
 def _taken(layer_class: type) -> frozenset[str]:
-    """Return the names of the settings that a class takes."""
-    return frozenset(
-        name for each in layer_class.__mro__[:-1] for name in inspect.signature(each.__init__).parameters
-    )
+    """Return the names of the settings that a class takes, also those that it hands on to the class below."""
+    names: set[str] = set()
+    for each in layer_class.__mro__:
+        parameters = inspect.signature(each.__init__).parameters
+        names |= set(parameters)
+        if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return frozenset(names)
 
 
 def _for_training(key: str) -> bool:
@@ -187,9 +190,9 @@ def _activation(value: Any) -> Any:
     if not isinstance(value, dict) or value.get("class_name") != "function":
         return value
     name, module = value.get("config"), value.get("module")
-    of_keras = module == "builtins" or (module or "").partition(".")[0] in ROOTS[1:]
-    known = isinstance(name, str) and name in dir(keras.activations) and name not in ("get", "serialize", "deserialize")
-    return name if of_keras and known else value
+    of_keras = module == "builtins" or (module or "").partition(".")[0] in ROOTS
+    known = isinstance(name, str) and hasattr(keras.activations, name)
+    return name if of_keras and known and name not in NO_ACTIVATIONS else value
 
 
 def _input_shape(layer: dict) -> list | None:

@@ -1,11 +1,13 @@
-"""How the layers of a functional network of Keras 2 are called: its nodes, and TensorFlow's functions between them."""
+"""How the layers of a functional network of Keras 2 are called, and TensorFlow's functions between them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 from distill.runtimes.keras2_table import NODES, OPERATIONS
 
-OPERATION_LAYERS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
+_NODE_LAYER = "TensorFlowOpLayer"  # of TensorFlow 2.0 to 2.3
+OPERATION_LAYERS = ("TFOpLambda", "SlicingOpLambda", _NODE_LAYER)
+"""Layers that call a function of TensorFlow."""
 _CONSTANT = "_CONSTANT_VALUE"
 
 
@@ -24,12 +26,14 @@ class Nodes:
 
     Args:
         config: the settings of the network.
-        networks: name of each layer -> its class, where it is a network itself, else None.
+        networks: the classes of layers that are networks themselves.
         clean: how a name is written in Keras 3.
     """
 
-    def __init__(self, config: dict, networks: Mapping[str, str | None], *, clean: Callable[[str], str]):
-        self._networks, self._clean = networks, clean
+    def __init__(self, config: dict, networks: Collection[str], *, clean: Callable[[str], str]):
+        self._clean = clean
+        self._classes = {clean(layer["name"]): layer["class_name"] for layer in config["layers"]}
+        self._networks = networks
         self.old = any(isinstance(node, list) for layer in config["layers"] for node in layer["inbound_nodes"])
 
     def call(self, node: Any) -> Any:
@@ -52,11 +56,15 @@ class Nodes:
         """Translate the inputs or outputs of the network."""
         if not self.old:
             return ends
+        if isinstance(ends, list) and len(ends) == 1:  # Keras 3 would give a list of the one tensor
+            return self.ends(ends[0])
         if _is_tensor(ends):
             name, call, output = ends
             name = self._clean(name)
-            return [name, call - (self._networks[name] == "Sequential"), output]
-        return {name: self.ends(each) for name, each in ends.items()} if isinstance(ends, dict) else [*map(self.ends, ends)]
+            return [name, call - (self._classes[name] == "Sequential"), output]
+        if isinstance(ends, dict):
+            return {name: self.ends(each) for name, each in ends.items()}
+        return [self.ends(each) for each in ends]
 
     def _first(self, node: Any) -> Any:
         if not _is_tensor(node):
@@ -64,13 +72,13 @@ class Nodes:
         return constant(node[2]) if node[0] == _CONSTANT else self._tensor(node)
 
     def _further(self, value: Any) -> Any:
-        if _is_tensor(value) and self._clean(value[0]) in self._networks:
+        if _is_tensor(value) and self._clean(value[0]) in self._classes:
             return self._tensor(value)
         return [self._further(each) for each in value] if isinstance(value, list) else value
 
     def _tensor(self, node: list) -> dict:
         name, call = self._clean(node[0]), node[1]
-        call -= self._networks[name] is not None  # Keras 2 counted the making of a network as its first call
+        call -= self._classes[name] in self._networks  # Keras 2 counted the making of a network as its first call
         return _object("__keras_tensor__", shape=[], dtype="float32", keras_history=[name, call, node[2]])
 
 
@@ -83,29 +91,35 @@ def operation_of(layer: dict, nodes: Nodes) -> dict:
     name, function = layer["name"], _function(layer)
     if function not in OPERATIONS:
         raise Untranslatable(name, f"calls tf.{function}")
-    operation, config, calls = OPERATIONS[function], None, []
-    for node in layer["inbound_nodes"]:
-        first, more = nodes.arguments(node) if layer["class_name"] != "TensorFlowOpLayer" else _of_graph(layer, node, nodes)
-        inputs = [first]
-        settings = {key: value for key, value in operation.given.items()}
-        for key, value in more.items():
-            if key in operation.inputs:
-                inputs.append(_key(value) if key == "slice_spec" else constant(value))
-            elif key in operation.settings and not _holds_tensors(value):
-                settings[operation.settings[key]] = value
-            elif key != "name" and value not in operation.harmless.get(key, (None,)):
-                raise Untranslatable(name, f"calls tf.{function} with {key} {value!r:.80}")
-        if config not in (None, settings):
-            raise Untranslatable(name, f"calls tf.{function} in several ways")
-        config = settings
-        calls.append({"args": inputs, "kwargs": {}})
+    operation, read = OPERATIONS[function], _of_node if layer["class_name"] == _NODE_LAYER else _of_call
+    calls = [_call_of(name, function, *read(layer, node, nodes)) for node in layer["inbound_nodes"]]
+    if any(settings != calls[0][1] for _, settings in calls):
+        raise Untranslatable(name, f"calls tf.{function} in several ways")
     return {
         "module": f"keras.src.ops.{operation.room}",
         "class_name": operation.name,
-        "config": {"name": name.replace("/", "_"), **(config or {})},
+        "config": {"name": name.replace("/", "_"), **(calls[0][1] if calls else {})},
         "registered_name": operation.name,
-        "inbound_nodes": calls,
+        "inbound_nodes": [{"args": inputs, "kwargs": {}} for inputs, _ in calls],
     }
+
+
+def _call_of(name: str, function: str, first: Any, more: dict) -> tuple[list, dict]:
+    """Return the tensors and the settings of a call of an operation of Keras."""
+    operation = OPERATIONS[function]
+    inputs, settings = [first], dict(operation.given)
+    for key, value in more.items():
+        if key in operation.inputs:
+            inputs.append(_key(value) if key == "slice_spec" else constant(value))
+        elif key in operation.settings and not _holds_tensors(value):
+            settings[operation.settings[key]] = value
+        elif key != "name" and value not in operation.harmless.get(key, (None,)):
+            raise Untranslatable(name, f"calls tf.{function} with {key} {value!r:.80}")
+    return inputs, settings
+
+
+def _of_call(_: dict, node: list, nodes: Nodes) -> tuple[Any, dict]:
+    return nodes.arguments(node)
 
 
 def constant(value: Any) -> Any:
@@ -117,15 +131,15 @@ def constant(value: Any) -> Any:
 
 def _function(layer: dict) -> str:
     config = layer["config"]
-    if layer["class_name"] != "TensorFlowOpLayer":
-        return config["function"]
+    if layer["class_name"] != _NODE_LAYER:
+        return config["function"].removeprefix("compat.v1.")
     node = config["node_def"]
     if not isinstance(node, dict):
         raise Untranslatable(layer["name"], "calls TensorFlow in a way of its early releases")
     return NODES.get(node["op"], f"raw_ops.{node['op']}")
 
 
-def _of_graph(layer: dict, node: list, nodes: Nodes) -> tuple[Any, dict]:
+def _of_node(layer: dict, node: list, nodes: Nodes) -> tuple[Any, dict]:
     """Return what a node of TensorFlow's graph was given: tensors, and constants at their places."""
     first, _ = nodes.arguments(node)
     inputs = first if isinstance(first, list) else [first]

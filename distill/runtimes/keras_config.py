@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import keras
 
 from distill.errors import InputError
-from distill.runtimes.keras2 import translate
+from distill.runtimes.keras2 import NO_ACTIVATIONS, translate
 from distill.runtimes.keras2_nodes import Untranslatable
 from distill.runtimes.reasons import reason
 
@@ -34,7 +34,6 @@ _PACKAGES = (
 _ROOMS = (keras.layers, keras.initializers, keras.regularizers, keras.constraints)
 _CLASSES_OF_KERAS = ("Model", "Functional", "Sequential", "DTypePolicy", "Variable")
 _CONSTANTS = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__")
-_NO_ACTIVATIONS = ("get", "serialize", "deserialize")
 _FORBIDDEN = {
     "Lambda": "Python code",
     "__lambda__": "Python code",
@@ -90,7 +89,9 @@ def check_keras_file(path: Path) -> Description:
         if not _is_known(each):
             name = each.get("config") if each["class_name"] == "function" else each["class_name"]
             place = f" of {each['module']!r:.80}" if each.get("module") else ""
-            raise InputError(f"{path} holds {name!r:.80}{place}{_called(each)}, which is no layer that Keras knows: {mend}")
+            raise InputError(
+                f"{path} holds {name!r:.80}{place}{_called(each)}, which is no layer that Keras knows: {mend}"
+            )
     return Description(stated, translated, old)
 
 
@@ -127,6 +128,8 @@ def _zipped_config(path: Path) -> tuple[bytes, str | None]:
     with zipfile.ZipFile(path) as archive:
         with archive.open("config.json") as file:
             text = file.read(_MAX_BYTES + 1)
+        if "metadata.json" not in archive.namelist():
+            return text, None
         with archive.open("metadata.json") as file:
             return text, json.loads(file.read(_MAX_BYTES)).get("keras_version")
 
@@ -138,8 +141,8 @@ def _hdf5_config(path: Path) -> tuple[bytes | str, str | None]:
         text, version = (file.attrs.get(name) for name in ("model_config", "keras_version"))
     if text is None:
         raise InputError(
-            f"{path} holds weights without their network: give the network's name as --teacher, or the .json file "
-            "that describes it, and this file as --weights"
+            f"{path} holds weights without their network: give the network's name as --teacher, the file as "
+            "--weights; of a network from elsewhere the .json file that describes it as --teacher"
         )
     return text, version.decode() if isinstance(version, bytes) else version
 
@@ -186,7 +189,7 @@ def _is_known(described: dict) -> bool:
 def _is_known_function(name: Any, module: Any) -> bool:
     if _is_registered(name):
         return True
-    activation = isinstance(name, str) and name not in _NO_ACTIVATIONS and hasattr(keras.activations, name)
+    activation = isinstance(name, str) and name not in NO_ACTIVATIONS and hasattr(keras.activations, name)
     return activation and module in (None, "builtins", "keras.activations")
 
 

@@ -32,8 +32,8 @@ def open_file(
 ) -> ImageModel:
     """Open the network in a Keras file.
 
-    Of one that describes a network alone, `.json`, the weights are those of the file `weights`; by default of the only
-    one of the same name beside it, `.weights.h5`, `.h5` or `.hdf5`.
+    Of one that describes a network alone, `.json`, the weights are those of the file `weights`; by default of the
+    only one of the same name beside it, `.weights.h5`, `.h5` or `.hdf5`.
 
     One that is a graph of layers is rebuilt: the input format becomes part of it, nested models become part of one
     flat graph, and it ends before its softmax. One that is a registered Python class is asked as it is.

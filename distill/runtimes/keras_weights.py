@@ -34,7 +34,7 @@ def load_weights(model: keras.Model, path: Path, description: Description) -> No
     if path.suffix != ".keras":
         with h5py.File(path, "r") as file:
             if _OLD_GROUP in file or _texts(file, _LAYERS):
-                return _load_named(model, file[_OLD_GROUP] if _OLD_GROUP in file else file)
+                return _load_named(model, file.get(_OLD_GROUP, file))
             if description.old:
                 return _load_numbered(model, file, description)
     elif description.old:
@@ -54,7 +54,10 @@ def _load_numbered(model: keras.Model, file: h5py.File, description: Description
         raise ValueError(f"it holds {loaded} of the {len(model.weights)} weights of its network")
 
 
-def _load_network(model: keras.Model, described: Mapping[str, Any], arrays: Mapping[str, h5py.Dataset], at: str) -> int:
+Arrays = Mapping[str, h5py.Dataset]
+
+
+def _load_network(model: keras.Model, described: Mapping[str, Any], arrays: Arrays, at: str) -> int:
     """Load the layers of a network whose arrays are named `at`..., and return how many arrays that were."""
     config, loaded, seen = described["config"], 0, Counter()
     room = _OLD_ROOM if any(name.startswith(f"{at}{_OLD_ROOM}/") for name in arrays) else "layers"
@@ -66,7 +69,7 @@ def _load_network(model: keras.Model, described: Mapping[str, Any], arrays: Mapp
         if isinstance(layer, keras.Model):
             loaded += _load_network(layer, each, arrays, inner)
         elif layer is not None:
-            loaded += _load_layer(layer, {k[len(inner) :]: v for k, v in arrays.items() if k.startswith(inner)})
+            loaded += _load_layer(layer, _below(arrays, inner))
     return loaded
 
 
@@ -75,17 +78,21 @@ def _name(described: Mapping[str, Any]) -> str:
     return (config.get("name") if isinstance(config, dict) else None) or described.get("name", "")
 
 
-def _load_layer(layer: Any, arrays: Mapping[str, h5py.Dataset]) -> int:
+def _load_layer(layer: Any, arrays: Arrays) -> int:
     """Load the arrays of a layer, and of the layers that its attributes are, and return how many they were."""
-    own = {name[5:]: np.asarray(each) for name, each in arrays.items() if name.startswith("vars/")}
+    own = {name: np.asarray(each) for name, each in _below(arrays, "vars/").items()}
     if own:
         layer.load_own_variables(own)
     loaded = len(own)
     for name in sorted({name.partition("/")[0] for name in arrays} - {"vars"}):
         child = getattr(layer, name, None)
         if isinstance(child, keras.Layer):
-            loaded += _load_layer(child, {k[len(name) + 1 :]: v for k, v in arrays.items() if k.startswith(f"{name}/")})
+            loaded += _load_layer(child, _below(arrays, f"{name}/"))
     return loaded
+
+
+def _below(arrays: Arrays, at: str) -> Arrays:
+    return {name[len(at) :]: each for name, each in arrays.items() if name.startswith(at)}
 
 
 def _snake_case(name: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.errors import InputError
-from distill.runtimes import keras_file, onnx_file, python_function, saved_model
+from distill.runtimes import keras_file, onnx_file, python_function, saved_model, tflite_file
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.softmax import AUTO, GIVES
@@ -25,6 +25,7 @@ class Format(NamedTuple):
 FORMATS = (
     Format("a Keras file", keras_file.recognise, keras_file.open_file, keras_file.POLICIES),
     Format("an ONNX file", onnx_file.recognise, onnx_file.open_file),
+    Format("a LiteRT file", tflite_file.recognise, tflite_file.open_file),
     Format("a SavedModel folder", saved_model.recognise, saved_model.open_folder),
     Format("a Python function", python_function.recognise, python_function.open_function),
 )

@@ -20,14 +20,16 @@ FORMS = (".h5", ".keras", ".json")
 
 
 def lived(model, seed=0):
-    """Give every weight a value of its own, so that no two can be confused."""
+    """Give every weight a value of its own, so that no two can be confused, and outputs of moderate size."""
     rng = np.random.default_rng(seed)
-    model.set_weights(
-        [
-            rng.uniform(0.5, 1.5, weight.shape) if weight.ndim < 2 else rng.normal(0, 0.3, weight.shape)
-            for weight in model.get_weights()
-        ]
-    )
+
+    def drawn(shape):
+        if len(shape) < 2:
+            return rng.uniform(0.5, 1.5, shape)
+        return rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape)
+
+    *weights, kernel, bias = (drawn(weight.shape) for weight in model.get_weights())
+    model.set_weights([*weights, 0.02 * kernel, bias])
     return model
 
 
@@ -44,7 +46,8 @@ def saved(model, folder, form) -> str:
 def check_same(model, source, *, tolerance=1e-4):
     """Check that the network in a file gives what `model` gives, which ends in a softmax or in logits."""
     opened = open_model(source)
-    pixels = np.random.default_rng(1).uniform(0, 255, (5, *opened.input_shape)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    pixels = np.float32(rng.uniform(0, 255, (5, *opened.input_shape)) * rng.uniform(0, 1, (5, 1, 1, 1)))
     expected, logits = np.float32(model.predict(pixels, verbose=0)), opened.predict(pixels)
     if opened.logits_from != LOGITS:
         logits = softmax(logits)
@@ -72,11 +75,6 @@ LAYERS = {
     "an activation that means another since": lambda: [old.Rescaling(1 / 64, -2), conv(activation="hard_sigmoid")],
     "the same as a layer": lambda: [old.Rescaling(1 / 64, -2), conv(), old.Activation("hard_sigmoid")],
     "an activation of TensorFlow": lambda: [conv(activation=tf.nn.relu6), conv(activation=tf.nn.swish)],
-    "activations": lambda: [
-        old.Rescaling(1 / 255),
-        *(conv(activation=each) for each in ("elu", "selu", "gelu", "mish", "softplus", "softsign", "exponential")),
-        *(conv(activation=each) for each in ("swish", "tanh", "sigmoid", "relu")),
-    ],
     "slopes": lambda: [conv(), old.LeakyReLU(0.3), conv(), old.LeakyReLU(alpha=0.1), conv(), old.ELU(alpha=0.7)],
     "thresholds": lambda: [conv(), old.ReLU(6.0, 0.1, 0.5), old.ThresholdedReLU(2.0), old.PReLU(shared_axes=[1, 2])],
     "norms": lambda: [old.BatchNormalization(axis=-1), conv(), old.LayerNormalization(), old.GroupNormalization(2)],
@@ -90,7 +88,11 @@ LAYERS = {
         old.Conv2DTranspose(4, 3, strides=2, padding="same", output_padding=1),
     ],
     "regularised": lambda: [
-        conv(kernel_regularizer="l2", activity_regularizer=tf_keras.regularizers.l1_l2(0.1), kernel_constraint="max_norm"),
+        conv(
+            kernel_regularizer="l2",
+            activity_regularizer=tf_keras.regularizers.l1_l2(0.1),
+            kernel_constraint="max_norm",
+        ),
         conv(kernel_initializer=tf_keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")),
         old.ActivityRegularization(0.1),
     ],
@@ -208,7 +210,9 @@ OPERATIONS = {
     "reduced": lambda x: x - tf.reduce_mean(x, axis=[1, 2], keepdims=True) + tf.reduce_max(x, axis=-1, keepdims=True),
     "summed": lambda x: tf.reduce_sum(tf.stack([x, 2 * x], axis=1), axis=1) + tf.reduce_min(x, 1, True),
     "shaped": lambda x: tf.squeeze(tf.expand_dims(tf.transpose(tf.reshape(x, [-1, 6, 20, 3]), [0, 2, 1, 3]), 1), [1]),
-    "softmaxes": lambda x: tf.nn.softmax(x / 99) + tf.nn.log_softmax(x / 99, axis=1) + tf.math.l2_normalize(x, axis=-1),
+    "softmaxes": lambda x: (
+        tf.nn.softmax(x / 99) + tf.nn.log_softmax(x / 99, axis=1) + tf.math.l2_normalize(x, axis=-1)
+    ),
     "resized": lambda x: tf.image.resize(x, [7, 9]) + tf.image.resize(x, (7, 9), method="nearest"),
     "passed on": lambda x: tf.identity(x) + tf.stop_gradient(x),
 }
@@ -224,56 +228,64 @@ def test_functions_of_tensorflow_between_layers(tmp_path, name, form):
     check_same(model, saved(model, tmp_path, form))
 
 
-APPLICATIONS = {
-    "MobileNet": {"alpha": 0.25},
-    "MobileNetV2": {"alpha": 0.35},
-    "MobileNetV3Small": {"alpha": 0.75, "minimalistic": False},
-    "EfficientNetB0": {},
-    "EfficientNetV2B0": {},
-    "ResNet50": {},
-    "VGG16": {},
-    "DenseNet121": {},
-    "Xception": {},
-    "NASNetMobile": {},
-}
+def application(name, scale, **settings):
+    """Build an application whose norms have seen a few images of -scale..scale, so that it tells them apart."""
+    settings = {"weights": None, "include_top": False, "input_shape": (48, 48, 3), **settings}
+    base = getattr(tf_keras.applications, name)(**settings)
+    norms = [each for each in base._flatten_layers() if isinstance(each, old.BatchNormalization)]
+    momentum = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    rng = np.random.default_rng(0)
+    base(np.float32(rng.uniform(-scale, scale, (8, 48, 48, 3)) * rng.uniform(0, 1, (8, 1, 1, 1))), training=True)
+    for norm, before in zip(norms, momentum, strict=True):
+        norm.momentum = before
+    return base
 
 
-def application(name):
-    settings = {"weights": None, "include_top": False, "input_shape": (72, 72, 3), **APPLICATIONS[name]}
-    return getattr(tf_keras.applications, name)(**settings)
-
-
-@pytest.mark.parametrize("form", [".h5", ".keras"])
-@pytest.mark.parametrize("name", ["MobileNet", "MobileNetV2", "EfficientNetB0", "DenseNet121"])
-def test_an_application_in_a_sequential(tmp_path, name, form):
-    base = application(name)
+@pytest.mark.parametrize(
+    ("name", "form", "settings"),
+    [("MobileNet", ".h5", {"alpha": 0.25}), ("MobileNet", ".keras", {"alpha": 0.25}), ("EfficientNetB0", ".h5", {})],
+)
+def test_an_application_in_a_sequential(tmp_path, name, form, settings):
+    base = application(name, 255, **settings)
     base.trainable = False
     model = tf_keras.Sequential([base, old.GlobalAveragePooling2D(), old.Dropout(0.2), old.Dense(CLASSES)])
-    mild(model)
     check_same(model, saved(model, tmp_path, form))
 
 
-@pytest.mark.parametrize("name", ["MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0", "ResNet50"])
-def test_an_application_in_a_functional_network(tmp_path, name):
-    base = application(name)
+@pytest.mark.parametrize(
+    ("name", "form", "settings"),
+    [
+        ("MobileNetV2", ".h5", {"alpha": 0.35}),
+        ("MobileNetV3Small", ".keras", {"alpha": 0.75, "include_preprocessing": False}),
+        ("ResNet50", ".keras", {}),
+        ("VGG16", ".h5", {}),
+    ],
+)
+def test_an_application_in_a_functional_network(tmp_path, name, form, settings):
+    base = application(name, 1, **settings)
     for layer in base.layers[:20]:
         layer.trainable = False
-    inputs = old.Input((72, 72, 3))
+    inputs = old.Input((48, 48, 3))
     features = base(old.RandomFlip("horizontal")(inputs) / 127.5 - 1, training=False)
-    outputs = old.Dense(CLASSES, activation="softmax")(old.Flatten()(old.AveragePooling2D(2)(features)))
-    model = mild(tf_keras.Model(inputs, outputs))
-    check_same(model, saved(model, tmp_path, ".h5"))
-    check_same(model, saved(model, tmp_path, ".keras"))
+    model = tf_keras.Model(inputs, old.Dense(CLASSES)(old.GlobalMaxPooling2D()(features)))
+    check_same(model, saved(model, tmp_path, form))
 
 
-def mild(model):
-    """Draw the weights anew, so that a deep network's outputs neither vanish nor overflow."""
-    rng = np.random.default_rng(0)
-    for layer in model._flatten_layers(recursive=True, include_self=False):
-        if isinstance(layer, old.BatchNormalization):
-            layer.set_weights([rng.uniform(0.8, 1.2, weight.shape) for weight in layer.get_weights()])
-    model.layers[-1].set_weights([rng.normal(0, 1, weight.shape) for weight in model.layers[-1].get_weights()])
-    return model
+ACTIVATIONS = (
+    "elu", "selu", "gelu", "mish", "softplus", "softsign", "exponential", "swish", "tanh", "sigmoid", "relu",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_activations(tmp_path, form):
+    def network(inputs):
+        scaled = old.Rescaling(1 / 255)(inputs)
+        return old.Add()([conv(activation=each)(scaled) for each in ACTIVATIONS])
+
+    model = functional(network)
+    check_same(model, saved(model, tmp_path, form))
 
 
 def branch(inputs, name):
@@ -348,7 +360,7 @@ def test_a_global_policy_of_half_precision(tmp_path, form):
 
 
 class TestReleasesThatCannotBeRunHere:
-    """Files that are written as those releases wrote them, from a network of `tf_keras` that says the right values."""
+    """Files as those releases wrote them, of a network of `tf_keras` that says the right values."""
 
     @staticmethod
     def rewritten(model, path, change, version="2.2.4"):
@@ -380,7 +392,9 @@ class TestReleasesThatCannotBeRunHere:
 
     def test_a_network_in_a_sequential_without_an_input_layer(self, tmp_path):
         inner = tf_keras.Sequential([old.Input(SHAPE), conv(3)])
-        model = lived(tf_keras.Sequential([inner, old.Flatten(), old.Dense(CLASSES)]))
+        model = tf_keras.Sequential([inner, old.Flatten(), old.Dense(CLASSES)])
+        model.build((None, *SHAPE))
+        lived(model)
 
         def change(description):
             layers = [each for each in description["config"]["layers"] if each["class_name"] != "InputLayer"]
@@ -417,7 +431,8 @@ class TestReleasesThatCannotBeRunHere:
             dense = {"trainable": True, "init": "uniform", "W_regularizer": None, "input_dim": None}
             layers = [
                 {"class_name": "Convolution2D", "config": convolution},
-                {"class_name": "BatchNormalization", "config": {"name": "norm", "epsilon": 1e-3, "mode": 0, "axis": -1}},
+                {"class_name": "BatchNormalization", "config": {"name": "norm", "epsilon": 1e-3, "mode": 0,
+                                                                "axis": -1}},
                 {"class_name": "MaxPooling2D", "config": {"name": "pool", "pool_size": [2, 2], "strides": [2, 2],
                                                           "border_mode": "valid", "dim_ordering": "tf"}},
                 {"class_name": "Dropout", "config": {"name": "drop", "p": 0.5}},
@@ -447,29 +462,26 @@ class TestReleasesThatCannotBeRunHere:
 
     def test_operations_of_tensorflow_2_0(self, tmp_path):
         model = functional(lambda inputs: 2.0 - (inputs - tf.constant([1.0, 2.0, 3.0])) / 127.5)
-        nodes = {
-            "tf.math.subtract": ("Sub", {"1": [1.0, 2.0, 3.0]}),
-            "tf.math.truediv": ("RealDiv", {"1": 127.5}),
-            "tf.math.subtract_1": ("Sub", {"0": 2.0}),
-        }
+        nodes = iter([("Sub", {"1": [1.0, 2.0, 3.0]}), ("RealDiv", {"1": 127.5}), ("Sub", {"0": 2.0})])
 
         def change(description):
-            before = "input"
-            for layer in description["config"]["layers"]:
-                name = layer["name"].removesuffix("_1") if layer["class_name"] == "TFOpLambda" else None
-                if name is None:
-                    before = layer["name"] if layer["class_name"] == "InputLayer" else before
-                    continue
-                short = next(each for each in reversed(nodes) if layer["name"].startswith(each) and each in left)
-                left.remove(short)
-                operation, constants = nodes[short]
-                layer["class_name"] = "TensorFlowOpLayer"
-                layer["config"] = {"name": short, "node_def": {"name": short, "op": operation}, "constants": constants}
-                layer["inbound_nodes"] = [[[before, 0, 0, {}]]]
-                before = layer["name"]
+            first, *layers = description["config"]["layers"]
+            before = first["name"]
+            for layer in layers:
+                if layer["class_name"] == "TFOpLambda":
+                    operation, constants = next(nodes)
+                    node = {"name": operation, "op": operation, "attr": {"T": {"type": "DT_FLOAT"}}}
+                    layer["class_name"] = "TensorFlowOpLayer"
+                    layer["config"] = {
+                        "name": operation,
+                        "dtype": "float32",
+                        "node_def": node,
+                        "constants": constants,
+                    }
+                    layer["inbound_nodes"] = [[[before, 0, 0, {}]]]
+                    before = layer["name"]
             return description
 
-        left = list(nodes)
         check_same(model, self.rewritten(model, tmp_path / "net.h5", change, version="2.2.4-tf"))
 
 
@@ -480,30 +492,35 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("between", "message"),
         [
-            (lambda x: old.Lambda(lambda y: y / 2, name="halve")(x), 'has a layer Lambda ("halve"), which may hold'),
-            (lambda x: old.LocallyConnected2D(2, 3, name="local")(x), "holds 'LocallyConnected2D'"),
-            (lambda x: tf.math.cumsum(x, axis=1), 'has a layer "tf.math.cumsum" that calls tf.math.cumsum'),
+            (lambda x: old.Lambda(lambda y: y / 2, name="halve")(x), ' has a layer Lambda ("halve"), which may hold'),
+            (lambda x: old.LocallyConnected2D(2, 3, name="local")(x), " holds 'LocallyConnected2D'"),
+            (lambda x: tf.math.cumsum(x, axis=1), "calls tf.math.cumsum"),
             (
                 lambda x: tf.image.resize(x, [6, 6], preserve_aspect_ratio=True),
-                "that calls tf.image.resize with preserve_aspect_ratio True",
+                "calls tf.image.resize with preserve_aspect_ratio True",
             ),
-            (lambda x: tf.reshape(x, tf.stack([tf.shape(x)[0], 12, 10, 3])), "that calls tf.compat.v1.shape"),
+            (lambda x: tf.reshape(x, tf.stack([tf.shape(x)[0], 12, 10, 3])), "calls tf.shape"),
             (lambda x: tf.cast(tf.cast(x, tf.int32), tf.float32), "calls tf.cast with dtype 'int32'"),
         ],
     )
     def test_what_keras_3_does_not_have(self, tmp_path, between, message):
         source = self.source(tmp_path, between)
         refused = refusal(open_model, source)
-        assert refused.startswith(f"{source} {message}")
+        assert refused.startswith(source)
+        assert message in refused
         assert refused.endswith("or let tf_keras run it in a function, module:function (see docs/caching.md)")
 
     def test_a_setting_that_changes_what_is_computed(self, tmp_path):
-        model = functional(lambda x: old.Reshape((4, 10, 9))(old.GRU(30, return_sequences=True)(old.Reshape((12, 30))(x))))
+        model = functional(
+            lambda x: old.Reshape((4, 10, 9))(
+                old.GRU(30, return_sequences=True, name="gru")(old.Reshape((12, 30))(x))
+            )
+        )
         source = saved(model, tmp_path, ".h5")
         with h5py.File(source, "r+") as file:
             text = file.attrs["model_config"]
             file.attrs["model_config"] = text.replace('"time_major": false', '"time_major": true')
-        assert 'has a layer "gru" that has time_major True, which GRU of Keras 3 has not: ' in refusal(open_model, source)
+        assert 'has a layer "gru" that has time_major True, which GRU of Keras' in refusal(open_model, source)
 
     def test_the_cause_is_shown_with_the_layer(self, tmp_path):
         source = saved(classifier(conv(name="odd")), tmp_path, ".h5")
@@ -518,8 +535,9 @@ class TestRefused:
         with h5py.File(source, "r+") as file:
             text = file.attrs["model_config"]
             file.attrs["model_config"] = text.replace('"filters": 5', '"filters": 6')
-        assert 'layer "few" has a weight kernel [3, 3, 3, 6], the file holds few/kernel:0 [3, 3, 3, 5] for it' in refusal(
-            open_model, source
+        assert (
+            'layer "few" has a weight kernel [3, 3, 3, 6], the file holds few/kernel:0 [3, 3, 3, 5] for it'
+            in refusal(open_model, source)
         )
 
 
