@@ -21,11 +21,13 @@ class TeacherSettings:
 
     teacher: str = "facenet"
     """Name of a network, whose --weights are given; or a teacher from elsewhere, which --input describes: a
-    .keras, .h5 or .onnx file, the folder of a SavedModel, or MODULE:FUNCTION. The last two are programs: they
-    can do whatever you can do. A function is known by the source of its module; where that loads
-    weights, give the function an attribute fingerprint, a text that changes with them."""
+    .keras, .h5, .onnx or .tflite file, a .json file that describes a network whose --weights lie in an .h5 file, the
+    folder of a SavedModel, or MODULE:FUNCTION. The last two are programs: they can do whatever you can do. A
+    function is known by the source of its module; where that loads weights, give the function an attribute
+    fingerprint, a text that changes with them."""
     weights: str | None = None
-    """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file."""
+    """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file; of a .json
+    file by default the .weights.h5 or .h5 file of the same name beside it."""
     classes: str | None = None
     """The teacher's own classes in order, where they are not those of the data: "fer2013", "ferplus", "affectnet",
     "affectnet7", "microexpnet", "ckplus", or names with commas between."""
@@ -54,13 +56,16 @@ class TeacherSettings:
         Raises:
             InputError: an unknown teacher; flags that it would ignore; weights of other classes, or none.
         """
-        from distill.runtimes.open_model import is_model_file, open_model
+        from distill.runtimes.open_model import is_architecture, is_model_file, open_model
         from distill.scoring.caching import as_image_model
 
         class_names = self.class_names(dataset, weights=weights)
         if is_model_file(self.teacher):
-            self._refuse(("weights", "image_size"), "networks of this project: describe a model's file with --input")
-            model = open_model(self.teacher, input_format=self.input, policy=self.policy, gives=self.gives)
+            ignored = ("image_size",) if is_architecture(self.teacher) else ("weights", "image_size")
+            self._refuse(ignored, "networks of this project: describe a model's file with --input")
+            model = open_model(
+                self.teacher, input_format=self.input, policy=self.policy, gives=self.gives, weights=self.weights
+            )
         else:
             self._refuse(("input", "gives"), "teachers from elsewhere, whose file is named as --teacher")
             model = self._network(weights or self.weights, class_names)
@@ -104,8 +109,8 @@ class OnlineTeacherSettings(TeacherSettings):
     prefix: ClassVar[str] = "online."
 
     teacher: str | None = None
-    """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5 or .onnx file, the
-    folder of a SavedModel, or MODULE:FUNCTION. By default none is asked."""
+    """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5, .json, .onnx or .tflite
+    file, the folder of a SavedModel, or MODULE:FUNCTION. By default none is asked."""
 
 
 def _recorded_classes(weights: str | None, dataset: Dataset) -> tuple[str, ...]:

@@ -93,12 +93,12 @@ def read(path: Path) -> tuple[bytes, ModelDescription]:
     return content[:start], description
 
 
-def litert_interpreter(flatbuffer: bytes, source: str):
+def litert_interpreter(flatbuffer: bytes, source: str, *, threads: int = 1):
     from ai_edge_litert.interpreter import Interpreter
 
     try:
         with quiet_stderr():  # it greets
-            interpreter = Interpreter(model_content=flatbuffer, num_threads=1)
+            interpreter = Interpreter(model_content=flatbuffer, num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{source} is no network that LiteRT can run: {error}".splitlines()[0]) from error

@@ -28,6 +28,7 @@ from distill.runs.events import event_writer
 from distill.runs.run_record import SETTINGS, RunRecord, read_record
 from distill.runs.scope import clone, scope_of
 from distill.runs.training_images import TrainingImages
+from distill.runtimes import keras_file
 from distill.versions import versions
 
 METRICS, CURVES, SUMMARY = "metrics.csv", "curves.png", "summary.json"
@@ -256,7 +257,7 @@ def read_summary(path: Path) -> dict:
 
 
 def load_network(path: str | Path) -> keras.Model:
-    """Load a `.keras` file, or the best network of a training run's directory, as it was saved.
+    """Load a Keras file, or the best network of a training run's directory, as it was saved.
 
     Raises:
         InputError: the file is missing, damaged, or holds code that safe mode refuses to run.
@@ -265,8 +266,4 @@ def load_network(path: str | Path) -> keras.Model:
     file = path / BEST if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{file} does not exist: give a .keras file or the directory of a training run")
-    try:
-        return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # Keras, h5py, zipfile and json each fail in their own way
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file} is no Keras model that can be loaded: {reason}") from error
+    return keras_file.load_network(file)

@@ -118,11 +118,39 @@ class PixelFormat:
         std = np.broadcast_to(np.array(self.std or (1.0,)), self.channels)
         return ((high - low) / 255 / std).tolist(), ((low - mean) / std).tolist()
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Put float32 pixels 0..255 [B, h, w, c] into this format: a new float32 array, [B, c, h, w] if so laid."""
+    def values(self) -> tuple[float, float]:
+        """Return the least and the largest number that a pixel may become."""
+        scale, offset = map(np.array, self.scale_and_offset())
+        ends = np.concatenate([offset, 255 * scale + offset])
+        return float(ends.min()), float(ends.max())
+
+    def check_dtype(self, dtype: np.dtype, *, source: str) -> None:
+        """Check that numbers of `dtype` can hold pixels in this format.
+
+        Raises:
+            InputError: they are whole numbers, of which it would leave a few.
+        """
+        if dtype.kind == "f":
+            return
+        (low, high), known = self.values(), np.iinfo(dtype)
+        if low < known.min or high > known.max or high - low < 100:
+            raise InputError(
+                f"{source} takes whole numbers {known.min}..{known.max} ({dtype}), the settings make {low:g}.."
+                f"{high:g} of the pixels: give --input.range {known.min} {known.max}"
+            )
+
+    def __call__(self, images: np.ndarray, dtype: np.dtype | type = np.float32) -> np.ndarray:
+        """Put float32 pixels 0..255 [B, h, w, c] into this format: a new array, [B, c, h, w] if so laid.
+
+        Args:
+            dtype: of the array; whole numbers are the nearest ones.
+        """
         scale, offset = (np.array(values, np.float32) for values in self.scale_and_offset())
         pixels = images[..., ::-1] if self.order == "bgr" else images
         pixels = pixels.astype(np.float32) * scale + offset
+        if np.dtype(dtype).kind != "f":
+            pixels = np.rint(pixels)
+        pixels = pixels.astype(dtype, copy=False)
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 1)) if self.layout == CHANNELS_FIRST else pixels
 
     def to_dict(self) -> dict:

@@ -8,11 +8,13 @@ import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
 from distill.errors import InputError
+from distill.runtimes.keras2 import NO_ACTIVATIONS, translate
+from distill.runtimes.keras2_nodes import Untranslatable
 from distill.runtimes.reasons import reason
 
 _MAX_BYTES = 1 << 26  # of a description; that of a network of a thousand layers has 1 MB
@@ -32,7 +34,6 @@ _PACKAGES = (
 _ROOMS = (keras.layers, keras.initializers, keras.regularizers, keras.constraints)
 _CLASSES_OF_KERAS = ("Model", "Functional", "Sequential", "DTypePolicy", "Variable")
 _CONSTANTS = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__")
-_NO_ACTIVATIONS = ("get", "serialize", "deserialize")
 _FORBIDDEN = {
     "Lambda": "Python code",
     "__lambda__": "Python code",
@@ -45,43 +46,77 @@ _FORBIDDEN = {
     "TextVectorization": "the path of a vocabulary",
 }
 _MEND = "rebuild it of plain layers, or give a function that runs it, module:function"
+_MEND_OLD = "rebuild it of plain layers, or let tf_keras run it in a function, module:function (see docs/caching.md)"
 
 
-def check_keras_file(path: Path) -> dict:
-    """Check the description of the network in a `.keras`, `.h5` or `.hdf5` file, before Keras acts on it.
+class Description(NamedTuple):
+    """What a file says of a network."""
 
-    Returns:
-        The description, without the settings of its training.
+    stated: dict
+    """As it stands there, without the settings of its training."""
+    translated: dict
+    """As Keras 3 reads it."""
+    old: bool
+    """Whether Keras 1 or 2 wrote it."""
+
+
+def check_keras_file(path: Path) -> Description:
+    """Check the description of the network in a `.keras`, `.h5`, `.hdf5` or `.json` file, before Keras acts on it.
 
     Raises:
         InputError: the file is damaged or holds no network, or the network names a layer that runs code, reads
-            files, or is neither one of Keras nor registered with it.
+            files, or is neither one of Keras nor registered with it; or one of Keras 2 that cannot be translated.
     """
-    config = _read_config(path)
-    for each in _objects(config):
+    stated, version = _read_config(path)
+    old = not version.startswith("3")
+    mend = _MEND_OLD if old else _MEND
+    for each in objects(stated):
         names = str(each.get("class_name")), str(each.get("registered_name"))
         forbidden = next((name for name in names if name in _FORBIDDEN), None)
         if forbidden is not None:
-            raise InputError(f"{path} has a layer {forbidden}, which may hold {_FORBIDDEN[forbidden]}: {_MEND}")
-        if not _is_known(each):
-            name = each.get("config") if names[0] == "function" else names[0]
-            place = f" of {each['module']!r:.80}" if each.get("module") else ""
-            raise InputError(f"{path} holds {name!r:.80}{place}, which is no layer that Keras knows: {_MEND}")
-    return config
-
-
-def _read_config(path: Path) -> dict:
-    """Return the description that a file holds, without the settings of its training."""
+            raise InputError(
+                f"{path} has a layer {forbidden}{_called(each)}, which may hold {_FORBIDDEN[forbidden]}: {mend}"
+            )
     try:
-        text = _zipped_config(path) if path.suffix == ".keras" else _hdf5_config(path)
+        translated = translate(stated, old=old)
+    except Untranslatable as error:
+        raise InputError(f"{path} {error}: {mend}") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path} is no Keras model that can be loaded: its description is incomplete ({reason(error)})"
+        ) from error
+    for each in objects(translated):
+        if not _is_known(each):
+            name = each.get("config") if each["class_name"] == "function" else each["class_name"]
+            place = f" of {each['module']!r:.80}" if each.get("module") else ""
+            raise InputError(
+                f"{path} holds {name!r:.80}{place}{_called(each)}, which is no layer that Keras knows: {mend}"
+            )
+    return Description(stated, translated, old)
+
+
+def _called(described: dict) -> str:
+    """Return the name of a layer, where it has one, for a message."""
+    config = described.get("config")
+    name = described.get("name") or (config.get("name") if isinstance(config, dict) else None)
+    return f' ("{name}")' if isinstance(name, str) else ""
+
+
+def _read_config(path: Path) -> tuple[dict, str]:
+    """Return the description that a file holds, without the settings of its training, and the release of Keras."""
+    try:
+        text, version = _READERS.get(path.suffix, _hdf5_config)(path)
         if len(text) > _MAX_BYTES:
             raise InputError(f"{path} describes its network in {len(text):,} bytes, more than any network needs")
         config = json.loads(text, object_hook=_without_addresses)
+        if isinstance(config, str):  # written by json.dump, which made a text of the text
+            config = json.loads(config, object_hook=_without_addresses)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, RecursionError) as error:
         raise InputError(f"{path} is no Keras model that can be loaded: {reason(error)}") from error
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or "class_name" not in config:
         raise InputError(f"{path} is no Keras model that can be loaded: it describes no network")
-    return {key: value for key, value in config.items() if key != "compile_config"}
+    version = str(version or config.get("keras_version") or "")
+    return {key: value for key, value in config.items() if key not in _NOT_OF_THE_NETWORK}, version
 
 
 def _without_addresses(described: dict) -> dict:
@@ -89,24 +124,40 @@ def _without_addresses(described: dict) -> dict:
     return {key: value for key, value in described.items() if key != "shared_object_id"}
 
 
-def _zipped_config(path: Path) -> bytes:
-    with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
-        return file.read(_MAX_BYTES + 1)
+def _zipped_config(path: Path) -> tuple[bytes, str | None]:
+    with zipfile.ZipFile(path) as archive:
+        with archive.open("config.json") as file:
+            text = file.read(_MAX_BYTES + 1)
+        if "metadata.json" not in archive.namelist():
+            return text, None
+        with archive.open("metadata.json") as file:
+            return text, json.loads(file.read(_MAX_BYTES)).get("keras_version")
 
 
-def _hdf5_config(path: Path) -> bytes | str:
+def _hdf5_config(path: Path) -> tuple[bytes | str, str | None]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        text = file.attrs.get("model_config")
+        text, version = (file.attrs.get(name) for name in ("model_config", "keras_version"))
     if text is None:
         raise InputError(
-            f"{path} holds weights without their network: give the network's name as --teacher, the file as --weights"
+            f"{path} holds weights without their network: give the network's name as --teacher, the file as "
+            "--weights; of a network from elsewhere the .json file that describes it as --teacher"
         )
-    return text
+    return text, version.decode() if isinstance(version, bytes) else version
 
 
-def _objects(config: Any) -> Iterator[dict]:
+def _json_config(path: Path) -> tuple[str, None]:
+    if path.stat().st_size > _MAX_BYTES:
+        raise InputError(f"{path} has {path.stat().st_size:,} bytes, more than the description of any network needs")
+    return path.read_text(encoding="utf-8"), None
+
+
+_READERS = {".keras": _zipped_config, ".json": _json_config}
+_NOT_OF_THE_NETWORK = ("compile_config", "keras_version", "backend")
+
+
+def objects(config: Any) -> Iterator[dict]:
     """Yield every object that Keras would build, however deep it lies."""
     waiting = [config]
     while waiting:
@@ -138,7 +189,7 @@ def _is_known(described: dict) -> bool:
 def _is_known_function(name: Any, module: Any) -> bool:
     if _is_registered(name):
         return True
-    activation = isinstance(name, str) and name not in _NO_ACTIVATIONS and hasattr(keras.activations, name)
+    activation = isinstance(name, str) and name not in NO_ACTIVATIONS and hasattr(keras.activations, name)
     return activation and module in (None, "builtins", "keras.activations")
 
 

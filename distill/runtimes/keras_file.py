@@ -1,5 +1,6 @@
-"""Networks in Keras files: `.keras`, and `.h5` or `.hdf5` of Keras 3 and older."""
+"""Networks in Keras files: `.keras`, and `.h5` or `.hdf5`, of Keras 3 and older; `.json` with weights in another."""
 
+import copy
 from pathlib import Path
 
 import keras
@@ -8,14 +9,17 @@ import numpy as np
 from distill.errors import InputError
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.input_format import InputFormat, PixelFormat
-from distill.runtimes.keras_config import check_keras_file
+from distill.runtimes.keras_config import check_keras_file, objects
 from distill.runtimes.keras_graph import from_pixels, in_policy, is_graph, without_softmax
+from distill.runtimes.keras_weights import load_weights
 from distill.runtimes.reasons import reason
 from distill.runtimes.softmax import Predict, check_given, probed
 from distill.runtimes.weights import described_sha256
 
 POLICIES = ("float32", "mixed_bfloat16")
-SUFFIXES = (".keras", ".h5", ".hdf5")
+ARCHITECTURE = ".json"
+SUFFIXES = (".keras", ".h5", ".hdf5", ARCHITECTURE)
+_WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".hdf5")
 
 
 def recognise(source: str) -> bool:
@@ -23,8 +27,13 @@ def recognise(source: str) -> bool:
     return source.endswith(SUFFIXES)
 
 
-def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -> ImageModel:
+def open_file(
+    source: str, input_format: InputFormat, policy: str, gives: str, weights: str | None = None
+) -> ImageModel:
     """Open the network in a Keras file.
+
+    Of one that describes a network alone, `.json`, the weights are those of the file `weights`; by default of the
+    only one of the same name beside it, `.weights.h5`, `.h5` or `.hdf5`.
 
     One that is a graph of layers is rebuilt: the input format becomes part of it, nested models become part of one
     flat graph, and it ends before its softmax. One that is a registered Python class is asked as it is.
@@ -34,7 +43,7 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
             take one image, or does not give raw logits or probabilities, or not what `gives` says; the input format
             or policy is not for it.
     """
-    model, description = _load(Path(source))
+    model, description = _load(Path(source), weights)
     shape = _one(model, "input", source)
     pixel_format = input_format.resolve(None if shape is None else shape[1:], source=source)
     if is_graph(model):
@@ -61,20 +70,60 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
     )
 
 
-def _load(path: Path) -> tuple[keras.Model, dict]:
+def load_network(path: Path, weights: str | None = None) -> keras.Model:
+    """Return the network in a Keras file as it was saved; arguments and errors are those of `open_file`."""
+    return _load(path, weights)[0]
+
+
+def _load(path: Path, weights: str | None) -> tuple[keras.Model, dict]:
     """Return the network, and its description in the file."""
     if not path.is_file():
         raise InputError(f"{path} is no file: expected a network saved by Keras, {', '.join(SUFFIXES)}")
     description = check_keras_file(path)
+    file = path if path.suffix != ARCHITECTURE else _weights_of(path, weights)
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras, h5py, zipfile and json each fail in their own way
-        raise InputError(f"{path} is no Keras model that can be loaded: {reason(error)}") from error
+        model = keras.saving.deserialize_keras_object(copy.deepcopy(description.translated), safe_mode=True)
+    except Exception as error:  # Keras fails in as many ways as it has layers
+        culprit = _culprit(description.translated)
+        raise InputError(f"{path} is no Keras model that can be loaded: {culprit}{reason(error)}") from error
     if not isinstance(model, keras.Model):
         raise InputError(f"{path} holds a {type(model).__name__}, expected a whole network: save a keras.Model")
     if not model.built:
         raise InputError(f"{path} was saved before it saw an image, so it has no weights: build it, and train it")
-    return model, description
+    try:
+        load_weights(model, file, description)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # Keras, h5py and zipfile each fail in their own way
+        holder = path if file == path else f"{file}, given as the weights of {path},"
+        raise InputError(f"{holder} is no Keras model that can be loaded: {reason(error)}") from error
+    return model, description.stated
+
+
+def _weights_of(path: Path, given: str | None) -> Path:
+    """Return the file with the weights of a network that `path` describes."""
+    beside = [path.with_suffix(suffix) for suffix in _WEIGHTS_SUFFIXES]
+    found = [Path(given).expanduser()] if given is not None else [file for file in beside if file.is_file()]
+    if len(found) != 1:
+        names = " and ".join(file.name for file in found) or "no such file lies beside it"
+        raise InputError(
+            f"{path} describes a network without its weights: give them as --weights, or as the only one of "
+            f"{', '.join(file.name for file in beside)} beside it ({names})"
+        )
+    if not found[0].is_file():
+        raise InputError(f"{found[0]} is no file: expected the weights of {path}, .h5 or .hdf5")
+    return found[0]
+
+
+def _culprit(described: dict) -> str:
+    """Name the first layer that cannot be built on its own, for a message; "" where each of them can."""
+    for layer in objects(described):
+        if layer.get("module") == "keras.layers":
+            try:
+                keras.saving.deserialize_keras_object(copy.deepcopy(layer), safe_mode=True)
+            except Exception:  # this is it, whatever it says
+                return f'layer "{layer["config"].get("name")}": '
+    return ""
 
 
 def _rebuilt(

@@ -115,9 +115,9 @@ class _Flattening:
 
 
 def _clone(operation: keras.Operation, **changes) -> keras.Operation:
+    if not isinstance(operation, layers.Layer):  # the dtype of an operation is what it is for, that of a Cast
+        del changes["dtype"]
     config = {**operation.get_config(), **changes}
-    if not isinstance(operation, layers.Layer):
-        config.pop("dtype")
     if type(operation) is layers.Normalization and not operation.invert:
         return _rescaling(operation, config)
     return type(operation).from_config(config)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 _MAX_BYTES = 1 << 31  # of a protocol buffer
+_KINDS = ("float", "float16", "double", "uint8", "int8")
 
 
 def recognise(source: str) -> bool:
@@ -33,17 +34,19 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
 
     Raises:
         InputError: onnxruntime or onnx is not installed; the file is damaged or keeps weights elsewhere; the network
-            does not take one float32 image, or does not give raw logits or probabilities, or not what `gives` says;
-            the input format is not for it.
+            does not take one image of floats or small whole numbers, or does not give raw logits or probabilities,
+            or not what `gives` says; the input format is not for it.
     """
     model = _load(Path(source))
     stripped = _strip_softmax(model)
     batch, *shape = _input_shape(model, source)
     pixel_format = input_format.resolve(shape, source=source)
+    dtype = _input_dtype(model, source)
+    pixel_format.check_dtype(dtype, source=source)
     run = in_batches_of(batch, _session(model, source))
 
     def predict(images: np.ndarray) -> np.ndarray:
-        return run(pixel_format(images))
+        return run(pixel_format(images, dtype))
 
     if stripped:
         logits_from = BEFORE_SOFTMAX
@@ -111,8 +114,8 @@ def _strip_softmax(model: "onnx.ModelProto") -> bool:
         last = producers.get(last.input[0])
     if last is None or last.op_type not in SOFTMAX_NAMES or _axis(last) not in (-1, 1):
         return False
-    logits = onnx.helper.make_tensor_value_info(last.input[0], onnx.TensorProto.FLOAT, None)
-    model.graph.output[0].CopyFrom(logits)
+    kind = model.graph.output[0].type.tensor_type.elem_type  # a softmax keeps it
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info(last.input[0], kind, None))
     return True
 
 
@@ -122,20 +125,32 @@ def _axis(softmax: "onnx.NodeProto") -> int:
 
 def _input_shape(model: "onnx.ModelProto", source: str) -> list[int | None]:
     """Return the shape of the one input, None where a side is open."""
+    tensor = _input(model, source).type.tensor_type
+    if not tensor.HasField("shape"):
+        return [None] * 4
+    return [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim] or [None]
+
+
+def _input_dtype(model: "onnx.ModelProto", source: str) -> np.dtype:
+    """Return what kind of numbers the input is."""
     import onnx
 
+    kind = _input(model, source).type.tensor_type.elem_type
+    name = onnx.TensorProto.DataType.Name(kind).lower()
+    if name not in _KINDS:
+        raise InputError(
+            f"{source} takes {name}, expected pixels as {', '.join(_KINDS)}: save it with a float32 input"
+        )
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+
+
+def _input(model: "onnx.ModelProto", source: str) -> "onnx.ValueInfoProto":
     weights = {tensor.name for tensor in model.graph.initializer}  # old files list them as inputs, too
     inputs = [each for each in model.graph.input if each.name not in weights]
     if len(inputs) != 1:
         names = ", ".join(each.name for each in inputs)
         raise InputError(f"{source} has {len(inputs)} inputs ({names}), expected one: the images")
-    tensor = inputs[0].type.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
-        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
-        raise InputError(f"{source} takes {kind}, expected float pixels: save it with a float32 input")
-    if not tensor.HasField("shape"):
-        return [None] * 4
-    return [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim] or [None]
+    return inputs[0]
 
 
 def _session(model: "onnx.ModelProto", source: str):

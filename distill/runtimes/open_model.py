@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill.errors import InputError
-from distill.runtimes import keras_file, onnx_file, python_function, saved_model
+from distill.runtimes import keras_file, onnx_file, python_function, saved_model, tflite_file
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.softmax import AUTO, GIVES
@@ -18,19 +18,22 @@ class Format(NamedTuple):
 
     name: str
     recognise: Callable[[str], bool]
-    open: Callable[[str, InputFormat, str, str], ImageModel]
+    open: Callable[..., ImageModel]
     policies: tuple[str, ...] = ("float32",)
 
 
 FORMATS = (
     Format("a Keras file", keras_file.recognise, keras_file.open_file, keras_file.POLICIES),
     Format("an ONNX file", onnx_file.recognise, onnx_file.open_file),
+    Format("a LiteRT file", tflite_file.recognise, tflite_file.open_file),
     Format("a SavedModel folder", saved_model.recognise, saved_model.open_folder),
     Format("a Python function", python_function.recognise, python_function.open_function),
 )
 """The first format that recognises a source opens it."""
 
-_EXPECTED = "expected a .keras, .h5, .hdf5 or .onnx file, the folder of a SavedModel, or module:function"
+_EXPECTED = (
+    "expected a .keras, .h5, .hdf5, .json, .onnx or .tflite file, the folder of a SavedModel, or module:function"
+)
 
 
 def is_model_file(teacher: str) -> bool:
@@ -41,8 +44,18 @@ def is_model_file(teacher: str) -> bool:
     return bool(re.search(r"[./\\:]", teacher)) or _format_of(teacher) is not None
 
 
+def is_architecture(source: str) -> bool:
+    """Whether `source` is named as a file that describes a network without its weights, which may be given, too."""
+    return source.endswith(keras_file.ARCHITECTURE)
+
+
 def open_model(
-    source: str, *, input_format: InputFormat | None = None, policy: str = "float32", gives: str = AUTO
+    source: str,
+    *,
+    input_format: InputFormat | None = None,
+    policy: str = "float32",
+    gives: str = AUTO,
+    weights: str | None = None,
 ) -> ImageModel:
     """Open a network that is no part of this project.
 
@@ -52,6 +65,7 @@ def open_model(
         policy: "float32" or, for Keras networks, "mixed_bfloat16".
         gives: what its last layer gives: "logits", "probabilities", or "auto", which looks at its last layer or at
             what it gives for a few images.
+        weights: the file with the weights of a network that `source` describes alone, a `.json` file of Keras.
 
     Raises:
         InputError: there is no such file, it has no known format, the policy is not for it, `gives` is none of the
@@ -67,8 +81,11 @@ def open_model(
     _check_policy(policy, model_format)
     if gives not in GIVES:
         raise InputError(f'--gives must be {" or ".join(GIVES)}, received "{gives}"')
+    if weights is not None and not is_architecture(source):
+        raise InputError(f"{source} holds its own weights: leave --weights out")
+    more = {} if weights is None else {"weights": weights}
     try:
-        return model_format.open(source, input_format or InputFormat(), policy, gives)
+        return model_format.open(source, input_format or InputFormat(), policy, gives, **more)
     except OSError as error:
         raise InputError(f"{error.filename or source} cannot be read: {error.strerror or error}") from error
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GRAPH = "saved_model.pb"
 _SIGNATURE = "serving_default"
 _MAX_BYTES = 1 << 31  # of a protocol buffer
+_KINDS = ("float32", "float16", "float64", "uint8", "int8")
 # Operations that reach files, other machines or Python. A network needs none of them: what restores its weights is
 # no part of the functions that are called.
 REACHES_OUT = re.compile(
@@ -43,15 +44,16 @@ def open_folder(source: str, input_format: InputFormat, policy: str, gives: str)
 
     Raises:
         InputError: TensorFlow is not installed; the folder is damaged, of TensorFlow 1, or refused; the network does
-            not take one float32 image, or does not give raw logits or probabilities, or not what `gives` says; the
-            input format is not for it.
+            not take one image of floats or small whole numbers, or does not give raw logits or probabilities, or not
+            what `gives` says; the input format is not for it.
     """
     folder = Path(source)
-    function, batch, shape = _load(folder)
+    function, dtype, batch, shape = _load(folder)
     pixel_format = input_format.resolve(shape, source=source)
+    pixel_format.check_dtype(dtype, source=source)
     run = in_batches_of(batch, function)
     logits, classes, logits_from = probed(
-        lambda images: run(pixel_format(images)), pixel_format.image_shape, gives=gives, source=source
+        lambda images: run(pixel_format(images, dtype)), pixel_format.image_shape, gives=gives, source=source
     )
     return ImageModel(
         name=folder.resolve().name,
@@ -71,7 +73,7 @@ def _weight_files(folder: Path) -> dict[str, Path]:
 
 
 def _load(folder: Path):
-    """Return the signature's function from array to array, and its batch size and shape of one image, if any."""
+    """Return the signature's function from array to array, the kind of its numbers, its batch size and shape."""
     try:
         import tensorflow as tf
     except ImportError as error:
@@ -90,7 +92,7 @@ def _load(folder: Path):
 
     shape = [None] * 4 if spec.shape.rank is None else spec.shape.as_list()
     batch, *image = shape or [None]
-    return run, batch, image
+    return run, np.dtype(spec.dtype.as_numpy_dtype), batch, image
 
 
 def _check_operations(folder: Path) -> None:
@@ -159,6 +161,8 @@ def _one_input_and_output(signature, folder: Path) -> "tuple[tuple[str, tf.Tenso
         if len(named) != 1:
             raise InputError(f"{folder} has {len(named)} {side} ({', '.join(sorted(named))}), expected one")
     [(name, spec)] = inputs.items()
-    if spec.dtype.name != "float32":
-        raise InputError(f"{folder} takes {spec.dtype.name}, expected float pixels: export it with a float32 input")
+    if spec.dtype.name not in _KINDS:
+        raise InputError(
+            f"{folder} takes {spec.dtype.name}, expected pixels as {', '.join(_KINDS)}: export it with a float input"
+        )
     return (name, spec), next(iter(outputs))

@@ -41,6 +41,8 @@ def checked(predict: Predict, image_shape: tuple[int, int, int], *, source: str)
     classes = outputs.shape[1]
     if classes < 2:
         raise InputError(f"{source} gives one number per image, expected a logit for each of two classes or more")
+    if np.isnan(outputs).any():
+        raise InputError(f"{source} gives NaN for images of noise or of one color, expected numbers: is it damaged?")
     return lambda images: _rows(predict(images), images=len(images), classes=classes, source=source), classes
 
 

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from distill.runtimes.image_model import BEFORE_SOFTMAX
+from distill.runtimes.input_format import InputFormat
 from distill.runtimes.open_model import open_model
 from tests.runtimes.conftest import refusal
 from tests.runtimes.writers import write_onnx
@@ -54,6 +55,57 @@ def test_weights_that_are_listed_as_inputs_are_none(plain, pixels, changed):
 
     np.testing.assert_allclose(
         open_model(changed(change)).predict(pixels), plain.predict_on_batch(pixels), rtol=1e-5, atol=1e-5
+    )
+
+
+def retyped(model, kind):
+    """Let a network take and give numbers of another kind, and compute in floats as before."""
+    pixels, last = model.graph.input[0], model.graph.output[0]
+    first = model.graph.node[0]
+    model.graph.node.insert(0, helper.make_node("Cast", ["pixels"], ["as_floats"], to=TensorProto.FLOAT))
+    first.input[0] = "as_floats"
+    pixels.type.tensor_type.elem_type = kind
+    if kind in (TensorProto.FLOAT16, TensorProto.DOUBLE):
+        model.graph.node[-1].input[0] = "logits_of_that_kind"
+        model.graph.node.insert(
+            len(model.graph.node) - 1, helper.make_node("Cast", ["logits"], ["logits_of_that_kind"], to=kind)
+        )
+        last.type.tensor_type.elem_type = kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixel_range"),
+    [
+        (TensorProto.FLOAT16, (0, 255)),
+        (TensorProto.FLOAT16, (-1, 1)),
+        (TensorProto.DOUBLE, (0, 255)),
+        (TensorProto.UINT8, (0, 255)),
+        (TensorProto.INT8, (-128, 127)),
+    ],
+)
+def test_pixels_of_other_kinds(plain, pixels, changed, kind, pixel_range):
+    def change(model):
+        retyped(model, kind)
+
+    source = changed(change, ending="softmax")
+    opened = open_model(source, input_format=InputFormat(range=pixel_range))
+    assert opened.logits_from == BEFORE_SOFTMAX
+    low, high = pixel_range
+    given = low + pixels * (high - low) / 255
+    expected = plain.predict_on_batch(np.rint(given) if kind in (TensorProto.UINT8, TensorProto.INT8) else given)
+    logits = opened.predict(pixels)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+
+
+def test_whole_numbers_hold_no_small_range(changed):
+    def change(model):
+        retyped(model, TensorProto.UINT8)
+
+    message = refusal(open_model, changed(change, ending="softmax"), input_format=InputFormat(range=(0, 1)))
+    assert (
+        "takes whole numbers 0..255 (uint8), the settings make 0..1 of the pixels: give --input.range 0 255"
+        in message
     )
 
 
@@ -104,9 +156,9 @@ class TestRefused:
 
     def test_pixels_of_another_type_or_shape(self, changed):
         def retype(model):
-            model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+            model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
 
-        assert "takes float16, expected float pixels" in refusal(open_model, changed(retype))
+        assert "takes int64, expected pixels as float, float16," in refusal(open_model, changed(retype))
 
         def flatten(model):
             del model.graph.input[0].type.tensor_type.shape.dim[2:]

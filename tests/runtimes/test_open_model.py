@@ -13,7 +13,7 @@ from tests.runtimes.conftest import CLASSES, refusal, softmax
 from tests.runtimes.writers import WRITERS
 
 SIZES = {"a Python function": {"channels": 3, "size": 8}}
-LOOKED_INTO = {"a Keras file", "an ONNX file"}  # the others are known by what they give alone
+LOOKED_INTO = {"a Keras file", "an ONNX file", "a LiteRT file"}  # the others are known by what they give alone
 
 
 @pytest.fixture
@@ -193,7 +193,9 @@ def test_what_cannot_be_opened_says_what_could(in_tmp_path):
     (in_tmp_path / "teacher.pt").write_text("torch")
     (in_tmp_path / "empty").mkdir()
     (in_tmp_path / "folder.keras").mkdir()
-    expected = "expected a .keras, .h5, .hdf5 or .onnx file, the folder of a SavedModel, or module:function"
+    expected = (
+        "expected a .keras, .h5, .hdf5, .json, .onnx or .tflite file, the folder of a SavedModel, or module:function"
+    )
     assert refusal(open_model, "teacher.pt") == f"teacher.pt is no network that can be opened; {expected}"
     assert refusal(open_model, "empty") == f"empty is no network that can be opened; {expected}"
     assert "teachre.pt does not exist, did you mean teacher.pt?; expected" in refusal(open_model, "teachre.pt")

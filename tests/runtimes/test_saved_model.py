@@ -163,6 +163,17 @@ def test_what_networks_are_made_of_is_let_through():
         assert not REACHES_OUT.search(name), name
 
 
+def cast_and_pooled(module, images):
+    return pooled(module, tf.cast(images, tf.float32))
+
+
+@pytest.mark.parametrize("kind", [tf.uint8, tf.float16, tf.float64])
+def test_pixels_of_other_kinds(pixels, save, kind):
+    expected = open_model(save(pooled, tf.TensorSpec([None, *SHAPE], tf.float32))).predict(np.rint(pixels))
+    logits = open_model(save(cast_and_pooled, tf.TensorSpec([None, *SHAPE], kind))).predict(np.rint(pixels))
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
 class TestRefused:
     @pytest.mark.parametrize("content", [b"", b"words", b"\xff" * 40])
     def test_a_damaged_graph(self, save, content):
@@ -193,11 +204,8 @@ class TestRefused:
         assert "has 2 outputs (a, b), expected one" in message
 
     def test_pixels_of_another_type_or_shape(self, save):
-        def bytes_pooled(module, images):
-            return pooled(module, tf.cast(images, tf.float32))
-
-        message = refusal(open_model, save(bytes_pooled, tf.TensorSpec([None, *SHAPE], tf.uint8)))
-        assert "takes uint8, expected float pixels" in message
+        message = refusal(open_model, save(cast_and_pooled, tf.TensorSpec([None, *SHAPE], tf.int64)))
+        assert "takes int64, expected pixels as float32, float16," in message
         flat = tf.TensorSpec([None, 3], tf.float32)
         message = refusal(open_model, save(lambda module, images: images @ module.weight, flat))
         assert "takes inputs of shape [3], expected images" in message

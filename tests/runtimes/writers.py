@@ -21,6 +21,18 @@ def write_keras(plain, folder, *, ending="", channels_first=False, suffix=".kera
     return str(path)
 
 
+def write_litert(plain, folder, *, ending="", channels_first=False) -> str:
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    variant = _variant(plain, ending, channels_first)
+    function = tf.function(variant).get_concrete_function(tf.TensorSpec((None, *variant.input_shape[1:])))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(function)])
+    path = folder / "network.tflite"
+    path.write_bytes(converter.convert())
+    return str(path)
+
+
 def write_saved_model(plain, folder, *, ending="", channels_first=False) -> str:
     path = folder / "network"
     _variant(plain, ending, channels_first).export(path, verbose=False)
@@ -85,6 +97,7 @@ def write_onnx(plain, folder, *, ending="", channels_first=True, batch="B", befo
 WRITERS = {
     "a Keras file": write_keras,
     "an ONNX file": write_onnx,
+    "a LiteRT file": write_litert,
     "a SavedModel folder": write_saved_model,
     "a Python function": write_function,
 }

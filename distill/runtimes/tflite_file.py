@@ -1,0 +1,176 @@
+"""Networks in LiteRT files (`.tflite`) from elsewhere, on the CPU, with float or quantised numbers."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from distill.errors import InputError
+from distill.prediction.litert_file import SUFFIX, litert_interpreter
+from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
+from distill.runtimes.input_format import InputFormat, PixelFormat
+from distill.runtimes.reasons import reason
+from distill.runtimes.softmax import check_given, checked, in_batches_of, probed
+from distill.runtimes.weights import files_sha256
+
+_KINDS = ("float32", "float16", "float64", "uint8", "int8", "int16")
+_LEAST_OVERLAP = 0.6  # of the numbers that pixels become and those that a quantised input stands for
+
+
+def recognise(source: str) -> bool:
+    """Whether `source` is named as a LiteRT file."""
+    return source.endswith(SUFFIX)
+
+
+def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -> ImageModel:
+    """Open the network in a LiteRT file.
+
+    Where it ends in a softmax, what goes into that is read instead. Quantised numbers stand for others, as the file
+    says: the input format describes those others.
+
+    Raises:
+        InputError: the file is damaged or uses operations that LiteRT lacks; the network does not take one image, or
+            does not give raw logits or probabilities, or not what `gives` says; the input format is not for it.
+    """
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f"{path} is no file: expected a LiteRT file")
+    flatbuffer = path.read_bytes()
+    if flatbuffer[4:8] != b"TFL3":
+        raise InputError(f"{path} is no LiteRT file that can be read: it does not begin like one")
+    before_softmax = _without_softmax(flatbuffer, source)
+    network = _Network(before_softmax or flatbuffer, source)
+    pixel_format = input_format.resolve(network.image_shape, source=source)
+    network.check(pixel_format)
+    run = in_batches_of(network.batch, network)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return run(pixel_format(images))
+
+    if before_softmax:
+        logits_from = BEFORE_SOFTMAX
+        check_given(logits_from, gives, source=source)
+        logits, classes = checked(predict, pixel_format.image_shape, source=source)
+    else:
+        logits, classes, logits_from = probed(predict, pixel_format.image_shape, gives=gives, source=source)
+    return ImageModel(
+        name=path.stem,
+        input_shape=pixel_format.image_shape,
+        classes=classes,
+        sha256=files_sha256({"model": path}),
+        numeric_policy=policy,
+        logits_from=logits_from,
+        input_format=pixel_format.to_dict(),
+        network=None,
+        predict=logits,
+    )
+
+
+class _Network:
+    """Runs a flatbuffer: float32 in the network's own format [B, ...] -> float32 [B, C]."""
+
+    def __init__(self, flatbuffer: bytes, source: str):
+        self._source = source
+        self._interpreter = litert_interpreter(flatbuffer, source, threads=os.cpu_count() or 1)
+        self._input = self._one(self._interpreter.get_input_details(), "inputs")
+        self._output = self._one(self._interpreter.get_output_details(), "outputs")
+        batch, *shape = map(int, self._input["shape_signature"]) if len(self._input["shape_signature"]) else [1]
+        self.batch: int | None = batch if batch > 0 else None
+        """How many images it takes at a time, None for any number."""
+        self.image_shape: list[int | None] = [side if side > 0 else None for side in shape]
+        """Of one image, None where a side is open."""
+
+    def _one(self, tensors: list[dict], side: str) -> dict:
+        if len(tensors) != 1:
+            names = ", ".join(each["name"] for each in tensors)
+            raise InputError(f"{self._source} has {len(tensors)} {side} ({names}), expected one")
+        kind = np.dtype(tensors[0]["dtype"]).name
+        if kind not in _KINDS:
+            raise InputError(f"{self._source} has {side} of {kind}, expected one of {', '.join(_KINDS)}")
+        return tensors[0]
+
+    def check(self, pixel_format: PixelFormat) -> None:
+        """Check that the numbers that pixels become are those that a quantised input stands for.
+
+        Raises:
+            InputError: they are others; those that the file says are named.
+        """
+        dtype = np.dtype(self._input["dtype"])
+        if dtype.kind == "f":
+            return
+        known = _real(np.array([np.iinfo(dtype).min, np.iinfo(dtype).max]), self._input)
+        low, high = pixel_format.values()
+        common = min(high, known[1]) - max(low, known[0])
+        if common < _LEAST_OVERLAP * (max(high, known[1]) - min(low, known[0])):
+            ends = [f"{round(float(end), 1 if abs(end) < 10 else 0):g}" for end in known]  # a step more or less
+            raise InputError(
+                f"{self._source} takes {dtype} that stands for {ends[0]}..{ends[1]}, the settings make {low:g}.."
+                f"{high:g} of the pixels: give --input.range {ends[0]} {ends[1]}, or the mean and std that lead there"
+            )
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        interpreter = self._interpreter
+        if tuple(interpreter.get_input_details()[0]["shape"]) != pixels.shape:
+            try:
+                interpreter.resize_tensor_input(self._input["index"], pixels.shape, strict=True)
+                interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                raise InputError(
+                    f"{self._source} does not take images {list(pixels.shape)}: {reason(error)}"
+                ) from error
+        interpreter.set_tensor(self._input["index"], _stored(pixels, self._input))
+        interpreter.invoke()
+        return _real(interpreter.get_tensor(self._output["index"]), self._output)
+
+
+def _stored(numbers: np.ndarray, tensor: dict) -> np.ndarray:
+    """Return numbers as a tensor of the file holds them."""
+    dtype = np.dtype(tensor["dtype"])
+    if dtype.kind == "f":
+        return numbers.astype(dtype, copy=False)
+    scale, zero = tensor["quantization"]
+    known = np.iinfo(dtype)
+    return np.clip(np.rint(numbers / (scale or 1)) + zero, known.min, known.max).astype(dtype)
+
+
+def _real(stored: np.ndarray, tensor: dict) -> np.ndarray:
+    """Return as float32 the numbers that a tensor of the file stands for."""
+    scale, zero = tensor["quantization"]
+    if np.dtype(tensor["dtype"]).kind == "f" or not scale:
+        return stored.astype(np.float32)
+    return (stored.astype(np.float32) - zero) * np.float32(scale)
+
+
+def _without_softmax(flatbuffer: bytes, source: str) -> bytes | None:
+    """Return a flatbuffer that ends before its softmax, None where it ends otherwise."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    known = schema.BuiltinOperator
+    try:
+        model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+        graph = model.subgraphs[0]
+        codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+        producers = {int(output): each for each in graph.operators for output in each.outputs}
+        last = producers.get(int(graph.outputs[0])) if len(graph.outputs) == 1 else None
+        while last is not None and codes[last.opcodeIndex] in (known.DEQUANTIZE, known.QUANTIZE):
+            last = producers.get(int(last.inputs[0]))
+        if last is None or codes[last.opcodeIndex] not in (known.SOFTMAX, known.LOG_SOFTMAX):
+            return None
+    except Exception as error:  # the reader of flatbuffers checks nothing: a damaged file fails anywhere in it
+        raise InputError(f"{source} is no LiteRT file that can be read: {reason(error)}") from error
+    graph.outputs = [int(last.inputs[0])]
+    graph.operators = [each for each in graph.operators if each is not last and not _follows(each, last, producers)]
+    model.signatureDefs = None
+    builder = flatbuffers.Builder(len(flatbuffer))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _follows(operator, last, producers: dict) -> bool:
+    """Whether an operator works on what comes out of `last`."""
+    while operator is not None:
+        operator = producers.get(int(operator.inputs[0])) if len(operator.inputs) else None
+        if operator is last:
+            return True
+    return False
