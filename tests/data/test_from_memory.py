@@ -26,7 +26,8 @@ def test_they_are_the_data_set_that_files_of_them_are(tmp_path):
     np.save(tmp_path / "x-images.npy", IMAGES)
     np.save(tmp_path / "x-labels.npy", np.arange(1, 7))
     saved = npy_pair.read(tmp_path / "x-images.npy")
-    assert Dataset.from_arrays(IMAGES, np.arange(1, 7), class_names=saved.class_names).fingerprint == saved.fingerprint
+    mine = Dataset.from_arrays(IMAGES, np.arange(1, 7), class_names=saved.class_names)
+    assert mine.fingerprint == saved.fingerprint
 
 
 @pytest.mark.parametrize(
