@@ -1,6 +1,6 @@
 """What a student learns from: the images of a data set, with their labels, and with what a teacher says of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
