@@ -14,9 +14,9 @@ student=(--data "$data" --folds 10 --student microexpnet --keep-prob 0.8 --epoch
 
 python -m distill.train_teacher "${teacher[@]}" --weights "$pretrained" --folds 10 \
   --batch-size 16 --epochs 4 --lr 5e-4 --out "$out/teacher"
-python -m distill.teacher_logits "${teacher[@]}" --weights "$out/teacher" --view.crops microexpnet --out "$out/logits"
+python -m distill.teacher_logits "${teacher[@]}" --weights "$out/teacher" --view.crops microexpnet_original --out "$out/logits"
 for seed in "${@:-0}"; do
-  python -m distill.train_student "${student[@]}" --seed "$seed" --view.crops microexpnet \
+  python -m distill.train_student "${student[@]}" --seed "$seed" --view.crops microexpnet_original \
     --out "$out/labels-$seed" &
   python -m distill.train_student "${student[@]}" --seed "$seed" --logits "$out/logits" \
     --temperature 4 --lambda 0.9 --loss hinton --out "$out/distilled-$seed" &

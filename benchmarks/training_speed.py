@@ -120,7 +120,9 @@ def one_step_per_call() -> None:
 
 
 def render_without_xla() -> None:
-    trainer.compiled_render = lambda shape: tf.function(partial(render, image_shape=shape), autograph=False)
+    trainer.compiled_render = lambda shape, columns: tf.function(
+        partial(render, image_shape=shape, columns=columns), autograph=False
+    )
 
 
 def set_threads(*, intra: int, inter: int) -> None:

@@ -52,6 +52,8 @@ class VerifySettings(ScoringSettings, DataClasses):
     """The data set that it was written for. It may be MODULE:FUNCTION: a program, which can do whatever you can."""
     teacher: str | None = None
     """The teacher that wrote it, to be asked again, with the --weights and other flags of distill.teacher_logits."""
+    operations: tuple[str, ...] = ()
+    """MODULE:ROW of each view operation from outside that the store names. The module is a program."""
     images: int = 64
     """How many images, drawn at random, the teacher is asked about again."""
     seed: int = 0
@@ -177,8 +179,11 @@ def export(settings: ExportSettings) -> None:
 
 def _ask_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset") -> None:
     import_keras_quietly()
+    from distill.data.outside_operations import register
     from distill.scoring.spot_check import spot_check
 
+    for reference in settings.operations:
+        register(reference)
     check = spot_check(
         settings.open(dataset),
         store,

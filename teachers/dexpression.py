@@ -1,4 +1,4 @@
-"""DeXpression: two blocks of parallel feature extraction on 224x224 faces, as published and as ported."""
+"""DeXpression: two blocks of parallel feature extraction on 224x224 faces, as its Keras port builds them."""
 
 from keras import layers
 
@@ -18,7 +18,10 @@ def DeXpression(
     padding="same",
     wiring="port",
 ):
-    """DeXpression, 6,169,943 parameters in the port's wiring and 6,183,255 in the paper's.
+    """DeXpression as ported to Keras, 6,169,943 parameters, or 6,183,255 where its wiring is corrected.
+
+    Neither is the network as published: that pools with stride 2 after each block (55 to 27 to 13), has ReLU behind
+    every convolution, and local response normalisation instead of batch normalisation.
 
     Pixels in are 0..255, `[B, H, W, C]`; the model scales them. Raw logits `[B, classes]` come out, since a
     distillation needs them: pass `classifier_activation="softmax"` for probabilities.
@@ -35,8 +38,8 @@ def DeXpression(
         name: name of the model.
         padding: "same" or "valid", for every layer but the first pool, which never pads. "valid" needs
             `wiring="paper"`: the port joins maps that have lost different borders.
-        wiring: what `conv_3c` reads. "paper": a pool of block 2's output. "port": `maxpool_2a`, the pool of
-            block 2's input.
+        wiring: what `conv_3c` reads. "port": `maxpool_2a`, the pool of block 2's input. "paper": a pool of block
+            2's output, as the paper wires it; all else is the port's, so it is a corrected port.
 
     Raises:
         ValueError: an `input_shape` too small, an unknown `pooling`, `padding` or `wiring`, or a `weights`

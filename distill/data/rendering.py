@@ -1,15 +1,23 @@
 """Render views into pixels: one batched operation, at each network's own size and channels, on any Keras backend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from distill.data.views import PARAMETERS
+from distill.data.operations import OPERATIONS, STAGES, Operation
+from distill.data.view_columns import PARAMETERS, operations_in
 
 Tensor = KerasTensor
-_MID_GREY = 127.5
+
+
+class _Act(NamedTuple):
+    """An operation, and its parameters of every view of a batch."""
+
+    operation: Operation
+    parameters: dict[str, Tensor]
 
 
 def render(
@@ -17,6 +25,7 @@ def render(
     parameters: Tensor,
     *,
     image_shape: tuple[int, int, int],
+    columns: Sequence[str] = PARAMETERS,
     warp: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """Render one view of every image.
@@ -28,8 +37,9 @@ def render(
 
     Args:
         images_uint8: uint8 [B, H, W, 1 or 3], a tensor of the backend or a NumPy array.
-        parameters: float32 [B, len(PARAMETERS)], from `ViewSpec.parameters`.
+        parameters: float32 [B, len(columns)], from `ViewSpec.parameters`.
         image_shape: height, width and channels (1 or 3) of the result.
+        columns: what the parameters are, `ViewSpec.columns` where it has operations from outside.
         warp: what interpolates; by default the soonest of the backend, op by op. Compiled into one loop by XLA,
             `warp_anywhere` takes a quarter of the time of `warp_tensorflow`, which XLA does not know.
 
@@ -40,21 +50,28 @@ def render(
     pixels = ops.cast(images_uint8, "float32")
     if channels == 1 and pixels.shape[-1] == 3:
         pixels = ops.image.rgb_to_grayscale(pixels, data_format="channels_last")
-    columns = ops.unstack(ops.convert_to_tensor(parameters), axis=1)
-    column = dict(zip(PARAMETERS, columns, strict=True))
-    # Light before geometry: interpolation keeps the range, and the source is mostly the smaller picture.
-    pixels = _relight(_shrink(pixels, height, width), column)
-    transforms = _transforms(column, source=pixels.shape[1:3], target=(height, width))
+    acts = _acts(parameters, columns)
+    # Colour before geometry: interpolation keeps the range, and the source is mostly the smaller picture.
+    pixels = _recoloured(_shrink(pixels, height, width), acts["colour"])
+    transforms = _transforms(acts, source=pixels.shape[1:3], target=(height, width))
     warp = warp or (warp_tensorflow if keras.config.backend() == "tensorflow" else warp_anywhere)
-    pixels = _erase(warp(pixels, transforms, height=height, width=width), column)
+    pixels = warp(pixels, transforms, height=height, width=width)
+    for act in acts["rendered"]:
+        pixels = _where_active(act, pixels)
     if channels == 3 and pixels.shape[-1] == 1:
         pixels = ops.repeat(pixels, 3, axis=-1)
     return pixels
 
 
-def render_numpy(images_uint8: np.ndarray, parameters: np.ndarray, *, image_shape: tuple[int, int, int]):
+def render_numpy(
+    images_uint8: np.ndarray,
+    parameters: np.ndarray,
+    *,
+    image_shape: tuple[int, int, int],
+    columns: Sequence[str] = PARAMETERS,
+) -> np.ndarray:
     """`render` for NumPy arrays in and out."""
-    return ops.convert_to_numpy(render(images_uint8, parameters, image_shape=image_shape))
+    return ops.convert_to_numpy(render(images_uint8, parameters, image_shape=image_shape, columns=columns))
 
 
 def warp_tensorflow(pixels: Tensor, transforms: Tensor, *, height: int, width: int) -> Tensor:
@@ -133,7 +150,18 @@ def _area_weights(source: int, target: int) -> np.ndarray:
     return (np.maximum(overlap, 0) * (target / source)).astype(np.float32)
 
 
-def _transforms(column: dict, *, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
+def _acts(parameters: Tensor, columns: Sequence[str]) -> dict[str, list[_Act]]:
+    """Return what happens in each stage, in order."""
+    column = dict(zip(columns, ops.unstack(ops.convert_to_tensor(parameters), axis=1), strict=True))
+    acts: dict[str, list[_Act]] = {stage: [] for stage in STAGES}
+    for name, own_columns in operations_in(columns).items():
+        operation = OPERATIONS[name]
+        own = {parameter: column[each] for parameter, each in zip(operation.parameters, own_columns, strict=True)}
+        acts[operation.stage].append(_Act(operation, own))
+    return acts
+
+
+def _transforms(acts: dict[str, list[_Act]], *, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
     """Projective transforms [B, 8] from pixel centres of the view to pixel centres of the source.
 
     A point of the view, measured in source pixels from the centre, goes back through shift, rotation,
@@ -141,39 +169,37 @@ def _transforms(column: dict, *, source: tuple[int, int], target: tuple[int, int
     """
     (source_height, source_width), (height, width) = source, target
     step_x, step_y = source_width / width, source_height / height
-    cos = ops.cos(column["angle"]) / column["zoom"]
-    sin = ops.sin(column["angle"]) / column["zoom"]
-    matrix = (
-        (column["mirror"] * cos, -column["mirror"] * sin),
-        (sin, cos),
-    )
     # First pixel centre of the view, relative to the shifted centre of the face.
-    start_x = (step_x - source_width) / 2 - column["shift_x"] * source_width
-    start_y = (step_y - source_height) / 2 - column["shift_y"] * source_height
+    start_x, start_y = (step_x - source_width) / 2, (step_y - source_height) / 2
+    for shift in acts["shift"]:
+        right, down = shift.operation(shift.parameters)
+        start_x, start_y = start_x - right * source_width, start_y - down * source_height
+    # Where a step to the right and one downwards lead to in the source.
+    right_step, down_step = (1.0, 0.0), (0.0, 1.0)
+    for act in reversed(acts["geometry"]):
+        right_step, down_step = (act.operation(*step, act.parameters) for step in (right_step, down_step))
     rows = []
-    for (along_x, along_y), side in zip(matrix, (source_width, source_height), strict=True):
+    for along_x, along_y, side in zip(right_step, down_step, (source_width, source_height), strict=True):
         offset = along_x * start_x + along_y * start_y + (side - 1) / 2
         rows += [along_x * step_x, along_y * step_y, offset]
-    zeros = ops.zeros_like(cos)
+    zeros = ops.zeros_like(start_x)
     return ops.stack([*rows, zeros, zeros], axis=1)
 
 
-def _relight(pixels: Tensor, column: dict) -> Tensor:
-    contrast = column["contrast"][:, None, None, None]
-    brightness = 255 * column["brightness"][:, None, None, None]
-    return ops.clip((pixels - _MID_GREY) * contrast + _MID_GREY + brightness, 0, 255)
+def _recoloured(pixels: Tensor, acts: Sequence[_Act]) -> Tensor:
+    for act in acts:
+        pixels = act.operation(pixels, act.parameters)
+    return ops.clip(pixels, 0, 255)
 
 
-def _erase(pixels: Tensor, column: dict) -> Tensor:
-    height, width = pixels.shape[1:3]
+def _where_active(act: _Act, pixels: Tensor) -> Tensor:
+    """Change the images of a batch that the operation does not leave alone; where there are none, take no time."""
+    active = act.operation.active(act.parameters)
 
-    def inside(side: int, start: Tensor, extent: Tensor) -> Tensor:
-        centres = (np.arange(side, dtype=np.float32) + 0.5) / side
-        return (start[:, None] <= centres) & (centres < (start + extent)[:, None])
+    def changed() -> Tensor:
+        result = act.operation(pixels, act.parameters)
+        if act.operation.place is None:  # one from outside may leave the range
+            result = ops.clip(ops.cast(result, "float32"), 0, 255)
+        return ops.where(active[:, None, None, None], result, pixels)
 
-    def painted() -> Tensor:
-        rows = inside(height, column["erase_top"], column["erase_height"])
-        columns = inside(width, column["erase_left"], column["erase_width"])
-        return ops.where(rows[:, :, None, None] & columns[:, None, :, None], _MID_GREY, pixels)
-
-    return ops.cond(ops.any(column["erase_width"] > 0), painted, lambda: pixels)
+    return ops.cond(ops.any(active), changed, lambda: pixels)

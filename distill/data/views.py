@@ -2,69 +2,37 @@
 
 View 0 of a sample is the untouched image, unless the specification is a set of crops: then view v is crop v
 of every sample. View v > 0 is drawn from the raw bits of a keyed hash of (seed, sample id, v), so it never
-depends on the order of the data, on the machine, or on a library's random distributions. Parameters are
-relative to the image; `distill.data.rendering` turns them into pixels at any size.
+depends on the order of the data, on the machine, or on a library's random distributions. What may be done to an
+image are the rows of `distill.data.operations`. Parameters are relative to the image; `distill.data.rendering`
+turns them into pixels at any size.
 """
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any
 
 import numpy as np
 
+from distill.data.crops import CROPS
+from distill.data.operations import BUILT_IN, OPERATIONS, uniform_draws
+from distill.data.outside_operations import EXTRA_FLAG, Extra, checked_extra, outside_names, plain_name
+from distill.data.view_columns import PARAMETERS, columns_with, neutral_parameters
 from distill.errors import InputError
 
-PARAMETERS = (
-    "mirror",  # -1 mirrored left to right, 1 not
-    "angle",  # counter-clockwise, radians
-    "zoom",  # 1 keeps the size, above 1 enlarges the image
-    "shift_x",  # to the right, fraction of the width
-    "shift_y",  # downwards, fraction of the height
-    "brightness",  # added, fraction of the full range
-    "contrast",  # factor about mid-grey
-    "erase_left",  # rectangle painted mid-grey, fractions of the view's width and height
-    "erase_top",
-    "erase_width",
-    "erase_height",
-)
-IDENTITY = np.array([1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0], np.float32)
+__all__ = ["CROPS", "IDENTITY", "NEUTRAL", "PARAMETERS", "ViewSpec"]
+
+IDENTITY = neutral_parameters(PARAMETERS)
+"""The parameters of the untouched image."""
 
 # An algorithm's name changes whenever the same settings would give other views.
 _ALGORITHM = "blake2b-1"
 _CROPS_ALGORITHM = "crops-1"
-_DRAWS = 12
-
-
-@dataclass(frozen=True)
-class Crops:
-    """Square windows of equal size, cut out of the image after it is scaled to a square."""
-
-    side: int
-    """Of the scaled image, pixels."""
-    window: int
-    """Side of every crop, pixels."""
-    offsets: tuple[tuple[int, int], ...]
-    """Of each crop in turn, how far its top left corner lies to the right and down, pixels."""
-
-    def parameters(self) -> np.ndarray:
-        """Return the parameters of every crop: float32 [len(offsets), len(PARAMETERS)]."""
-        rows = np.tile(IDENTITY, (len(self.offsets), 1))
-        middle = (self.side - self.window) / 2  # the offset at which a crop needs no shift
-        rows[:, PARAMETERS.index("zoom")] = self.side / self.window
-        for axis, name in enumerate(("shift_x", "shift_y")):
-            rows[:, PARAMETERS.index(name)] = (middle - np.array(self.offsets)[:, axis]) / self.window
-        return rows
-
-
-CROPS = {
-    # Çuğu et al., "MicroExpNet", 2017, https://arxiv.org/abs/1711.07011: no crop is mirrored.
-    "microexpnet": Crops(
-        side=256,
-        window=224,
-        offsets=((0, 0), (5, 0), (32, 0), (0, 5), (0, 32), (5, 5), (32, 32), (5, 32)),
-    ),
-}
+_SETTINGS = {name: setting for row in BUILT_IN for name, setting in OPERATIONS[row].settings.items()}
+NEUTRAL = {name: setting.neutral for name, setting in _SETTINGS.items()} | {"seed": 0}
+"""What a description means that lacks one of these settings."""
+# Every description names these. A later setting is named only where it is not neutral, so that the same views have
+# the same description in every version.
+_ALWAYS_NAMED = ("flip", "rotation", "zoom", "shift", "brightness", "contrast", "erase", "seed")
 
 
 @dataclass(frozen=True)
@@ -75,7 +43,8 @@ class ViewSpec:
     be left at its default.
 
     Raises:
-        InputError: a setting out of range, unknown crops, or crops together with a setting they would ignore.
+        InputError: a setting out of range, unknown crops or operations, or crops together with a setting that they
+            would ignore.
     """
 
     flip: bool = True
@@ -83,7 +52,9 @@ class ViewSpec:
     rotation: float = 10.0
     """Largest rotation either way, degrees."""
     zoom: tuple[float, float] = (0.9, 1.1)
-    """Smallest and largest zoom factor, drawn evenly on a log scale."""
+    """Smallest and largest zoom factor."""
+    zoom_draw: str = "log"
+    """How zoom factors z are drawn: evenly on a log scale ("log"), or evenly in 1/z ("inverse", as Keras does)."""
     shift: float = 0.06
     """Largest shift either way, fraction of the side."""
     brightness: float = 0.1
@@ -95,26 +66,29 @@ class ViewSpec:
     seed: int = 0
     """Which views are drawn."""
     crops: str = ""
-    """Instead of random views, a set of crops: "microexpnet" (the eight of its paper)."""
+    """Instead of random views, a set of crops: "microexpnet_original", the eight that its authors' code cuts;
+    "microexpnet", those with the last one transposed, as in stores of version 0.1."""
+    extra: Annotated[Extra, EXTRA_FLAG] = field(default_factory=dict, hash=False)
+    """Operations from outside: MODULE:ROW, a setting of it and its value, as often as needed. The module is a
+    program. Stores know the row by its name."""
 
     def __post_init__(self):
+        object.__setattr__(self, "extra", checked_extra(self.extra))
         if self.crops:
             self._check_crops()
-        limits = {"rotation": 180, "shift": 1, "brightness": 1, "contrast": 10, "erase": 1}
-        for name, limit in limits.items():
-            if not 0 <= getattr(self, name) <= limit:
-                raise InputError(f"view {name} must lie in 0..{limit}, received {getattr(self, name)}")
-        if not 0 < self.zoom[0] <= self.zoom[1]:
-            raise InputError(f"view zoom must be a smallest and a largest factor above 0, received {self.zoom}")
+        for name, setting in _SETTINGS.items():
+            if not setting.fits(getattr(self, name)):
+                raise InputError(f"view {name} must {setting.expected}, received {getattr(self, name)}")
 
     def _check_crops(self) -> None:
         if self.crops not in CROPS:
             raise InputError(f'unknown view crops "{self.crops}": known are {", ".join(CROPS)}')
         ignored = [
-            f"{field.name}={getattr(self, field.name)}"
-            for field in fields(self)
-            if field.name not in ("crops", "seed") and getattr(self, field.name) != field.default
+            f"{each.name}={getattr(self, each.name)}"
+            for each in fields(self)
+            if each.name not in ("crops", "seed", "extra") and getattr(self, each.name) != each.default
         ]
+        ignored += [f"extra={self.extra}"] if self.extra else []
         if ignored:
             raise InputError(
                 f'the view crops "{self.crops}" are fixed and would ignore {", ".join(ignored)}: '
@@ -128,47 +102,70 @@ class ViewSpec:
 
     @property
     def evaluation_views(self) -> tuple[int, ...]:
-        """The views a network is judged on: the untouched image (view 0), or all crops."""
+        """The views a network is evaluated on: the untouched image (view 0), or all crops."""
         return tuple(range(self.crop_count or 1))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of `parameters` are: `PARAMETERS`, then those of `extra`."""
+        return columns_with(outside_names(self.extra))
 
     def to_dict(self) -> dict:
         """Return a JSON-able description that says exactly which views are drawn."""
         if self.crops:
             return {"algorithm": _CROPS_ALGORITHM, "crops": self.crops}
-        settings = asdict(self)
-        del settings["crops"]
+        settings = {each.name: getattr(self, each.name) for each in fields(self) if each.name in _ALWAYS_NAMED}
+        later = {name: getattr(self, name) for name in _SETTINGS if name not in _ALWAYS_NAMED}
+        settings |= {name: value for name, value in later.items() if value != NEUTRAL[name]}
+        if self.extra:
+            settings["extra"] = {plain_name(name): dict(own) for name, own in self.extra.items()}
         return {"algorithm": _ALGORITHM, **settings, "zoom": list(self.zoom)}
 
     @classmethod
     def from_dict(cls, description: Mapping) -> "ViewSpec":
-        """Rebuild a specification from `to_dict`.
+        """Rebuild a specification from `to_dict`, now or in an earlier version; what it lacks is neutral.
 
         Raises:
             InputError: it was written by an algorithm that this version does not draw, or holds an
-                unknown setting or unknown crops.
+                unknown setting, unknown crops, or an operation that is not registered here.
         """
         settings = dict(description)
         algorithm = settings.pop("algorithm", None)
         if algorithm == _CROPS_ALGORITHM and settings.keys() == {"crops"} and settings["crops"]:
             return cls(**settings)
-        unknown = settings.keys() - {field.name for field in fields(cls) if field.name != "crops"}
+        unknown = settings.keys() - {each.name for each in fields(cls) if each.name != "crops"}
         if algorithm != _ALGORITHM or unknown:
             raise InputError(
-                f'views drawn by "{algorithm}" with settings {sorted(settings)} cannot be redrawn here: '
+                f'views drawn by "{algorithm}" with settings {sorted(unknown or settings)} cannot be redrawn here: '
                 f'this version draws "{_ALGORITHM}" and "{_CROPS_ALGORITHM}"; cache the logits again'
             )
-        return cls(**{**settings, "zoom": tuple(settings["zoom"])})
+        extra = settings.get("extra", {})
+        if not isinstance(extra, Mapping) or any(":" in name for name in extra):  # a file's word is never imported
+            raise InputError(f"views name the operations {extra}: expected plain names with settings")
+        settings = NEUTRAL | settings
+        return cls(**{**settings, "zoom": _as_tuple(settings["zoom"])})
+
+    @classmethod
+    def for_evaluation(cls, description: Mapping) -> "ViewSpec":
+        """Return what `to_dict` said of the views that a network is evaluated on, whatever else is drawn.
+
+        These are the crops, or the untouched image, so that evaluating needs no operation from outside.
+
+        Raises:
+            InputError: as `from_dict`, but for the operations.
+        """
+        return cls.from_dict({name: value for name, value in description.items() if name != "extra"})
 
     def parameters(self, ids: Sequence[str], views: Sequence[int]) -> np.ndarray:
-        """Return the parameters of view `views[i]` of sample `ids[i]`: float32 [n, len(PARAMETERS)].
+        """Return the parameters of view `views[i]` of sample `ids[i]`: float32 [n, len(self.columns)].
 
         Raises:
             InputError: with crops, a view that is none of them.
         """
         if self.crops:
             return self._crop_parameters(views)
-        drawn = self._from_uniform(_uniform(self.seed, ids, views))
-        drawn[np.asarray(views) == 0] = IDENTITY
+        drawn = self._drawn(ids, views)
+        drawn[np.asarray(views) == 0] = neutral_parameters(self.columns)
         return drawn
 
     def _crop_parameters(self, views: Sequence[int]) -> np.ndarray:
@@ -181,32 +178,28 @@ class ViewSpec:
             )
         return CROPS[self.crops].parameters()[views]
 
-    def _from_uniform(self, uniform: np.ndarray) -> np.ndarray:
-        symmetric = 2 * uniform - 1
-        log_zoom = math.log(self.zoom[0]) + uniform[:, 2] * math.log(self.zoom[1] / self.zoom[0])
-        erase_size = self.erase * uniform[:, 10:12] * (uniform[:, 7:8] < 0.5)
-        columns = {
-            "mirror": np.where((uniform[:, 0] < 0.5) & self.flip, -1, 1),
-            "angle": math.radians(self.rotation) * symmetric[:, 1],
-            "zoom": np.exp(log_zoom),
-            "shift_x": self.shift * symmetric[:, 3],
-            "shift_y": self.shift * symmetric[:, 4],
-            "brightness": self.brightness * symmetric[:, 5],
-            "contrast": (1 + self.contrast) ** symmetric[:, 6],
-            "erase_left": uniform[:, 8] * (1 - erase_size[:, 0]),
-            "erase_top": uniform[:, 9] * (1 - erase_size[:, 1]),
-            "erase_width": erase_size[:, 0],
-            "erase_height": erase_size[:, 1],
-        }
-        return np.stack([columns[name] for name in PARAMETERS], axis=1).astype(np.float32)
+    def _drawn(self, ids: Sequence[str], views: Sequence[int]) -> np.ndarray:
+        shared, columns = uniform_draws(self.seed, ids, views), {}
+        for name in BUILT_IN:
+            row = OPERATIONS[name]
+            settings = {setting: getattr(self, setting) for setting in row.settings}
+            columns |= row.draw(settings, shared[:, row.place : row.place + row.draws])
+        for name, given in self.extra.items():
+            name, row = plain_name(name), OPERATIONS[plain_name(name)]
+            settings = {setting: given.get(setting, each.neutral) for setting, each in row.settings.items()}
+            drawn = row.draw(settings, uniform_draws(self.seed, ids, views, draws=row.draws, of=name))
+            columns |= _checked_draw(name, drawn, images=len(ids))
+        return np.stack([columns[name] for name in self.columns], axis=1).astype(np.float32)
 
 
-def _uniform(seed: int, ids: Sequence[str], views: Sequence[int]) -> np.ndarray:
-    """float64 [n, _DRAWS] in (0, 1): 32 bits each of BLAKE2b(key=seed, sample id and view)."""
-    key = f"distill view {seed}".encode()
-    rows = zip(ids, views, strict=True)
-    bits = b"".join(
-        hashlib.blake2b(f"{sample_id}\0{view}".encode(), key=key, digest_size=4 * _DRAWS).digest()
-        for sample_id, view in rows
-    )
-    return (np.frombuffer(bits, "<u4").reshape(-1, _DRAWS) + 0.5) / 2**32
+def _checked_draw(name: str, drawn: Mapping[str, np.ndarray], *, images: int) -> dict[str, np.ndarray]:
+    """Return what a row from outside has drawn, by columns."""
+    expected = dict.fromkeys(OPERATIONS[name].parameters, (images,))
+    received = {parameter: np.shape(values) for parameter, values in drawn.items()}
+    if received != expected:
+        raise InputError(f'the view operation "{name}" draws {received}: expected {expected}, by its parameters')
+    return {f"{name}.{parameter}": values for parameter, values in drawn.items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

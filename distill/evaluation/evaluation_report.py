@@ -41,7 +41,7 @@ def teacher_opinion(store: LogitStore, dataset: Dataset) -> TeacherOpinion:
     Raises:
         InputError: the store lacks an image or a class, or knows other pixels.
     """
-    views = ViewSpec.from_dict(store.view_spec).evaluation_views[: store.header.views]
+    views = ViewSpec.for_evaluation(store.view_spec).evaluation_views[: store.header.views]
     logits = store.join(dataset, class_match="names")[:, views].mean(axis=1)
     return TeacherOpinion(store.header.teacher_name, store.header.teacher_sha256, logits)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from distill.data.dataset import Dataset
+from distill.data.view_differences import view_differences
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.evaluation.evaluate_model import evaluate_model
@@ -64,7 +65,7 @@ class ComparisonFolder:
             InputError: students were measured on the test split, and `record` is not that of then.
         """
         stored, expected = (_flat(each) for each in (self._record, record))
-        changed = [name for name in expected if stored.get(name) != expected[name] and name not in _INCIDENTAL]
+        changed = [name for name in expected if name not in _INCIDENTAL and not _same(name, stored, expected)]
         if self._tested and changed:
             name = changed[0]
             raise InputError(
@@ -111,7 +112,7 @@ class ComparisonFolder:
     def _measure(self, runs: Sequence[tuple[Cell, int]], test: Dataset) -> None:
         for run in tqdm([self.run(*key) for key in runs], desc="test split", unit="student"):
             check_unseen(run, test, split="test")
-            view_spec = ViewSpec.from_dict(read_record(run).views.spec)
+            view_spec = ViewSpec.for_evaluation(read_record(run).views.spec)
             self._tested[run.name] = evaluate_model(load_network(run), test, view_spec=view_spec).accuracy
 
     def _save(self, report: Mapping) -> None:
@@ -133,6 +134,11 @@ def _read_former(file: Path) -> tuple[dict, dict[str, float]]:
         return report, dict(report["tested"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is not that of a comparison ({error}): name a new folder for one") from error
+
+
+def _same(name: str, stored: Mapping, expected: Mapping) -> bool:
+    old, new = stored.get(name), expected[name]
+    return not view_differences(old, new) if name == "settings.view" and old else old == new
 
 
 def _flat(record: Mapping) -> dict:

@@ -157,7 +157,7 @@ def folds_text(report: dict) -> str:
 def _test(network: keras.Model, test: Dataset, run: Path) -> tuple[dict, np.ndarray]:
     """Return the row of a fold, and the logits [N, C] of its test images."""
     record, summary = read_record(run), read_summary(run)
-    view_spec = ViewSpec.from_dict(record.views.spec)
+    view_spec = ViewSpec.for_evaluation(record.views.spec)
     logits = Scorer(network, test, view_spec=view_spec).score(np.arange(len(test)), view_spec.evaluation_views)
     metrics = evaluate_predictions(labels=test.labels, logits=logits.mean(axis=1), class_names=test.class_names)
     row = {"images": len(test)}

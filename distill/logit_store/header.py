@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import ClassVar
 
+from distill.data.view_differences import view_differences_text
 from distill.errors import InputError
 
 LOGITS_DTYPES = ("float32", "float16")
@@ -101,8 +102,12 @@ def with_known_training(header: LogitHeader, *others: LogitHeader) -> LogitHeade
 
 def _differences(stored: LogitHeader, expected: LogitHeader, names: Iterable[str]) -> list[str]:
     pairs = {name: (getattr(stored, name), getattr(expected, name)) for name in names}
-    return [
-        f"{name}: stored {json.dumps(old, sort_keys=True)}, expected {json.dumps(new, sort_keys=True)}"
-        for name, (old, new) in pairs.items()
-        if old != new
-    ]
+    found = []
+    for name, (old, new) in pairs.items():
+        if name == "view_spec":
+            found += [f"{name}.{text}" for text in view_differences_text(old, new, "stored {}, expected {}")]
+        elif old != new:
+            found.append(
+                f"{name}: stored {json.dumps(old, sort_keys=True)}, expected {json.dumps(new, sort_keys=True)}"
+            )
+    return found

@@ -26,7 +26,7 @@ def describe_store(store: LogitStore, dataset: Dataset | None = None) -> dict[st
     logits, labels = store.logits, store.labels
     if dataset is not None:
         logits, labels = logits[store.rows_of(dataset)], dataset.labels_among(store.class_names)
-    judged = logits[:, ViewSpec.from_dict(store.view_spec).evaluation_views[: logits.shape[1]]].mean(axis=1)
+    judged = logits[:, ViewSpec.for_evaluation(store.view_spec).evaluation_views[: logits.shape[1]]].mean(axis=1)
     labelled = int((labels != UNLABELLED).sum())
     return {
         "path": str(store.path),

@@ -123,9 +123,9 @@ def recorded_run(weights: str | Path) -> RunRecord | None:
 
 
 def recorded_views(weights: str | Path) -> ViewSpec:
-    """Return how views were drawn in the run that `weights` come from, or the default where they come from none."""
+    """Return the views to evaluate `weights` on: those of the run that they come from, or the untouched image."""
     record = recorded_run(weights)
-    return ViewSpec() if record is None else ViewSpec.from_dict(record.views.spec)
+    return ViewSpec() if record is None else ViewSpec.for_evaluation(record.views.spec)
 
 
 def _check_same(saved: keras.Model, table: Table, name: str, *, classes: int, image_size: int | None) -> None:

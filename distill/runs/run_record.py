@@ -8,12 +8,14 @@ from types import MappingProxyType
 from typing import Any
 
 from distill.data.split_policy import SplitPolicy
+from distill.data.view_differences import view_differences_text
 from distill.documents import parsed, read_json
 from distill.errors import InputError
 from distill.files import write_json
 
 SETTINGS = "settings.json"
 VERSION = 2
+_OF_VIEWS = ("recipe.view", "views.spec")
 _WHAT = "record of a training run"
 
 
@@ -223,7 +225,10 @@ def _differences(stored: Mapping[str, Any], expected: Mapping[str, Any], prefix:
     changed = []
     for name in sorted(stored.keys() | expected.keys()):
         old, new = stored.get(name), expected.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
+        if f"{prefix}{name}" in _OF_VIEWS and old and new:
+            texts = view_differences_text(old, new, "stored {}, now {}")
+            changed += [f"{prefix}{name}.{text}" for text in texts]
+        elif isinstance(old, Mapping) and isinstance(new, Mapping):
             changed += _differences(old, new, f"{prefix}{name}.")
         elif old != new:
             changed.append(f"{prefix}{name}: stored {old}, now {new}")

@@ -7,6 +7,7 @@ import numpy as np
 
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
+from distill.data.view_columns import PARAMETERS
 from distill.errors import InputError
 from distill.runtimes.image_model import ImageModel
 from distill.scoring.caching import as_image_model, inference_model
@@ -35,17 +36,24 @@ class OnlineTeacher:
         self.class_names = tuple(class_names)
         self.model = as_image_model(teacher, self.class_names)
 
-    def outputs(self, dataset: Dataset, names: Collection[str], *, temperature: float | None) -> "OnlineOutputs":
+    def outputs(
+        self,
+        dataset: Dataset,
+        names: Collection[str],
+        *,
+        temperature: float | None,
+        columns: Sequence[str] = PARAMETERS,
+    ) -> "OnlineOutputs":
         """Return what computes "logits" of the classes of `dataset`, in their order; what else it knows is left out.
 
         Raises:
             InputError: the teacher does not know one of them, or `names` has more than "logits".
         """
         check_outputs(names, have=("logits",), of=self.model.name)
-        logits = compile_scoring(inference_model(self.model), dataset.image_shape)
+        logits = compile_scoring(inference_model(self.model), dataset.image_shape, columns)
         known = self.class_names == tuple(dataset.class_names)
-        columns = None if known else class_columns(self.class_names, dataset.class_names)
-        return OnlineOutputs(logits, columns)
+        of_classes = None if known else class_columns(self.class_names, dataset.class_names)
+        return OnlineOutputs(logits, of_classes)
 
     def on_extra_data(self, name: str, logits: object | None) -> "OnlineTeacher":
         """Return this teacher, which needs no cached logits of extra data.

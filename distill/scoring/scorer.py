@@ -7,7 +7,8 @@ import numpy as np
 
 from distill.data.dataset import Dataset
 from distill.data.rendering import render, render_numpy
-from distill.data.views import PARAMETERS, ViewSpec
+from distill.data.view_columns import PARAMETERS
+from distill.data.views import ViewSpec
 from distill.runtimes.image_model import ImageModel
 
 
@@ -33,7 +34,7 @@ class Scorer:
         self.dataset = dataset
         self.view_spec = view_spec or ViewSpec()
         self.batch_size = batch_size
-        self._logits = compile_scoring(model, dataset.image_shape)
+        self._logits = compile_scoring(model, dataset.image_shape, self.view_spec.columns)
 
     def score(
         self,
@@ -64,38 +65,42 @@ class Scorer:
 
 
 def compile_scoring(
-    model: keras.Model | ImageModel, image_shape: tuple[int, int, int]
+    model: keras.Model | ImageModel, image_shape: tuple[int, int, int], columns: Sequence[str] = PARAMETERS
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return a function from B uint8 images and the parameters of V views of each to float32 logits [B V, C]."""
     if isinstance(model, ImageModel):
         if model.network is None:
-            return _with_numpy(model.predict, model.input_shape)
+            return _with_numpy(model.predict, model.input_shape, columns)
         model = model.network
     shape = model.input_shape[1:]
     if keras.config.backend() != "tensorflow":
-        return _with_numpy(model.predict_on_batch, shape)
+        return _with_numpy(model.predict_on_batch, shape, columns)
     import tensorflow as tf  # rendering and network in one graph
 
     @tf.function(
         input_signature=(
             tf.TensorSpec([None, *image_shape], tf.uint8),
-            tf.TensorSpec([None, len(PARAMETERS)], tf.float32),
+            tf.TensorSpec([None, len(columns)], tf.float32),
         ),
         autograph=False,
     )
     def logits(images_uint8, parameters):
         views = tf.shape(parameters)[0] // tf.shape(images_uint8)[0]
-        images = render(tf.repeat(images_uint8, views, axis=0), parameters, image_shape=shape)
+        repeated = tf.repeat(images_uint8, views, axis=0)
+        images = render(repeated, parameters, image_shape=shape, columns=columns)
         return tf.cast(model(images, training=False), tf.float32)
 
     return lambda images, parameters: logits(images, parameters).numpy()
 
 
-def _with_numpy(predict: Callable[[np.ndarray], np.ndarray], image_shape: tuple[int, int, int]) -> Callable:
+def _with_numpy(
+    predict: Callable[[np.ndarray], np.ndarray], image_shape: tuple[int, int, int], columns: Sequence[str]
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """`compile_scoring` for what takes rendered images, NumPy in and out."""
 
     def logits(images_uint8, parameters):
         repeated = np.repeat(images_uint8, len(parameters) // len(images_uint8), axis=0)
-        return np.asarray(predict(render_numpy(repeated, parameters, image_shape=image_shape)), np.float32)
+        images = render_numpy(repeated, parameters, image_shape=image_shape, columns=columns)
+        return np.asarray(predict(images), np.float32)
 
     return logits

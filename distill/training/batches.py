@@ -10,6 +10,7 @@ from keras import KerasTensor, tree
 
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.rendering import render
+from distill.data.view_columns import in_columns
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.objective import Batch
@@ -60,7 +61,7 @@ class Rows(NamedTuple):
     """uint8 [B, H, W, 1 or 3], as the data set serves them: a quarter of the bytes of float pixels, and fewer pixels
     than the student takes."""
     parameters: Tensor
-    """float32 [B, len(PARAMETERS)]: which view of each image."""
+    """float32 [B, len(columns)] of the `ViewBatches`: which view of each image."""
     label_probs: Tensor
     teacher: Mapping[str, Tensor]
     sample_weights: Tensor
@@ -120,6 +121,7 @@ class ViewBatches:
         self.dataset = dataset
         self.image_shape = image_shape
         self.view_spec = view_spec
+        self.columns = view_spec.columns
         self.teacher = teacher
         self.views = views
         self.view_order = view_order
@@ -182,7 +184,7 @@ class ViewBatches:
             part: what to take of the positions in some batches, [steps, B].
         """
         turns = [(self, picked) for picked in self.order(epoch)]
-        return _blocks(turns, epoch, steps=steps, part=part)
+        return _blocks(turns, epoch, steps=steps, part=part, columns=self.columns)
 
     def block(self, picked: np.ndarray, epoch: int) -> Rows:
         """Return the images at `picked`, [steps, B], as several batches in one."""
@@ -199,7 +201,7 @@ class ViewBatches:
 
     def render(self, rows: Rows) -> Batch:
         """Draw the views of a batch."""
-        images = render(rows.images_uint8, rows.parameters, image_shape=self.image_shape)
+        images = render(rows.images_uint8, rows.parameters, image_shape=self.image_shape, columns=self.columns)
         return Batch(images, rows.label_probs, rows.teacher, rows.sample_weights)
 
 
@@ -215,6 +217,7 @@ class JointBatches:
         self.sources = tuple(sources)
         first = self.sources[0]
         self.dataset, self.view_spec, self.views = first.dataset, first.view_spec, first.views
+        self.columns = tuple(dict.fromkeys(column for source in self.sources for column in source.columns))
         self.batch_size, self.seed = first.batch_size, first.seed
         self.images = sum(source.images for source in self.sources)
         self.online = any(source.online for source in self.sources)
@@ -231,7 +234,8 @@ class JointBatches:
         orders = [iter(source.order(epoch)) for source in self.sources]
         turns = np.repeat(np.arange(len(orders)), [len(source) for source in self.sources])
         turns = np.random.default_rng([self.seed, 3, epoch]).permutation(turns)
-        return _blocks([(self.sources[turn], next(orders[turn])) for turn in turns], epoch, steps=steps, part=part)
+        turns = [(self.sources[turn], next(orders[turn])) for turn in turns]
+        return _blocks(turns, epoch, steps=steps, part=part, columns=self.columns)
 
 
 def _blocks(
@@ -240,12 +244,18 @@ def _blocks(
     *,
     steps: int,
     part: Callable[[np.ndarray], np.ndarray],
+    columns: Sequence[str],
 ) -> Iterator[Rows]:
-    """Yield batches, each of a source and the positions in it; neighbours of one source and size go together."""
+    """Yield batches, each of a source and the positions in it; neighbours of one source and size go together.
+
+    Args:
+        columns: of the parameters in all of them, whatever source they are of.
+    """
     for (source, _), group in groupby(turns, key=lambda turn: (turn[0], len(turn[1]))):
         order = [picked for _, picked in group]
         for start in range(0, len(order), steps):
-            yield source.block(part(np.stack(order[start : start + steps])), epoch)
+            rows = source.block(part(np.stack(order[start : start + steps])), epoch)
+            yield rows._replace(parameters=in_columns(rows.parameters, source.columns, columns))
 
 
 def label_probabilities(dataset: Dataset) -> np.ndarray:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from distill.data.dataset import Dataset
+from distill.data.view_differences import view_differences_text
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.objective import Objective
@@ -102,12 +103,7 @@ def _check_same_views(teacher: Teacher, views: int | None, view_spec: ViewSpec) 
             f"{views} views are wanted, the logits of {name} are of {teacher.views}: leave --views out, or cache "
             "again"
         )
-    stored = teacher.view_spec.to_dict()
-    changed = [
-        f"{name}: stored {stored.get(name)}, wanted {value}"
-        for name, value in view_spec.to_dict().items()
-        if value != stored.get(name)
-    ]
+    changed = view_differences_text(teacher.view_spec, view_spec, "stored {}, wanted {}")
     if changed and view_spec != ViewSpec():
         raise InputError(
             f"the logits of {name} were cached with other views ({'; '.join(changed)}): leave --view out, or cache "

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from distill.data.dataset import Dataset
+from distill.data.view_columns import PARAMETERS
+from distill.data.view_differences import view_differences_text
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitStore
@@ -87,7 +89,14 @@ class CachedTeachers:
         """Whether the logits are right at the temperature alone that they are combined for."""
         return self.mean == "probabilities"
 
-    def outputs(self, dataset: Dataset, names: Collection[str], *, temperature: float | None) -> CachedOutputs:
+    def outputs(
+        self,
+        dataset: Dataset,
+        names: Collection[str],
+        *,
+        temperature: float | None,
+        columns: Sequence[str] = PARAMETERS,
+    ) -> CachedOutputs:
         """Return "logits" of every view of `dataset`, see `join`."""
         check_outputs(names, have=(LOGITS,), of=", ".join(store.path.name for store in self.stores))
         return CachedOutputs(logits=self.join(dataset, temperature=temperature))
@@ -183,13 +192,7 @@ def check_same_views(stores: Sequence[LogitStore]) -> None:
                 f"the teachers saw other views: {first.path} holds {first.header.views}, {other.path} holds "
                 f"{other.header.views}: python -m distill.teacher_logits --views N adds views to a finished store"
             )
-        ours, theirs = (ViewSpec.from_dict(store.header.view_spec).to_dict() for store in (first, other))
-        changed = [
-            f"{name}: {ours.get(name)} and {theirs.get(name)}"
-            for name in {**ours, **theirs}
-            if ours.get(name) != theirs.get(name)
-        ]
-        if changed:
+        if changed := view_differences_text(first.view_spec, other.view_spec, "{} and {}"):
             raise InputError(
                 f"the teachers saw other views, in {first.path} and {other.path}: {'; '.join(changed)}: "
                 "cache one of them again with the --view of the other"

@@ -1,6 +1,6 @@
 """What a student learns from: the images of a data set, with their labels, and with what a teacher says of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -26,12 +26,15 @@ class Teacher(Protocol):
     one_temperature: bool
     """Whether what it says is right at one temperature alone, so that a schedule may not move it."""
 
-    def outputs(self, dataset: Dataset, names: Collection[str], *, temperature: float | None) -> TeacherOutputs:
+    def outputs(
+        self, dataset: Dataset, names: Collection[str], *, temperature: float | None, columns: Sequence[str]
+    ) -> TeacherOutputs:
         """Return what it says of `dataset`, of its classes in their order.
 
         Args:
             names: which of its outputs are needed, such as "logits".
             temperature: T at which logits are used, in the beginning; None: the objective has none.
+            columns: what the parameters of views are that it is given, see `ViewSpec.columns`.
 
         Raises:
             InputError: it has no such output, or does not know these images, or one of these classes.
@@ -114,7 +117,7 @@ def source_batches(
     outputs = None
     if teacher is not None:
         names = {*objective.teacher_outputs, LOGITS}  # what a student agrees with is always of interest
-        outputs = teacher.outputs(taught, names, temperature=objective.teacher_temperature)
+        outputs = teacher.outputs(taught, names, temperature=objective.teacher_temperature, columns=view_spec.columns)
     return ViewBatches(
         taught,
         image_shape=image_shape,

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from distill.data.dataset import Dataset
 from distill.data.rendering import render, warp_anywhere
+from distill.data.view_columns import PARAMETERS
 from distill.errors import InputError
 from distill.losses.objective import LOGITS, Batch, Objective
 from distill.runs.run_directory import RunDirectory
@@ -94,12 +95,18 @@ class CompiledSteps:
     of any size.
     """
 
-    def __init__(self, student: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective):
+    def __init__(
+        self,
+        student: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        objective: Objective,
+        columns: Sequence[str] = PARAMETERS,
+    ):
         self.student, self._optimizer, self._objective = student, optimizer, objective
         self._outputs = StudentOutputs(student, objective.student_layers)
         self._strategy = student.distribute_strategy
         self.replicas = Replicas.of(self._strategy)
-        self._render = compiled_render(student.input_shape[1:])
+        self._render = compiled_render(student.input_shape[1:], columns)
         self._graphs: dict[tuple[int, ...], Callable[[Rows, np.ndarray], Sums]] = {}
 
     def __call__(self, rows: Rows, progress: Sequence[float]) -> dict[str, np.ndarray]:
@@ -149,9 +156,11 @@ class CompiledSteps:
         return tf.nest.map_structure(lambda column: column[start:end], rows)
 
 
-def compiled_render(image_shape: tuple[int, int, int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def compiled_render(
+    image_shape: tuple[int, int, int], columns: Sequence[str] = PARAMETERS
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return `render` at that size as one loop over the pixels, which XLA makes of it."""
-    draw = partial(render, image_shape=image_shape, warp=warp_anywhere)
+    draw = partial(render, image_shape=image_shape, columns=columns, warp=warp_anywhere)
     return tf.function(draw, jit_compile=True, autograph=False)
 
 
@@ -179,7 +188,7 @@ def fit(
     student.compile(optimizer=optimizer)  # so that both are saved in one file
     with scope_of(student):
         build_objective(objective, student, batches)
-    take_steps = CompiledSteps(student, optimizer, objective)
+    take_steps = CompiledSteps(student, optimizer, objective, batches.columns)
     train_epoch = partial(_train_epoch, take_steps, objective, batches, epochs)
     how |= {"own_layers": objective.layers}
     how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}

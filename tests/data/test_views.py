@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from distill.data.rendering import render_numpy
+from distill.data.view_differences import view_differences
 from distill.data.views import CROPS, IDENTITY, PARAMETERS, ViewSpec
 from distill.errors import InputError
 
@@ -100,6 +102,43 @@ def test_parameters_fill_their_ranges_and_stay_inside():
     assert (drawn[:, COLUMN["erase_left"]] + drawn[:, COLUMN["erase_width"]]).max() <= 1 + 1e-6
 
 
+def test_zoom_is_drawn_evenly_on_a_log_scale_or_in_its_inverse():
+    """The second is FaceNet's: Keras' `random_zoom` takes an even factor z of 0.7..1.3 and shows 1/z."""
+    ids, views = [str(i) for i in range(4000)], [1] * 4000
+    evenly, inverse = (
+        ViewSpec(zoom=(1 / 1.3, 1 / 0.7), zoom_draw=how).parameters(ids, views)[:, COLUMN["zoom"]]
+        for how in ("log", "inverse")
+    )
+    even = (np.arange(4000) + 0.5) / 4000
+    np.testing.assert_allclose(np.sort(1 / inverse), 0.7 + 0.6 * even, atol=0.02)
+    np.testing.assert_allclose(np.sort(np.log(evenly)), np.log(1 / 1.3) + np.log(1.3 / 0.7) * even, atol=0.02)
+    np.testing.assert_array_equal(np.argsort(inverse), np.argsort(evenly))  # of the same bits
+
+
+def test_what_a_description_lacks_leaves_images_alone():
+    """A setting that is added later is absent from every store of before."""
+    without = ViewSpec.from_dict({"algorithm": "blake2b-1", "rotation": 5, "seed": 2})
+    assert without == ViewSpec(
+        flip=False, rotation=5, zoom=(1.0, 1.0), shift=0.0, brightness=0.0, contrast=0.0, erase=0.0, seed=2
+    )
+    drawn = ViewSpec.from_dict({"algorithm": "blake2b-1"}).parameters(["a", "b"], [1, 2])
+    drawn[:, [COLUMN["erase_left"], COLUMN["erase_top"]]] = 0  # where a rectangle without a size lies
+    np.testing.assert_array_equal(drawn, [IDENTITY, IDENTITY])
+
+
+def test_specifications_are_compared_setting_by_setting_whatever_version_wrote_them():
+    spec = ViewSpec(rotation=3, seed=9)
+    fields = json.loads(json.dumps(asdict(spec)))
+    older = {name: value for name, value in fields.items() if name not in ("extra", "zoom_draw")}
+    assert view_differences(older, fields) == {}  # as runs record it
+    assert view_differences(spec.to_dict(), spec) == {}
+    found = view_differences(replace(spec, zoom=(1.0, 1.2), zoom_draw="inverse"), spec.to_dict())
+    assert found == {"zoom": ([1.0, 1.2], [0.9, 1.1]), "zoom_draw": ("inverse", "log")}
+    assert view_differences(ViewSpec(crops="microexpnet"), spec) == {"crops": ("microexpnet", None)}
+    newer = {**spec.to_dict(), "algorithm": "blake2b-2", "cutmix": 1}
+    assert view_differences(spec, newer) == {"algorithm": ("blake2b-1", "blake2b-2"), "cutmix": (None, 1)}
+
+
 def test_specification_survives_json_and_refuses_what_it_cannot_redraw():
     spec = ViewSpec(rotation=3, zoom=(0.7, 1.3), seed=9)
     assert ViewSpec.from_dict(spec.to_dict()) == spec
@@ -127,7 +166,10 @@ def test_random_views_are_described_as_before_there_were_crops():
         ({"zoom": (0, 1)}, "zoom must be"),
         ({"zoom": (1.2, 1.0)}, "zoom must be"),
         ({"erase": 2}, "erase must lie in 0..1"),
-        ({"crops": "ten"}, 'unknown view crops "ten": known are microexpnet'),
+        ({"zoom_draw": "even"}, "zoom_draw must be one of log, inverse, received even"),
+        ({"rotation": "10"}, "rotation must lie in 0..180, received 10"),
+        ({"contrast": float("nan")}, "contrast must lie in 0..10, received nan"),
+        ({"crops": "ten"}, 'unknown view crops "ten": known are microexpnet_original, microexpnet'),
         ({"crops": "microexpnet", "flip": False}, "would ignore flip=False: leave these out"),
         ({"crops": "microexpnet", "rotation": 5, "zoom": (1, 1)}, r"ignore rotation=5, zoom=\(1, 1\)"),
     ],
@@ -235,11 +277,13 @@ def test_crops_are_the_same_for_every_sample_and_none_lies_outside(crops):
             crops.parameters(["a", "b"], [0, view])
 
 
-def test_microexpnet_crops_are_windows_in_published_order(rng):
+@pytest.mark.parametrize(("name", "last"), [("microexpnet_original", (32, 5)), ("microexpnet", (5, 32))])
+def test_microexpnet_crops_are_windows_in_published_order(rng, name, last):
+    """The original cuts the last one as rows 5 to 229 and columns 32 to 256; stores of 0.1 have it transposed."""
     face = rng.integers(0, 256, (256, 256, 1), dtype=np.uint8)
-    published = [(0, 0), (5, 0), (32, 0), (0, 5), (0, 32), (5, 5), (32, 32), (5, 32)]
-    windows = [face[y : y + 224, x : x + 224] for x, y in published]
-    drawn = ViewSpec(crops="microexpnet").parameters(["face"] * 8, range(8))
+    offsets = [(0, 0), (5, 0), (32, 0), (0, 5), (0, 32), (5, 5), (32, 32), last]
+    windows = [face[y : y + 224, x : x + 224] for x, y in offsets]
+    drawn = ViewSpec(crops=name).parameters(["face"] * 8, range(8))
     rendered = render_numpy(np.repeat(face[None], 8, 0), drawn, image_shape=(224, 224, 1))
     np.testing.assert_allclose(rendered, windows, atol=1e-2)
 

@@ -29,6 +29,8 @@ def changed(header, name):
 
 
 def both_values(header, name, value):
+    if name == "view_spec":  # of which one setting is changed
+        return f"view_spec.seed: stored {header.view_spec['seed']}, expected {value['seed']}"
     old, new = (json.dumps(v, sort_keys=True) for v in (getattr(header, name), value))
     return f"{name}: stored {old}, expected {new}"
 

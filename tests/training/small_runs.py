@@ -105,7 +105,7 @@ def fit_small(dataset, path, *, epochs=4, student=None, engine=fit, batches=None
 
 def rendered_epoch(batches: ViewBatches, epoch: int) -> Iterator[Batch]:
     """Yield the batches of one epoch as the student sees them."""
-    draw = compiled_render(batches.image_shape)
+    draw = compiled_render(batches.image_shape, batches.columns)
     for rows in batches.epoch(epoch):
         rows = tf.nest.map_structure(tf.constant, rows)
         yield Batch(draw(rows.images_uint8, rows.parameters), rows.label_probs, rows.teacher, rows.sample_weights)

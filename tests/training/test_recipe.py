@@ -31,13 +31,15 @@ def test_facenet_as_published():
     assert (recipe.view.flip, recipe.view.shift, recipe.view.rotation) == (True, 0.1, 0)
     low, high = recipe.view.zoom
     assert (1 / high, 1 / low) == pytest.approx((0.7, 1.3))
+    assert recipe.view.zoom_draw == RECIPES["facenet_steps"].view.zoom_draw == "inverse"  # even in 0.7..1.3
 
 
 @pytest.mark.parametrize(
     ("epoch", "factor"),
-    [(0, 1), (4, 1), (5, 0.3), (29, 0.3), (30, 0.1), (59, 0.1), (60, 0.05), (89, 0.05), (90, 0.01), (99, 0.01)],
+    [(0, 1), (5, 1), (6, 0.3), (30, 0.3), (31, 0.1), (60, 0.1), (61, 0.05), (90, 0.05), (91, 0.01), (99, 0.01)],
 )
 def test_facenet_steps_as_published(epoch, factor):
+    """The notebook's conditions are epoch > 5, 30, 60 and 90, counted from 0."""
     recipe = RECIPES["facenet_steps"]
     falling = list(np.linspace(2, 1, epoch))  # so that the plateau has nothing to say
     assert epoch_learning_rate(recipe, epoch, falling, steps_per_epoch=7) == pytest.approx(1e-3 * factor)
