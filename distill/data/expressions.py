@@ -25,6 +25,9 @@ CLASS_ORDERS = {
     "affectnet7": ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry"),
 }
 
+ALPHABETICAL = "alphabetical"
+"""The names of the data, sorted: the order in which folder readers such as those of Keras number classes."""
+
 MAX_CLASSES = 1000
 """A file that numbers more classes than this is taken for something else than labels."""
 
@@ -61,18 +64,26 @@ def numbered_classes(count: int, known: Sequence[str] = ("fer2013", "microexpnet
     return tuple(str(number) for number in range(count))
 
 
-def parse_class_names(text: str) -> tuple[str, ...]:
+def parse_class_names(text: str, data_classes: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names that `text` means: a row of `CLASS_ORDERS`, or names in order, with commas between.
 
+    Args:
+        data_classes: the names that "alphabetical" sorts.
+
     Raises:
-        InputError: neither, or a name that stands twice.
+        InputError: neither, a name that stands twice, or "alphabetical" without names to sort.
     """
+    if text == ALPHABETICAL:
+        if not data_classes:
+            raise InputError(f'classes "{ALPHABETICAL}" sorts the names of the data, and there are none: list them')
+        return tuple(sorted(data_classes))
     if text in CLASS_ORDERS:
         return CLASS_ORDERS[text]
     names = tuple(canonical_name(name) for name in text.split(","))
     if len(names) < 2:
-        near = difflib.get_close_matches(text, CLASS_ORDERS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(CLASS_ORDERS)}"
+        known = (*CLASS_ORDERS, ALPHABETICAL)
+        near = difflib.get_close_matches(text, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
         raise InputError(f'unknown class order "{text}": {hint}, or give the names with commas between')
     if "" in names or len(set(names)) < len(names):
         raise InputError(f'class names "{text}" must all be there, and each once')

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from distill import __version__
+from distill.data.class_order import KNOWN
 from distill.data.dataset import Dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
@@ -55,6 +56,7 @@ def export_student(
     split: str = "validation",
     view_spec: ViewSpec | None = None,
     record: RunRecord | None = None,
+    class_order: str = KNOWN,
     images: int = 4000,
     calibration: int = 300,
     seconds: float = 1.0,
@@ -70,6 +72,7 @@ def export_student(
         split: whose images the files are compared on.
         view_spec: of the student's training, for what it is judged on.
         record: of the student's run, for the card.
+        class_order: how it is known that the student's classes stand in the order of `dataset`; for the card.
         images: the most images that are looked at.
         calibration: how many training images set the ranges of int8.
         seconds: how long the call for one face is repeated, for each file.
@@ -100,6 +103,7 @@ def export_student(
         facts = {
             "recommended": recommended.file,
             "advice": advice,
+            "class_order": class_order,
             "description": described.to_dict(),
             **_compared(comparison, rows, split=split),
         }
