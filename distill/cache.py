@@ -210,7 +210,7 @@ def _class_order(store: "LogitStore", dataset: "Dataset") -> str:
     if store.class_names != tuple(dataset.class_names):
         return (
             f"not those of {dataset.name} in their order: stored {', '.join(store.class_names)} ({source}); "
-            f"the data has {', '.join(dataset.class_names)}"
+            f"the data has {', '.join(dataset.class_names)}: --class-match names joins them"
         )
     if source == ASSUMED:
         return f"assumed to be those of {dataset.name} in the same order: nobody said what the teacher's own are"

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from distill.data.class_order import KNOWN
+from distill.data.class_order import KNOWN, ClassOrder
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.data.views import ViewSpec
@@ -24,7 +24,7 @@ from distill.reports.network_costs import multiply_adds
 from distill.runs.networks import check_class_names, load_network, recorded_run, recorded_views
 from distill.runs.run_directory import BEST
 from distill.runtimes import keras_file
-from distill.runtimes.foreign_network import ForeignNetwork
+from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.saved_model import recognise as is_saved_model
 from distill.runtimes.softmax import from_probabilities
@@ -257,19 +257,21 @@ def _open_exported(given: str, class_names: Sequence[str]) -> EvaluatedModel:
             f"{exported.path} tells apart {', '.join(known)}, the data {', '.join(class_names)}: give data of the "
             "same classes in the same order"
         )
+    model = from_probabilities(
+        exported.probabilities,
+        name=exported.description.name,
+        input_shape=exported.description.input_shape,
+        classes=len(known),
+        sha256=exported.description.weights_sha256,
+    )
     return EvaluatedModel(
         name="",
         given=given,
         file=exported.path.resolve(),
         network=exported.description.name,
         kind=f"{_RUNTIMES[exported.path.suffix]} {exported.description.precision}",
-        model=from_probabilities(
-            exported.probabilities,
-            name=exported.description.name,
-            input_shape=exported.description.input_shape,
-            classes=len(exported.description.class_names),
-            sha256=exported.description.weights_sha256,
-        ),
+        model=with_class_order(model, ClassOrder(known, exported.description.class_order)),
+        class_order=exported.description.class_order,
         view_spec=ViewSpec(),
         costs={"parameters": None, "bytes": exported.path.stat().st_size, "multiply_adds": None},
         runner=lambda: exported.run,

@@ -185,6 +185,7 @@ def _in_order(exported: ExportedModel, class_names: Sequence[str]) -> Asked:
         exported.description.name,
         exported.description.input_shape,
         lambda pixels: exported.probabilities(pixels)[:, order],
+        exported.description.class_order,
     )
 
 

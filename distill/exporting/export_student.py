@@ -90,7 +90,7 @@ def export_student(
     pixels = _calibration_pixels(dataset, view_spec, network.input_shape[1:], count=calibration)
     _check_is_ours(out)
     comparison = Comparison(student, part, view_spec=view_spec, seconds=seconds)
-    described = _description(student, dataset, record)
+    described = _description(student, dataset, record, class_order)
     rows = [_of_student(comparison, network)]
     with atomic_folder(out) as folder:
         for name in tqdm(chosen, desc="exporting", unit="format", leave=False, disable=None):
@@ -103,7 +103,6 @@ def export_student(
         facts = {
             "recommended": recommended.file,
             "advice": advice,
-            "class_order": class_order,
             "description": described.to_dict(),
             **_compared(comparison, rows, split=split),
         }
@@ -165,7 +164,9 @@ def _of_student(comparison: Comparison, network: keras.Model) -> ExportRow:
     )
 
 
-def _description(student: keras.Model, dataset: Dataset, record: RunRecord | None) -> ModelDescription:
+def _description(
+    student: keras.Model, dataset: Dataset, record: RunRecord | None, class_order: str
+) -> ModelDescription:
     return ModelDescription(
         name=student.name,
         class_names=dataset.class_names,
@@ -174,6 +175,7 @@ def _description(student: keras.Model, dataset: Dataset, record: RunRecord | Non
         weights_sha256=weights_sha256(student),
         trained_on=Path(record.data.name).name if record else "",
         version=__version__,
+        class_order=class_order,
     )
 
 

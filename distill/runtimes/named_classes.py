@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distill.data.class_order import ASSUMED
+
 _MAX_CHARACTERS = 1 << 20
 _OURS, _ULTRALYTICS = "distill_faces", "names"
 
@@ -25,9 +27,14 @@ def classes_in_properties(properties: Mapping[str, str], *, count: int) -> tuple
 
 
 def classes_in_description(text: str, *, count: int) -> tuple[str, ...]:
-    """Return the `count` classes that the description of an export names, in order; none where it names none."""
+    """Return the `count` classes that the description of an export names, in order.
+
+    None where it names none, or says itself that their order was assumed.
+    """
     described = _parsed(json.loads, text)
-    return _names(described.get("class_names"), count) if isinstance(described, Mapping) else ()
+    if not isinstance(described, Mapping) or described.get("class_order") == ASSUMED:
+        return ()
+    return _names(described.get("class_names"), count)
 
 
 def _parsed(parse: Any, text: str) -> Any:
