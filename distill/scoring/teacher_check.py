@@ -74,7 +74,8 @@ def check_teacher(network: ImageModel, dataset: Dataset, *, images: int = IMAGES
         return TeacherCheck(found)
     tried = _tried(network, pixels, labels[rows], own, grey=dataset.image_shape[-1] == 1)
     flags, better, better_right = max(tried, key=lambda each: each[2].sum(), default=("", found, right))
-    if better.near_chance or exceeds(better_right, right) < CERTAIN:
+    fits = not better.near_chance or better.better_order is not None
+    if not fits or exceeds(better_right, right) < CERTAIN:
         return TeacherCheck(found)
     return TeacherCheck(found, flags, better)
 
