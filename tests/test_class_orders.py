@@ -30,7 +30,8 @@ from distill.train_student import TrainStudentSettings, train_student
 
 NAMES = CLASS_ORDERS["fer2013"]
 ALPHABETICAL = tuple(sorted(NAMES))
-STORE = Path(__file__).parent / "version_0_1" / "logits.h5"
+VERSION_0_1 = Path(__file__).parent / "version_0_1"
+STORE = VERSION_0_1 / "logits.h5"
 RANGE = ("--input.range", "-1", "1")
 ADVICE = f"--classes {','.join(ALPHABETICAL)} (alphabetical)"
 
@@ -138,15 +139,16 @@ class TestTeacherLogits:
         assert "accuracy   " in said
         assert ADVICE in said
 
-    def test_the_classes_of_a_run_are_known(self, work, tmp_path):
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "best.keras").write_bytes((work / "theirs.keras").read_bytes())
-        record = {"settings": {}, "class_names": list(ALPHABETICAL), "data": {}}
-        (tmp_path / "run" / "settings.json").write_text(json.dumps(record))
-        flags = ("--teacher", tmp_path / "run" / "best.keras", "--data", work / "fer2013.csv", "--views", 1)
-        assert call(teacher_logits, TeacherLogitsSettings, *flags, *RANGE, "--out", tmp_path / "l.h5") == 0
+    def test_the_classes_of_a_run_are_known(self, tmp_path):
+        for name in ("best.keras", "settings.json"):
+            (tmp_path / name).write_bytes((VERSION_0_1 / "labels_alone" / name).read_bytes())
+        record = json.loads((tmp_path / "settings.json").read_text())
+        record["class_names"] = record["class_names"][::-1]
+        (tmp_path / "settings.json").write_text(json.dumps(record))
+        flags = ("--data", VERSION_0_1 / "faces", "--views", 1, "--out", tmp_path / "l.h5")
+        assert call(teacher_logits, TeacherLogitsSettings, "--teacher", tmp_path / "best.keras", *flags) == 0
         header = open_logits(tmp_path / "l.h5").header
-        assert (header.class_names, header.class_order) == (ALPHABETICAL, "known")
+        assert (header.class_names, header.class_order) == (tuple(record["class_names"]), "known")
 
     def test_one_shard_that_was_told_tells_the_others(self, work, tmp_path, capsys):
         dataset = open_dataset(work / "fer2013.csv")
