@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from distill.command_line.class_orders import print_accuracy, print_store_notes
 from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import import_keras_quietly, run_stages
 from distill.command_line.teacher_settings import ScoringSettings
+from distill.data.class_order import ASSUMED
 from distill.errors import InputError
 
 if TYPE_CHECKING:
@@ -130,6 +132,7 @@ def verify(settings: VerifySettings) -> None:
     _check_classes(settings, store)
     print(f"checksums  {len(store):,} samples, {store.header.views} views: every block is as it was written")
     if settings.data is None:
+        print(f"classes    {', '.join(store.class_names)}; their order: {store.header.class_order}")
         return
     dataset = _open_data(settings)
     store.rows_of(dataset)
@@ -138,6 +141,7 @@ def verify(settings: VerifySettings) -> None:
     print(f"images     {len(dataset):,} of {dataset.name}: {seen if store.pixels_known else unseen}")
     if dataset.class_names:
         print(f"classes    {_class_order(store, dataset)}")
+    print_accuracy(store, dataset)
     if settings.teacher is not None:
         _ask_again(settings, store, dataset)
 
@@ -148,6 +152,8 @@ def merge(settings: MergeSettings) -> None:
 
     store = open_logits(merge_parts(settings.folders, settings.out))
     print(f"{settings.out}: {_size(store)}")
+    print_store_notes(store)
+    print_accuracy(store)
 
 
 def import_(settings: ImportSettings) -> None:
@@ -163,8 +169,8 @@ def import_(settings: ImportSettings) -> None:
     )
     print(f"{settings.out}: {_size(store)} of {store.header.teacher_name}")
     print(f"classes: {', '.join(store.class_names)}")
-    if not store.pixels_known:
-        print("note: the pixels behind these logits are unknown: they are joined by file name, unchecked")
+    print_store_notes(store)
+    print_accuracy(store)
 
 
 def export(settings: ExportSettings) -> None:
@@ -175,6 +181,7 @@ def export(settings: ExportSettings) -> None:
     store = open_logits(settings.store)
     export_logits(store, settings.out)
     print(f"{settings.out}: {_size(store)}")
+    print_store_notes(store)
 
 
 def _ask_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset") -> None:
@@ -188,7 +195,6 @@ def _ask_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset"
         settings.open(dataset),
         store,
         dataset,
-        class_names=settings.class_names(dataset),
         images=settings.images,
         seed=settings.seed,
         batch_size=settings.batch_size,
@@ -203,7 +209,7 @@ def _ask_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset"
 def _check_classes(settings: VerifySettings, store: "LogitStore") -> None:
     from distill.data.expressions import parse_class_names
 
-    if settings.classes is not None and parse_class_names(settings.classes) != store.class_names:
+    if settings.classes is not None and parse_class_names(settings.classes, store.class_names) != store.class_names:
         raise InputError(
             f"{store.path} holds logits of the classes {', '.join(store.class_names)}, expected --classes "
             f"{settings.classes}: write them again with these, or name the classes as they were"
@@ -211,12 +217,15 @@ def _check_classes(settings: VerifySettings, store: "LogitStore") -> None:
 
 
 def _class_order(store: "LogitStore", dataset: "Dataset") -> str:
-    if store.class_names == tuple(dataset.class_names):
-        return f"those of {dataset.name}, in the same order"
-    return (
-        f"not those of {dataset.name} in their order: stored {', '.join(store.class_names)}; "
-        f"the data has {', '.join(dataset.class_names)}"
-    )
+    source = store.header.class_order
+    if store.class_names != tuple(dataset.class_names):
+        return (
+            f"not those of {dataset.name} in their order: stored {', '.join(store.class_names)} ({source}); "
+            f"the data has {', '.join(dataset.class_names)}: --class-match names joins them"
+        )
+    if source == ASSUMED:
+        return f"assumed to be those of {dataset.name} in the same order: nobody said what the teacher's own are"
+    return f"those of {dataset.name}, in the same order ({source})"
 
 
 def _refuse_what_only_a_teacher_uses(settings: VerifySettings) -> None:

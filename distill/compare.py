@@ -12,6 +12,7 @@ from typing import Annotated
 from tqdm import tqdm
 from tyro.conf import arg
 
+from distill.command_line.class_orders import print_store_notes
 from distill.command_line.data_settings import DataSettings
 from distill.command_line.loss_settings import LossSettings, soft_loss
 from distill.command_line.stage import run_stage
@@ -157,9 +158,7 @@ def _open_teachers(settings: CompareSettings):
     from distill.training.ensemble import CachedTeachers
 
     stores = [open_logits(path) for path in settings.logits]
-    for store in stores:
-        if not store.pixels_known:
-            print(f"note: pixels of {store.path} are unknown: joined by file name, unchecked")
+    print_store_notes(*stores)
     named = {"weights": settings.teacher_weights, "mean": settings.teacher_mean, "class_match": settings.class_match}
     return CachedTeachers(stores, **{name: value for name, value in named.items() if value is not None})
 

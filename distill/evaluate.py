@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.command_line.class_orders import print_store_notes
 from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
+from distill.runtimes.foreign_network import ForeignNetwork
 
 if TYPE_CHECKING:
     from distill.data.dataset import Dataset
@@ -15,15 +17,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(DataSetting):
+class EvaluateSettings(ForeignNetwork, DataSetting):
     """Measure how well networks recognise the classes, how sure they are, what they cost, and what they mistake.
 
     A page to read (report.html), evaluation.json and pictures are written.
     """
 
     model: tuple[str, ...]
-    """One or several, side by side: the directory of a run, a .keras file, an exported .tflite or .onnx file, or the
-    folder of an export (its recommended file)."""
+    """One or several, side by side: the directory of a run, an exported .tflite or .onnx file, the folder of an
+    export (its recommended file); or a network from elsewhere, which --input, --gives and --classes describe: a
+    .keras, .h5, .tflite or .onnx file, the folder of a SavedModel, or MODULE:FUNCTION."""
     out: str | None = None
     """Folder for report.html, evaluation.json and confusion matrices; by default RUN/evaluation-SPLIT, or one beside
     the file or export; of several models evaluation-SPLIT here."""
@@ -67,7 +70,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     part = dataset.split(settings.split)
     for each in settings.model:
         check_unseen(each, part, split=settings.split)
-    models = open_evaluated(settings.model, part.class_names)
+    models = open_evaluated(settings.model, part.class_names, foreign=settings)
     report = _report(settings, models, dataset, part)
     if len(models) > 1:
         print(comparison_text(report["models"]), end="\n\n")
@@ -91,9 +94,10 @@ def _report(
     data = {"name": part.name, "split": settings.split, "fingerprint": part.fingerprint}
     found = []
     for model in models:
-        logits = evaluation_logits(model.model, part, view_spec=model.view_spec)
+        given = evaluation_logits(model.model, part, view_spec=model.view_spec)
+        logits = model.in_order_of(given, part.class_names)
         figures = report_on(logits, part, teachers=teachers, copies=copies, mistakes=settings.mistakes)
-        found.append({**model.describe(), **model.speed(settings.seconds), **figures})
+        found.append({**model.describe(), **model.check(given, part), **model.speed(settings.seconds), **figures})
         print(model_text(found[-1], data), end="\n\n")
     return {
         "data": data,
@@ -109,9 +113,7 @@ def _teachers(settings: EvaluateSettings, part: "Dataset") -> "list[TeacherOpini
     from distill.logit_store import open_logits
 
     stores = [open_logits(path) for path in settings.logits]
-    for store in stores:
-        if not store.pixels_known:
-            print(f"note: pixels of {store.path} are unknown: joined by file name, unchecked")
+    print_store_notes(*stores)
     return [teacher_opinion(store, part) for store in stores]
 
 
@@ -131,17 +133,17 @@ def _save(report: dict[str, Any], part: "Dataset", out: Path) -> None:
 
 
 def _output(settings: EvaluateSettings) -> Path:
-    from distill.prediction.exported_model import EXPORTS
+    from distill.runs.networks import recorded_run
 
     model, name = Path(settings.model[0]), f"evaluation-{settings.split}"
     if settings.out is not None:
         out = Path(settings.out)
     elif len(settings.model) > 1:
         out = Path(name)
-    elif model.is_dir() and not (model / EXPORTS).is_file():  # that folder is replaced as a whole
+    elif model.is_dir() and recorded_run(model) is not None:  # nothing is written into any other folder
         out = model / name
     else:
-        out = model.with_name(f"{model.stem}-{name}")
+        out = model.with_name(f"{model.stem.replace(':', '.')}-{name}")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: name a folder for the evaluation")
     return out

@@ -3,14 +3,22 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
+from distill.data.class_order import KNOWN
 from distill.errors import GateError, InputError
+from distill.runtimes.foreign_network import ForeignNetwork
+
+if TYPE_CHECKING:
+    import keras
+
+    from distill.data.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportSettings(DataClasses):
+class ExportSettings(ForeignNetwork, DataClasses):
     """Write LiteRT (float32, float16, int8), ONNX and SavedModel files of a student, each compared with it.
 
     Every file takes raw pixels 0..255 and gives probabilities; names of classes, input size and preprocessing travel
@@ -18,7 +26,8 @@ class ExportSettings(DataClasses):
     """
 
     model: str
-    """The directory of a run, or a .keras file of raw logits."""
+    """The directory of a run or its .keras file; or a .keras or .h5 file from elsewhere, a graph of layers, which
+    --input, --gives and --classes describe. What is exported takes pixels 0..255 and has the classes of the data."""
     data: str
     """A data set of real images, as in training (MODULE:FUNCTION is a program: it can do whatever you can do). Some
     of its training images set the ranges of int8, and every file is compared with the student on --split."""
@@ -61,7 +70,7 @@ def export(settings: ExportSettings) -> None:
     """
     from distill.exporting.comparing import missed_bounds, table
     from distill.exporting.export_student import export_student
-    from distill.runs.networks import check_class_names, load_network, recorded_run, recorded_views
+    from distill.runs.networks import recorded_run, recorded_views
     from distill.runs.recorded_data import check_unseen, open_as_trained
 
     _one_thread()
@@ -73,9 +82,8 @@ def export(settings: ExportSettings) -> None:
         split_seed=settings.split_seed,
         class_names=settings.data_classes,
     )
-    check_class_names(settings.model, dataset.class_names)
     check_unseen(settings.model, dataset.split(settings.split), split=settings.split)
-    student = load_network(settings.model)
+    student, class_order = _student(settings, dataset)
     result = export_student(
         student,
         dataset,
@@ -84,6 +92,7 @@ def export(settings: ExportSettings) -> None:
         split=settings.split,
         view_spec=recorded_views(settings.model),
         record=recorded_run(settings.model),
+        class_order=class_order,
         images=settings.images,
         calibration=settings.calibration,
         seconds=settings.seconds,
@@ -93,6 +102,22 @@ def export(settings: ExportSettings) -> None:
     missed = missed_bounds(result.rows, max_bytes=settings.max_bytes, min_agreement=settings.min_agreement)
     if missed:
         raise GateError("; ".join(missed))
+
+
+def _student(settings: ExportSettings, dataset: "Dataset") -> "tuple[keras.Model, str]":
+    """Return the network to export, with the classes of `dataset`, and how their order is known."""
+    from distill.command_line.class_orders import print_network_check
+    from distill.runs.networks import check_class_names, load_network, recorded_run
+    from distill.runtimes.foreign_network import in_order_of
+
+    if Path(settings.model).is_dir() or recorded_run(settings.model) is not None:
+        settings.refuse(f"describes networks from elsewhere, and {settings.model} is a run of this project")
+        check_class_names(settings.model, dataset.class_names)
+        return load_network(settings.model), KNOWN
+    model = settings.open_foreign(settings.model, data_classes=dataset.class_names, data_name=dataset.name)
+    student = in_order_of(model, dataset.class_names)
+    print_network_check(model, dataset.split(settings.split))
+    return student, model.class_order
 
 
 def _one_thread() -> None:

@@ -74,7 +74,8 @@ def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
     print(f"{len(dataset):,} synthetic faces of {dataset.num_classes} expressions\n\n1. a teacher, from labels")
     teacher = _train(train_from_labels, PlainResNetTiny, dataset, out / "teacher", teacher_recipe)
     print("\n2. its logits, once for all students")
-    logits = cache_logits(teacher, dataset, out / "logits.h5", views=settings.views)
+    names = dataset.class_names
+    logits = cache_logits(teacher, dataset, out / "logits.h5", views=settings.views, class_names=names)
     print(f"\n3. {settings.seeds} students from labels alone, {settings.seeds} from labels and logits")
     networks = {"teacher": [teacher], "labels alone": [], "distilled": []}
     for seed in range(settings.seeds):

@@ -45,18 +45,21 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
 
 
 def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out: str) -> None:
+    from distill.command_line.class_orders import print_accuracy, print_network_check
     from distill.logit_store import Shard
     from distill.runs.networks import recorded_run
     from distill.scoring.caching import cache_logits
 
     run = None if weights is None else recorded_run(weights)
+    teacher = settings.open(dataset, weights=weights)
+    if teacher.input_format:  # from elsewhere: better told now than after hours
+        print_network_check(teacher, dataset)
     store = cache_logits(
-        settings.open(dataset, weights=weights),
+        teacher,
         dataset,
         out,
         views=(settings.view.crop_count or _VIEWS) if settings.views is None else settings.views,
         view_spec=settings.view,
-        class_names=settings.class_names(dataset, weights=weights),
         teacher_training=None if run is None else run.training_fingerprints,
         shard=None if settings.shard is None else Shard.parse(settings.shard),
         batch_size=settings.batch_size,
@@ -71,6 +74,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
         f"{out}: {len(store):,} images x {header.views} views x {len(header.class_names)} classes "
         f"of {header.teacher_name}"
     )
+    print_accuracy(store)
 
 
 def main() -> None:

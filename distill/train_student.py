@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from distill.command_line.class_orders import print_network_check, print_store_notes
 from distill.command_line.data_settings import FoldSettings
 from distill.command_line.loss_settings import LossSettings
 from distill.command_line.stage import run_stage
@@ -155,9 +156,7 @@ def _open_teachers(settings: TrainStudentSettings, dataset) -> list:
     from distill.training.ensemble import CachedTeachers
 
     stores = [open_fold_logits(path, dataset) if settings.folds else [open_logits(path)] for path in settings.logits]
-    for path, of_folds in zip(settings.logits, stores, strict=True):
-        if not all(store.pixels_known for store in of_folds):
-            print(f"note: pixels of {path} are unknown: joined by file name, unchecked")
+    print_store_notes(*(store for of_folds in stores for store in of_folds))
     return [CachedTeachers(of_fold, **_how_to_combine(settings)) for of_fold in zip(*stores, strict=True)]
 
 
@@ -179,7 +178,9 @@ def _open_online_teacher(settings: TrainStudentSettings, dataset):
         return None
     model = settings.online.open(dataset)
     set_policy("float32")
-    return OnlineTeacher(model, class_names=settings.online.class_names(dataset))
+    if model.input_format:  # from elsewhere
+        print_network_check(model, dataset, prefix=settings.online.prefix)
+    return OnlineTeacher(model, class_names=model.class_names)
 
 
 def _open_extra_data(settings: TrainStudentSettings) -> list:
@@ -195,6 +196,7 @@ def _open_extra_data(settings: TrainStudentSettings) -> list:
         dataset = open_dataset(path)
         print_notes(dataset)
         stores = [open_logits(store) for store in settings.extra_logits[number * each : (number + 1) * each]]
+        print_store_notes(*stores)
         opened.append(ExtraData(dataset, CachedTeachers(stores, **_how_to_combine(settings)) if stores else None))
     return opened
 

@@ -108,7 +108,7 @@ def test_verify_checks_the_file_the_images_and_the_teacher(stored, work, capsys)
     assert cache("verify", stored, *asked(work, "--images", 7)) == 0
     shown = capsys.readouterr().out
     assert "each has the pixels that the teacher saw" in shown
-    assert ", in the same order" in shown
+    assert "classes    assumed to be those of " in shown
     assert "7 images x 2 views: same class in 100.0%, largest difference 0 " in shown
 
 

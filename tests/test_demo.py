@@ -197,7 +197,7 @@ class TestLook:
     ("teacher", "message"),
     [
         ("others.tflite", "give a teacher of the same classes"),
-        ("five.keras", "tells 5 classes apart, the student 7"),
+        ("five.keras", "five gives 5 logits, the classes are 7"),
         ("none.tflite", "does not exist"),
         ("none.keras", "does not exist"),
     ],

@@ -1,23 +1,21 @@
 """`TeacherSettings`: the flags by which commands are given a teacher, of this project or from elsewhere."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from distill.data.class_order import KNOWN, class_order_of
 from distill.data.dataset import Dataset
-from distill.data.expressions import parse_class_names
 from distill.errors import InputError
-from distill.runtimes.input_format import InputFormat
+from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
 
 if TYPE_CHECKING:
     from distill.runtimes.image_model import ImageModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherSettings:
+class TeacherSettings(ForeignNetwork):
     """Which teacher, and how it is asked."""
-
-    prefix: ClassVar[str] = ""
-    """What the flags begin with."""
 
     teacher: str = "facenet"
     """Name of a network, whose --weights are given; or a teacher from elsewhere, which --input describes: a
@@ -28,48 +26,47 @@ class TeacherSettings:
     weights: str | None = None
     """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file; of a .json
     file by default the .weights.h5 or .h5 file of the same name beside it."""
-    classes: str | None = None
-    """The teacher's own classes in order, where they are not those of the data: "fer2013", "ferplus", "affectnet",
-    "affectnet7", "microexpnet", "ckplus", or names with commas between."""
     image_size: int | None = None
     """Height and width that a network takes; those of the weights by default."""
-    input: InputFormat = field(default_factory=InputFormat)
-    """What a teacher from elsewhere expects of its pixels."""
-    gives: str = "auto"
-    """What a teacher from elsewhere gives: "logits", "probabilities", or "auto", which looks."""
     policy: str = "float32"
     """"float32", or "mixed_bfloat16", which is faster on processors with bfloat16 units."""
-
-    def class_names(self, dataset: Dataset, *, weights: str | None = None) -> tuple[str, ...]:
-        """Return the classes that the teacher tells apart, in its order.
-
-        Raises:
-            InputError: neither the flags, nor the data, nor the run of `weights` names them.
-        """
-        if self.classes is not None:
-            return parse_class_names(self.classes)
-        return dataset.class_names or _recorded_classes(weights or self.weights, dataset)
 
     def open(self, dataset: Dataset, *, weights: str | None = None) -> "ImageModel":
         """Return the teacher of `weights`, by default of those in the settings.
 
+        Its `class_names` are the classes that it tells apart in its own order, `class_order` is how that is known.
+
         Raises:
-            InputError: an unknown teacher; flags that it would ignore; weights of other classes, or none.
+            InputError: an unknown teacher; flags that it would ignore; weights of other classes, or none; nothing
+                names the classes.
         """
-        from distill.runtimes.open_model import is_architecture, is_model_file, open_model
+        from distill.runtimes.open_model import is_architecture, is_model_file
         from distill.scoring.caching import as_image_model
 
-        class_names = self.class_names(dataset, weights=weights)
         if is_model_file(self.teacher):
             ignored = ("image_size",) if is_architecture(self.teacher) else ("weights", "image_size")
             self._refuse(ignored, "networks of this project: describe a model's file with --input")
-            model = open_model(
-                self.teacher, input_format=self.input, policy=self.policy, gives=self.gives, weights=self.weights
+            return self.open_foreign(
+                self.teacher,
+                weights=self.weights,
+                data_classes=dataset.class_names,
+                data_name=dataset.name,
+                known=_recorded_classes(self.teacher) if Path(self.teacher).is_file() else (),
+                policy=self.policy,
             )
-        else:
-            self._refuse(("input", "gives"), "teachers from elsewhere, whose file is named as --teacher")
-            model = self._network(weights or self.weights, class_names)
-        return as_image_model(model, class_names)
+        self._refuse(("input", "gives"), "teachers from elsewhere, whose file is named as --teacher")
+        weights = weights or self.weights
+        recorded = () if weights is None else _recorded_classes(weights)
+        order = class_order_of(
+            self.teacher,
+            given=self.classes,
+            known=(),
+            data_classes=dataset.class_names or recorded,
+            data_name=dataset.name,
+        )
+        network = self._network(weights, order.names)  # refuses other classes than the recorded ones
+        model = as_image_model(network, order.names)
+        return with_class_order(model, order._replace(source=KNOWN) if recorded else order)
 
     def _network(self, weights: str | None, class_names: tuple[str, ...]):
         from distill.runs.networks import build_network, check_class_names, set_policy
@@ -113,10 +110,9 @@ class OnlineTeacherSettings(TeacherSettings):
     file, the folder of a SavedModel, or MODULE:FUNCTION. By default none is asked."""
 
 
-def _recorded_classes(weights: str | None, dataset: Dataset) -> tuple[str, ...]:
+def _recorded_classes(weights: str) -> tuple[str, ...]:
+    """Return the classes that a run was trained on; none where `weights` lie in no run."""
     from distill.runs.networks import recorded_run
 
-    record = None if weights is None else recorded_run(weights)
-    if record is None:
-        raise InputError(f"{dataset.name} has no labels: name the teacher's classes with --classes, such as fer2013")
-    return record.data.class_names
+    record = recorded_run(weights)
+    return () if record is None else record.data.class_names

@@ -32,6 +32,9 @@ CLASS_ORDERS = {
 FIRST_NUMBERS = {"rafdb": 1}
 """What the first class is numbered as published, where that is not 0."""
 
+ALPHABETICAL = "alphabetical"
+"""The names of the data, sorted: the order in which folder readers such as those of Keras number classes."""
+
 _CANONICAL = {spelling: name for name, others in SPELLINGS.items() for spelling in (name, *others)}
 
 
@@ -60,18 +63,26 @@ def known_order(text: str) -> str | None:
     return order if order in CLASS_ORDERS else None
 
 
-def parse_class_names(text: str) -> tuple[str, ...]:
+def parse_class_names(text: str, data_classes: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the names that `text` means: a row of `CLASS_ORDERS`, or names in order, with commas between.
 
+    Args:
+        data_classes: the names that "alphabetical" sorts.
+
     Raises:
-        InputError: neither, or a name that stands twice.
+        InputError: neither, a name that stands twice, or "alphabetical" without names to sort.
     """
+    if text == ALPHABETICAL:
+        if not data_classes:
+            raise InputError(f'classes "{ALPHABETICAL}" sorts the names of the data, and there are none: list them')
+        return tuple(sorted(data_classes))
     if text in CLASS_ORDERS:
         return CLASS_ORDERS[text]
     names = tuple(canonical_name(name) for name in text.split(","))
     if len(names) < 2:
-        near = difflib.get_close_matches(text, CLASS_ORDERS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(CLASS_ORDERS)}"
+        known = (*CLASS_ORDERS, ALPHABETICAL)
+        near = difflib.get_close_matches(text, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
         raise InputError(f'unknown class order "{text}": {hint}, or give the names with commas between')
     if "" in names or len(set(names)) < len(names):
         raise InputError(f'class names "{text}" must all be there, and each once')

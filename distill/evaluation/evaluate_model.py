@@ -33,11 +33,13 @@ def evaluation_logits(
 ) -> np.ndarray:
     """Return what a network is judged by: float32 [N, C], of one view or the mean over the crops of each image.
 
+    The logits of a model that names its classes (`ImageModel.class_names`) are of these, in its own order.
+
     Raises:
-        InputError: the model has another number of classes than the data.
+        InputError: the model names no classes, and has another number of them than the data.
     """
     if isinstance(model, keras.Model):
         check_classes(model, dataset)
-    elif model.classes != dataset.num_classes:
+    elif not model.class_names and model.classes != dataset.num_classes:
         raise InputError(f"{model.name} gives {model.classes} classes, {dataset.name} has {dataset.num_classes}")
     return Scorer(model, dataset, view_spec=view_spec, batch_size=batch_size).score_for_evaluation()

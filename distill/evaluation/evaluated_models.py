@@ -1,4 +1,4 @@
-"""What can be evaluated, a run, a Keras file or an exported file, behind one interface, with what each costs."""
+"""What can be evaluated, a run, an export or a network from elsewhere, through one interface, with its costs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -8,6 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from distill.data.class_order import KNOWN, ClassOrder
+from distill.data.dataset import Dataset
+from distill.data.expressions import class_columns
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.exporting.graph import probabilities_network
@@ -15,12 +18,17 @@ from distill.exporting.litert import FLOAT32, litert_flatbuffer
 from distill.prediction.exported_model import EXPORTS, RUNTIMES, open_exported
 from distill.prediction.latency import face_latency
 from distill.prediction.litert_file import LiteRTFile
+from distill.prediction.onnx_student import PROPERTY, SUFFIX
+from distill.reports.diagnosis import diagnose, warnings_of
 from distill.reports.network_costs import multiply_adds
 from distill.runs.networks import check_class_names, load_network, recorded_run, recorded_views
 from distill.runs.run_directory import BEST
+from distill.runtimes import keras_file
+from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
 from distill.runtimes.image_model import ImageModel
-from distill.runtimes.open_model import open_model
+from distill.runtimes.saved_model import recognise as is_saved_model
 from distill.runtimes.softmax import from_probabilities
+from distill.scoring.teacher_check import check_teacher
 
 _RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX"}
 
@@ -40,7 +48,9 @@ class EvaluatedModel:
     network: str
     """Name of the network."""
     model: keras.Model | ImageModel
-    """What gives the logits."""
+    """What gives the logits: of the classes of the data, or of `class_names`, where it names its own."""
+    class_order: str = KNOWN
+    """How the order of its classes is known: "known", and of a network from elsewhere also "given" or "assumed"."""
     view_spec: ViewSpec
     """Of its training. An exported file does not know: it is judged on the untouched images."""
     costs: dict[str, Any]
@@ -63,8 +73,32 @@ class EvaluatedModel:
             "kind": self.kind,
             "input_shape": list(self.input_shape),
             "views": len(self.view_spec.evaluation_views),
+            "class_order": self.class_order,
             **self.costs,
         }
+
+    def in_order_of(self, logits: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+        """Return the logits of the classes `class_names`, float [N, C], of those that `model` gave."""
+        own = getattr(self.model, "class_names", ())
+        return logits[:, class_columns(own, class_names)] if own else logits
+
+    def check(self, logits: np.ndarray, dataset: Dataset) -> dict[str, Any]:
+        """Return whether classes and pixels of a network from elsewhere fit the labels, JSON-able.
+
+        Args:
+            logits: that `model` gave for `dataset`.
+
+        Returns:
+            `diagnosis`, what `Diagnosis.to_dict` holds, or None of a network whose classes are known; `warnings`,
+            what to tell the user.
+        """
+        if self.class_order == KNOWN:
+            return {"diagnosis": None, "warnings": []}
+        names = self.model.class_names
+        found = diagnose(logits, dataset.labels_among(names), names)
+        check = check_teacher(self.model, dataset)
+        warnings = check.warnings() if check.better_input else warnings_of(found)
+        return {"diagnosis": found.to_dict(), "warnings": warnings}
 
     def speed(self, seconds: float) -> dict[str, Any]:
         """Return `latency` of one image on one thread through LiteRT (an exported file: through its own runtime).
@@ -84,19 +118,32 @@ class EvaluatedModel:
         return {"latency": asdict(face_latency(run, self.input_shape, seconds=seconds)), "latency_unknown": None}
 
 
-def open_evaluated(models: Sequence[str], class_names: Sequence[str]) -> list[EvaluatedModel]:
+def open_evaluated(
+    models: Sequence[str], class_names: Sequence[str], *, foreign: ForeignNetwork | None = None
+) -> list[EvaluatedModel]:
     """Open the networks to evaluate.
 
     Args:
-        models: at least one: a run's directory, a `.keras` file, an exported file or the folder of an export.
+        models: at least one: a run's directory or its `.keras` file, an exported file or the folder of an export, or
+            a network from elsewhere.
         class_names: of the data, in its order.
+        foreign: what is said of those from elsewhere.
 
     Raises:
-        InputError: two are the same file; one cannot be opened, or has other classes.
+        InputError: two are the same file; one cannot be opened, or has other classes; something is said of networks
+            from elsewhere, and there are none.
     """
+    foreign = foreign or ForeignNetwork()
+    if not any(map(is_foreign, models)):
+        foreign.refuse("describes networks from elsewhere, and there is none among the models: leave it out")
     opened: list[EvaluatedModel] = []
     for given in models:
-        model = _open_exported(given, class_names) if is_exported(given) else _open_keras(given, class_names)
+        if is_exported(given):
+            model = _open_exported(given, class_names)
+        elif is_foreign(given):
+            model = _open_foreign(given, class_names, foreign)
+        else:
+            model = _open_run(given, class_names)
         same = next((each for each in opened if each.file == model.file), None)
         if same is not None:
             raise InputError(f"{same.given} and {given} are the same model: name it once")
@@ -108,7 +155,16 @@ def open_evaluated(models: Sequence[str], class_names: Sequence[str]) -> list[Ev
 def is_exported(model: str) -> bool:
     """Whether a path means an exported file or the folder of an export."""
     path = Path(model).expanduser()
+    if path.suffix == SUFFIX and path.is_file():
+        return PROPERTY.encode() in path.read_bytes()
     return path.suffix in RUNTIMES or (path / EXPORTS).is_file()
+
+
+def is_foreign(model: str) -> bool:
+    """Whether `model` means a network from elsewhere: no export, and in no run's directory."""
+    if is_exported(model):
+        return False
+    return is_saved_model(model) or (not Path(model).is_dir() and recorded_run(model) is None)
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -126,14 +182,48 @@ def unique_names(names: Sequence[str]) -> list[str]:
 def _own_name(model: EvaluatedModel) -> str:
     if is_exported(model.given):
         return model.file.name
+    if is_foreign(model.given):
+        return model.file.stem.replace(":", ".")  # of a Python function: names of files are made of it
     return model.file.parent.name if recorded_run(model.given) is not None else model.file.stem
 
 
-def _open_keras(given: str, class_names: Sequence[str]) -> EvaluatedModel:
+def _open_foreign(given: str, class_names: Sequence[str], foreign: ForeignNetwork) -> EvaluatedModel:
+    model = foreign.open_foreign(given, data_classes=class_names, data_name="the data")
+    class_columns(model.class_names, class_names)  # refuses a network that lacks one
+    path, network = Path(given).expanduser(), model.network
+    parameters = None if network is None else network.count_params()
+    return EvaluatedModel(
+        name="",
+        given=given,
+        file=path.resolve(),
+        kind="Keras" if path.suffix in keras_file.SUFFIXES else _RUNTIMES.get(path.suffix, "other"),
+        network=model.name if network is None else network.name,
+        model=model,
+        class_order=model.class_order,
+        view_spec=ViewSpec(),
+        costs={
+            "parameters": parameters,
+            "bytes": _bytes(path) if network is None else 4 * parameters,
+            "multiply_adds": None if network is None else _multiply_adds(network),
+        },
+        runner=lambda: _litert(_keras_network(model)),
+    )
+
+
+def _keras_network(model: ImageModel) -> keras.Model:
+    if model.network is None:
+        raise InputError(f"{model.name} is no graph of Keras layers, which LiteRT would need")
+    return model.network
+
+
+def _bytes(path: Path) -> int:
+    """Return the size of a file, or of all files in a folder; 0 of a Python function."""
+    return sum(each.stat().st_size for each in (path, *path.rglob("*")) if each.is_file())
+
+
+def _open_run(given: str, class_names: Sequence[str]) -> EvaluatedModel:
     check_class_names(given, class_names)
     network, path = load_network(given), Path(given)
-    # Runs give logits; a softmax at the end of any other file is taken off.
-    model = network if path.is_dir() or recorded_run(given) else open_model(str(path.absolute()))
     parameters = network.count_params()
     return EvaluatedModel(
         name="",
@@ -141,10 +231,10 @@ def _open_keras(given: str, class_names: Sequence[str]) -> EvaluatedModel:
         file=(path / BEST if path.is_dir() else path).resolve(),
         kind="Keras",
         network=network.name,
-        model=model,
+        model=network,
         view_spec=recorded_views(given),
         costs={"parameters": parameters, "bytes": 4 * parameters, "multiply_adds": _multiply_adds(network)},
-        runner=lambda: _litert(model if isinstance(model, keras.Model) else model.network or network),
+        runner=lambda: _litert(network),
     )
 
 
@@ -167,19 +257,21 @@ def _open_exported(given: str, class_names: Sequence[str]) -> EvaluatedModel:
             f"{exported.path} tells apart {', '.join(known)}, the data {', '.join(class_names)}: give data of the "
             "same classes in the same order"
         )
+    model = from_probabilities(
+        exported.probabilities,
+        name=exported.description.name,
+        input_shape=exported.description.input_shape,
+        classes=len(known),
+        sha256=exported.description.weights_sha256,
+    )
     return EvaluatedModel(
         name="",
         given=given,
         file=exported.path.resolve(),
         network=exported.description.name,
         kind=f"{_RUNTIMES[exported.path.suffix]} {exported.description.precision}",
-        model=from_probabilities(
-            exported.probabilities,
-            name=exported.description.name,
-            input_shape=exported.description.input_shape,
-            classes=len(exported.description.class_names),
-            sha256=exported.description.weights_sha256,
-        ),
+        model=with_class_order(model, ClassOrder(known, exported.description.class_order)),
+        class_order=exported.description.class_order,
         view_spec=ViewSpec(),
         costs={"parameters": None, "bytes": exported.path.stat().st_size, "multiply_adds": None},
         runner=lambda: exported.run,

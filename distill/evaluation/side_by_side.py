@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from distill.data.class_order import KNOWN
+from distill.data.expressions import class_columns
 from distill.errors import InputError
 from distill.prediction.drawing import annotated
 from distill.prediction.exported_model import EXPORTS, ExportedModel, open_exported
@@ -16,6 +18,7 @@ from distill.prediction.onnx_student import PROPERTY
 from distill.prediction.photos import open_photo
 from distill.prediction.predictor import Face, Found, Predictor
 from distill.reports.calibration import log_softmax
+from distill.runtimes.foreign_network import ForeignNetwork
 
 Result = TypeVar("Result")
 
@@ -36,6 +39,8 @@ class Asked:
     """Height, width and channels of the pixels 0..255 that it takes."""
     probabilities: Callable[[np.ndarray], np.ndarray]
     """float32 pixels [B, height, width, channels] -> float32 [B, C]."""
+    class_order: str = KNOWN
+    """How the order of its own classes is known, "known", "given" or "assumed"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,7 @@ class SideBySide:
         model: an exported file, or the folder of its card; None is the student that comes with this package.
         teacher: the same, a run of this project, or a network from elsewhere, of the student's classes; None asks
             none.
+        foreign: what is said of a teacher from elsewhere.
         face_detector: a name in `distill.prediction.face_detectors.DETECTORS`.
 
     Raises:
@@ -79,14 +85,23 @@ class SideBySide:
     """
 
     def __init__(
-        self, model: str | Path | None = None, *, teacher: str | Path | None = None, face_detector: str = "haar"
+        self,
+        model: str | Path | None = None,
+        *,
+        teacher: str | Path | None = None,
+        foreign: ForeignNetwork | None = None,
+        face_detector: str = "haar",
     ):
         self._hint = _NO_FACE.get(face_detector, "try another one")
         self._predictor = Predictor(model, face_detector=face_detector)
         exported = self._predictor.model
         self.class_names = exported.description.class_names
         self.student = Asked(exported.description.name, exported.description.input_shape, exported.probabilities)
-        self.teacher = None if teacher is None else open_teacher(teacher, self.class_names)
+        self.teacher = None
+        if teacher is not None:
+            self.teacher = open_teacher(teacher, self.class_names, foreign=foreign)
+        elif foreign is not None:
+            foreign.refuse("describes a --teacher from elsewhere, and none is named: leave it out")
         for network in filter(None, (self.student, self.teacher)):
             network.probabilities(np.zeros((1, *network.input_shape), np.float32))  # the first call is slow
 
@@ -123,24 +138,27 @@ class SideBySide:
         return [dict(zip(self.class_names, row.tolist(), strict=True)) for row in rows]
 
 
-def open_teacher(source: str | Path, class_names: Sequence[str]) -> Asked:
+def open_teacher(source: str | Path, class_names: Sequence[str], *, foreign: ForeignNetwork | None = None) -> Asked:
     """Open a teacher of the classes `class_names`, which it may have in another order where it names them.
 
     Args:
-        source: an exported file or folder; the directory of a run or its best.keras; a Keras or ONNX file or a
-            SavedModel from elsewhere, which takes pixels 0..255.
+        source: an exported file or folder; the directory of a run or its best.keras; a Keras or ONNX file, a
+            SavedModel or a function from elsewhere.
+        foreign: what is said of one from elsewhere.
 
     Raises:
-        InputError: it cannot be used, or has other classes.
+        InputError: it cannot be used, or has other classes; `foreign` describes a teacher that is not from elsewhere.
     """
+    foreign = foreign or ForeignNetwork()
     path = Path(source).expanduser()
     exported = _exported(path)
     if exported is not None:
+        foreign.refuse(f"describes a teacher from elsewhere, and {source} describes itself: leave it out")
         return _in_order(exported, class_names)
     from distill.command_line.stage import import_keras_quietly
 
     import_keras_quietly()
-    return _asked(source, path, class_names)
+    return _asked(source, path, class_names, foreign)
 
 
 def _exported(path: Path) -> ExportedModel | None:
@@ -167,28 +185,29 @@ def _in_order(exported: ExportedModel, class_names: Sequence[str]) -> Asked:
         exported.description.name,
         exported.description.input_shape,
         lambda pixels: exported.probabilities(pixels)[:, order],
+        exported.description.class_order,
     )
 
 
-def _asked(source: str | Path, path: Path, class_names: Sequence[str]) -> Asked:
-    """Open a run of this project or a network from elsewhere, whose logits are in the order of `class_names`."""
+def _asked(source: str | Path, path: Path, class_names: Sequence[str], foreign: ForeignNetwork) -> Asked:
+    """Open a run of this project or a network from elsewhere; its logits are put in the order of `class_names`."""
     from distill.runs.networks import check_class_names, recorded_run
     from distill.runs.run_directory import load_network
-    from distill.runtimes.open_model import open_model
     from distill.scoring.caching import as_image_model
 
     if recorded_run(path) is not None:
+        foreign.refuse(f"describes a teacher from elsewhere, and {source} is a run of this project: leave it out")
         check_class_names(path, tuple(class_names))
-        model = load_network(path)
-    else:
-        model = open_model(str(source))
-        if model.classes != len(class_names):
-            raise InputError(
-                f"--teacher {source} tells {model.classes} classes apart, the student {len(class_names)} "
-                f"({', '.join(class_names)}): give a teacher of the same classes"
-            )
-    teacher = as_image_model(model, class_names)
-    return Asked(teacher.name, tuple(teacher.input_shape), lambda pixels: _softmax(teacher.predict(pixels)))
+        teacher = as_image_model(load_network(path), class_names)
+        return Asked(teacher.name, tuple(teacher.input_shape), lambda pixels: _softmax(teacher.predict(pixels)))
+    model = foreign.open_foreign(str(source), data_classes=class_names, data_name="the student")
+    columns = class_columns(model.class_names, class_names)
+    return Asked(
+        model.name,
+        tuple(model.input_shape),
+        lambda pixels: _softmax(model.predict(pixels)[:, columns]),
+        model.class_order,
+    )
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from distill import __version__
+from distill.data.class_order import KNOWN
 from distill.data.dataset import Dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
@@ -55,6 +56,7 @@ def export_student(
     split: str = "validation",
     view_spec: ViewSpec | None = None,
     record: RunRecord | None = None,
+    class_order: str = KNOWN,
     images: int = 4000,
     calibration: int = 300,
     seconds: float = 1.0,
@@ -70,6 +72,7 @@ def export_student(
         split: whose images the files are compared on.
         view_spec: of the student's training, for what it is judged on.
         record: of the student's run, for the card.
+        class_order: how it is known that the student's classes stand in the order of `dataset`; for the card.
         images: the most images that are looked at.
         calibration: how many training images set the ranges of int8.
         seconds: how long the call for one image is repeated, for each file.
@@ -87,7 +90,7 @@ def export_student(
     pixels = _calibration_pixels(dataset, view_spec, network.input_shape[1:], count=calibration)
     _check_is_ours(out)
     comparison = Comparison(student, part, view_spec=view_spec, seconds=seconds)
-    described = _description(student, dataset, record)
+    described = _description(student, dataset, record, class_order)
     rows = [_of_student(comparison, network)]
     with atomic_folder(out) as folder:
         for name in tqdm(chosen, desc="exporting", unit="format", leave=False, disable=None):
@@ -161,7 +164,9 @@ def _of_student(comparison: Comparison, network: keras.Model) -> ExportRow:
     )
 
 
-def _description(student: keras.Model, dataset: Dataset, record: RunRecord | None) -> ModelDescription:
+def _description(
+    student: keras.Model, dataset: Dataset, record: RunRecord | None, class_order: str
+) -> ModelDescription:
     return ModelDescription(
         name=student.name,
         class_names=dataset.class_names,
@@ -170,6 +175,7 @@ def _description(student: keras.Model, dataset: Dataset, record: RunRecord | Non
         weights_sha256=weights_sha256(student),
         trained_on=Path(record.data.name).name if record else "",
         version=__version__,
+        class_order=class_order,
     )
 
 

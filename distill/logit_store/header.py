@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import ClassVar
 
+from distill.data.class_order import NOT_RECORDED, most_certain
 from distill.data.view_differences import view_differences_text
 from distill.errors import InputError
 
@@ -48,6 +49,8 @@ class LogitHeader:
     """JSON-able: how pixels were brought to a teacher from elsewhere; empty for the project's own networks."""
     teacher_training: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
     """`Dataset.fingerprint` of the "train" and the "validation" split that the teacher learned from; or empty."""
+    class_order: str = field(default=NOT_RECORDED, metadata={"identity": False})
+    """How the order of `class_names` is known: "given", "known", "assumed" (from the data), or `NOT_RECORDED`."""
     versions: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
     """Libraries that computed the logits, for the record."""
 
@@ -94,10 +97,14 @@ def training_differences(stored: LogitHeader, expected: LogitHeader) -> list[str
     return _differences(stored, expected, ["teacher_training"]) if known else []
 
 
-def with_known_training(header: LogitHeader, *others: LogitHeader) -> LogitHeader:
-    """Return `header`, saying what its teacher learned from if one of `others`, of the same teacher, does."""
+def with_what_is_known(header: LogitHeader, *others: LogitHeader) -> LogitHeader:
+    """Return `header` with what one of `others`, of the same identity, knows besides.
+
+    That is what its teacher learned from, and how the order of its classes is known.
+    """
     known = (each.teacher_training for each in (header, *others) if each.teacher_training)
-    return replace(header, teacher_training=next(known, {}))
+    class_order = most_certain(each.class_order for each in (header, *others))
+    return replace(header, teacher_training=next(known, {}), class_order=class_order)
 
 
 def _differences(stored: LogitHeader, expected: LogitHeader, names: Iterable[str]) -> list[str]:

@@ -16,7 +16,7 @@ from distill.logit_store.header import (
     are_first_views,
     differences,
     training_differences,
-    with_known_training,
+    with_what_is_known,
 )
 from distill.logit_store.layout import COMMAND, PART, STORE, Columns, Extent, write_content
 from distill.logit_store.reading import Content, read_blocks, read_content, read_header, read_logits
@@ -97,7 +97,7 @@ def gather_parts(folders: Sequence[str | os.PathLike], *, merged_into: LogitHead
 
 def header_of_all(parts: Sequence[Content]) -> LogitHeader:
     """Return the header of the store that `parts` make up."""
-    return with_known_training(*(part.header for part in parts))
+    return with_what_is_known(*(part.header for part in parts))
 
 
 def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
@@ -115,7 +115,7 @@ def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) ->
     header = header_of_all(parts) if parts else stored.header
     if stored is not None:
         _check_adds_views(stored, header, parts)
-        header = with_known_training(header, stored.header)
+        header = with_what_is_known(header, stored.header)
     blocks = (block for part in parts for block in read_blocks(part))
     with atomic_file(out) as temporary:
         write_store(temporary, header, blocks, extent=parts[0].extent, id_bytes=_id_bytes(parts[0]))

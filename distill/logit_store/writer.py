@@ -16,7 +16,7 @@ from distill.logit_store.header import (
     are_first_views,
     differences,
     training_differences,
-    with_known_training,
+    with_what_is_known,
 )
 from distill.logit_store.layout import PART, STORE, Columns, Extent, write_content
 from distill.logit_store.parts import MERGE, Shard, part_path, parts_folder, remove_merged_parts, write_store
@@ -222,7 +222,7 @@ class LogitWriter:
         found = found or sample_differences(part.columns, self._block(rows))
         if found:
             self._refuse_parts(part.header, found)
-        self.header = with_known_training(self.header, part.header)
+        self.header = with_what_is_known(self.header, part.header)
         return part
 
     def _refuse_parts(self, stored: LogitHeader, found: list[str]) -> NoReturn:
@@ -255,7 +255,7 @@ class LogitWriter:
                 f"{self.path} already holds the views asked for, and others (views: stored {views}, expected "
                 f"{wanted}): use it as it is, ask for {views} views, or choose another --out"
             )
-        self._stored, self.header = stored.header, with_known_training(self.header, stored.header)
+        self._stored, self.header = stored.header, with_what_is_known(self.header, stored.header)
 
     def _checked_logits(self, rows: slice, logits: np.ndarray) -> np.ndarray:
         header = self.header

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from distill.data.class_order import KNOWN
 from distill.data.expressions import SPELLINGS, canonical_name
 from distill.errors import InputError
 
@@ -13,7 +14,7 @@ _SHA256 = "sha256"
 _PIXELS = "float32 [1, height, width, channels], 0..255; scaling is part of the model"
 _OF_FACES, _OF_IMAGES = "the face alone, as square as it was found", "the whole image"
 _PREPARATION = "resized (bilinear, antialiased); one channel is grey (ITU-R 601)"
-_TEXTS = ("name", "precision", "weights_sha256", "trained_on", "version")
+_TEXTS = ("name", "precision", "weights_sha256", "trained_on", "version", "class_order")
 _OUTPUT = "float32 [1, classes], probabilities in the order of class_names"
 
 
@@ -35,6 +36,9 @@ class ModelDescription:
     """Name of the data set, "" where it is not known."""
     version: str
     """Of this project, when it was exported."""
+    class_order: str = KNOWN
+    """How it is known that the classes stand in this order: "known", or of a network from elsewhere also "given" by
+    who exported it, or "assumed"."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values, with what holds for every exported file."""
@@ -70,6 +74,7 @@ def read_described(text: str | bytes, *, source: str) -> tuple[ModelDescription,
 
 
 def _description(values: Mapping[str, Any]) -> ModelDescription:
+    values = {"class_order": KNOWN, **values}  # earlier versions exported nothing else
     known = {field.name: values[field.name] for field in fields(ModelDescription)}
     shape, names = known["input_shape"], known["class_names"]
     fits = (

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distill.data.class_order import KNOWN
 from distill.reports.metrics import EvaluationMetrics, aligned_text, confusion_text, per_class_table
 
 
@@ -23,6 +24,8 @@ def model_text(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         f"calibration error {model['calibration']['error']:.4f}",
         *(_beside(teacher) for teacher in model["teachers"]),
         *_copies(model["copies"]),
+        *([] if model["class_order"] == KNOWN else [f"order of its classes: {model['class_order']}"]),
+        *(f"warning: {warning}" for warning in model["warnings"]),
     ]
     return "\n\n".join(["\n".join(facts), per_class_table(metrics), confusion_text(metrics)])
 

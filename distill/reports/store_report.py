@@ -4,20 +4,52 @@ from typing import Any
 
 import numpy as np
 
+from distill.data.class_order import ASSUMED
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.views import ViewSpec
 from distill.logit_store import LogitStore
 from distill.reports.calibration import accuracy, calibrating_temperature, temperature_table
+from distill.reports.diagnosis import Diagnosis, diagnose, warnings_of
 from distill.reports.metrics import aligned_text
 
 _SHOWN_DIGITS = 16  # of a fingerprint
+_DIAGNOSED = 8192  # images: an order of classes shows in fewer
+
+
+def store_notes(store: LogitStore) -> list[str]:
+    """Return what a user should know of a store before it is used, a sentence each."""
+    notes = []
+    if not store.pixels_known:
+        notes.append(f"pixels of {store.path} are unknown: joined by file name, unchecked")
+    if store.header.class_order == ASSUMED:
+        names = ", ".join(store.class_names)
+        notes.append(f"the order of the classes of {store.path} is assumed, nobody said it: {names}")
+    return notes
+
+
+def store_diagnosis(store: LogitStore, dataset: Dataset | None = None, *, images: int = _DIAGNOSED) -> Diagnosis:
+    """Compare a store's logits with labels, on at most `images` images from all over it.
+
+    Args:
+        dataset: whose labels to take, found by the names of the classes; by default the stored ones.
+
+    Raises:
+        InputError: the store lacks an image of `dataset`.
+    """
+    rows = np.arange(len(store)) if dataset is None else store.rows_of(dataset)
+    labels = store.labels if dataset is None else dataset.labels_among(store.class_names)
+    labelled = np.flatnonzero(labels != UNLABELLED)
+    if not len(labelled):
+        return Diagnosis(images=0)
+    chosen = labelled[np.linspace(0, len(labelled) - 1, min(images, len(labelled))).round().astype(int)]
+    return diagnose(_evaluated(store, store.read(rows[chosen])), labels[chosen], store.class_names)
 
 
 def describe_store(store: LogitStore, dataset: Dataset | None = None) -> dict[str, Any]:
     """Return the header, the size, and what the logits are worth, as plain values.
 
     Args:
-        dataset: what to judge the logits by, images and labels; by default all samples and the stored labels.
+        dataset: what to evaluate the logits by, images and labels; by default all samples and the stored labels.
 
     Returns:
         JSON-able. Accuracies, top probabilities and calibration errors lie in 0..1, and are None without labels.
@@ -26,7 +58,8 @@ def describe_store(store: LogitStore, dataset: Dataset | None = None) -> dict[st
     logits, labels = store.logits, store.labels
     if dataset is not None:
         logits, labels = logits[store.rows_of(dataset)], dataset.labels_among(store.class_names)
-    judged = logits[:, ViewSpec.for_evaluation(store.view_spec).evaluation_views[: logits.shape[1]]].mean(axis=1)
+    judged = _evaluated(store, logits)
+    diagnosis = diagnose(judged, labels, store.class_names)
     labelled = int((labels != UNLABELLED).sum())
     return {
         "path": str(store.path),
@@ -37,6 +70,8 @@ def describe_store(store: LogitStore, dataset: Dataset | None = None) -> dict[st
         "pixels_known": store.pixels_known,
         "header": store.header.to_dict(),
         "judged_labelled": labelled,
+        "diagnosis": diagnosis.to_dict(),
+        "warnings": warnings_of(diagnosis),
         "accuracy": accuracy(judged, labels),
         "accuracy_by_view": [accuracy(logits[:, view], labels) for view in range(logits.shape[1])],
         "largest_logit": float(np.abs(logits).max()),
@@ -51,7 +86,8 @@ def store_text(description: dict[str, Any]) -> str:
     names = list(description["temperatures"][0])
     rows = [[_cell(name, row[name]) for name in names] for row in description["temperatures"]]
     table = aligned_text([[name.replace("_", " ") for name in names], *rows], left=0)
-    return f"{facts}\n\n{table}"
+    warnings = "".join(f"warning: {warning}\n" for warning in description["warnings"])
+    return f"{facts}\n{warnings}\n{table}"
 
 
 def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -65,6 +101,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("samples", f"{found['samples']:,} of {header['dataset_name']}, {found['labelled']:,} labelled{pixels}"),
         ("fingerprint", f"{header['dataset_fingerprint'][:_SHOWN_DIGITS]} (of the samples)"),
         ("classes", ", ".join(header["class_names"])),
+        ("class order", header["class_order"]),
         ("views", f"{header['views']}: {_settings(header['view_spec'])}"),
         ("teacher", f"{header['teacher_name']}, sha256 {header['teacher_sha256'][:_SHOWN_DIGITS]}"),
         ("input", f"{input_shape} {_settings(header['input_format'])}".strip()),
@@ -75,6 +112,11 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
         *_accuracy_facts(found),
     ]
     return [(name, value or "unknown") for name, value in facts]
+
+
+def _evaluated(store: LogitStore, logits: np.ndarray) -> np.ndarray:
+    """Return [N, C]: the mean over the views that a network is judged on, of [N, V, C]."""
+    return logits[:, ViewSpec.for_evaluation(store.view_spec).evaluation_views[: logits.shape[1]]].mean(axis=1)
 
 
 def _accuracy_facts(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distill.data.class_order import ASSUMED
+
 if TYPE_CHECKING:
     import keras
 
@@ -36,3 +38,7 @@ class ImageModel:
     """Float32 pixels 0..255 [B, h, w, c] -> raw logits as a flat functional Keras model, where there is one."""
     predict: Callable[[np.ndarray], np.ndarray]
     """Float32 pixels 0..255 [B, h, w, c] -> float32 raw logits [B, C]."""
+    class_names: tuple[str, ...] = ()
+    """The classes of the logits, in their order; empty where neither the file nor anybody has named them yet."""
+    class_order: str = ASSUMED
+    """How that order is known: `GIVEN`, `KNOWN` or `ASSUMED`."""

@@ -9,6 +9,7 @@ import numpy as np
 from distill.errors import InputError
 from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
 from distill.runtimes.input_format import InputFormat
+from distill.runtimes.named_classes import classes_in_properties
 from distill.runtimes.reasons import reason
 from distill.runtimes.softmax import SOFTMAX_NAMES, check_given, checked, in_batches_of, probed
 from distill.runtimes.weights import files_sha256
@@ -64,6 +65,7 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
         input_format=pixel_format.to_dict(),
         network=None,
         predict=logits,
+        class_names=classes_in_properties({each.key: each.value for each in model.metadata_props}, count=classes),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from distill.errors import InputError
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
+from distill.runtimes.named_classes import classes_in_description
 from distill.runtimes.reasons import reason
 from distill.runtimes.softmax import in_batches_of, probed
 from distill.runtimes.weights import files_sha256
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 GRAPH = "saved_model.pb"
+DESCRIPTION = "assets.extra/description.json"
 _SIGNATURE = "serving_default"
 _MAX_BYTES = 1 << 31  # of a protocol buffer
 _KINDS = ("float32", "float16", "float64", "uint8", "int8")
@@ -65,7 +67,14 @@ def open_folder(source: str, input_format: InputFormat, policy: str, gives: str)
         input_format=pixel_format.to_dict(),
         network=None,
         predict=logits,
+        class_names=classes_in_description(_description(folder), count=classes),
     )
+
+
+def _description(folder: Path) -> str:
+    """Return what this project's export says of the network, or nothing."""
+    file = folder / DESCRIPTION
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def _weight_files(folder: Path) -> dict[str, Path]:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from distill.data.class_order import ASSUMED, GIVEN, ClassOrder
 from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
@@ -16,6 +17,7 @@ from distill.logit_store.header import differences
 from distill.logit_store.layout import PART, decode_ids
 from distill.logit_store.parts import PART_FILES, parts_folder
 from distill.logit_store.reading import read_content
+from distill.runtimes.foreign_network import with_class_order
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.softmax import probe_images
 from distill.scoring.folding import fold_batch_norm
@@ -56,7 +58,8 @@ def cache_logits(
         out: path of the `.h5` file.
         views: views 0 (the untouched image) to `views` - 1 are scored.
         view_spec: how views are drawn.
-        class_names: the classes that the teacher tells apart, in its own order; by default those of `dataset`.
+        class_names: the classes that the teacher tells apart, in its own order; by default those that it names
+            itself, or else those of `dataset`, which the store then says are assumed.
         teacher_training: fingerprints of the images that the teacher learned from, "train", and that chose its
             epoch, "validation", where they are known: see `RunRecord.training_fingerprints`.
         shard: which share to compute, where other processes compute the rest; their parts stay in the folder
@@ -75,19 +78,16 @@ def cache_logits(
     """
     if batch_size < 1:
         raise InputError(f"batch-size must be at least 1, received {batch_size}")
-    class_names = tuple(class_names or dataset.class_names)
-    teacher = as_image_model(teacher, class_names)
+    teacher = named_teacher(teacher, dataset, class_names=class_names)
     view_spec = view_spec or ViewSpec()
-    header = describe_logits(
-        teacher, dataset, views=views, view_spec=view_spec, class_names=class_names, teacher_training=teacher_training
-    )
+    header = describe_logits(teacher, dataset, views=views, view_spec=view_spec, teacher_training=teacher_training)
     view_spec.parameters([""], [views - 1])  # refuses more views than there are crops, before anything is written
     writer = LogitWriter(
         out,
         header,
         sample_ids=dataset.ids,
         content_hashes=dataset.content_hashes,
-        labels=dataset.labels_among(class_names),
+        labels=dataset.labels_among(teacher.class_names),
         rows_per_part=rows_per_part,
         shard=shard,
     )
@@ -102,6 +102,26 @@ def cache_logits(
             _score_missing(writer, missing, scorer, store, progress=progress)
         written = writer.finish()
         return open_logits(written) if writer.complete else None
+
+
+def named_teacher(
+    teacher: keras.Model | ImageModel,
+    dataset: Dataset,
+    *,
+    class_names: Sequence[str] | None = None,
+) -> ImageModel:
+    """Return `teacher` with the classes that it tells apart: those given, its own, or those of `dataset`.
+
+    Raises:
+        InputError: whatever `as_image_model` refuses.
+    """
+    if class_names is not None:
+        order = ClassOrder(tuple(class_names), GIVEN)
+    elif isinstance(teacher, ImageModel) and teacher.class_names:
+        order = ClassOrder(teacher.class_names, teacher.class_order)
+    else:
+        order = ClassOrder(tuple(dataset.class_names), ASSUMED)
+    return with_class_order(as_image_model(teacher, order.names), order)
 
 
 def as_image_model(teacher: keras.Model | ImageModel, class_names: Sequence[str]) -> ImageModel:
@@ -151,12 +171,12 @@ def describe_logits(
     *,
     views: int,
     view_spec: ViewSpec,
-    class_names: Sequence[str],
     teacher_training: Mapping[str, str] | None = None,
 ) -> LogitHeader:
-    """Return the header of the store that `cache_logits` writes."""
+    """Return the header of the store that `cache_logits` writes for a teacher with `class_names`."""
     return LogitHeader(
-        class_names=class_names,
+        class_names=teacher.class_names,
+        class_order=teacher.class_order,
         views=views,
         view_spec=view_spec.to_dict(),
         teacher_name=teacher.name,

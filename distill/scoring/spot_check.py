@@ -11,7 +11,7 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitStore, differences
 from distill.runtimes.image_model import ImageModel
-from distill.scoring.caching import as_image_model, describe_logits, inference_model
+from distill.scoring.caching import describe_logits, inference_model, named_teacher
 from distill.scoring.network_identity import explained_by_rounding
 from distill.scoring.scorer import Scorer
 
@@ -46,7 +46,8 @@ def spot_check(
 
     Args:
         dataset: the images that the store was written for, or some of them, with their pixels.
-        class_names: the classes that the teacher tells apart, in its own order; by default those of `dataset`.
+        class_names: the classes that the teacher tells apart, in its own order; by default those that it names
+            itself, or else those of `dataset`.
         images: how many are drawn; all of them where there are fewer.
         seed: which ones, 0 or more.
         batch_size: rendered views in one call of the teacher.
@@ -58,10 +59,9 @@ def spot_check(
     for name, value, least in (("images", images, 1), ("seed", seed, 0), ("batch-size", batch_size, 1)):
         if value < least:
             raise InputError(f"{name} of a spot check must be at least {least}, received {value}")
-    class_names = tuple(class_names or dataset.class_names)
-    teacher = as_image_model(teacher, class_names)
+    teacher = named_teacher(teacher, dataset, class_names=class_names)
     view_spec = ViewSpec.from_dict(store.view_spec)
-    _check_header(teacher, store, dataset, view_spec=view_spec, class_names=class_names)
+    _check_header(teacher, store, dataset, view_spec=view_spec)
     drawn = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:images])
     stored = store.read(store.rows_of(dataset)[drawn])
     scorer = Scorer(inference_model(teacher), dataset, view_spec=view_spec, batch_size=batch_size)
@@ -82,13 +82,9 @@ def spot_check(
     return check
 
 
-def _check_header(
-    teacher: ImageModel, store: LogitStore, dataset: Dataset, *, view_spec: ViewSpec, class_names: Sequence[str]
-) -> None:
+def _check_header(teacher: ImageModel, store: LogitStore, dataset: Dataset, *, view_spec: ViewSpec) -> None:
     """Compare what the store says of its teacher with the one at hand."""
-    expected = describe_logits(
-        teacher, dataset, views=store.header.views, view_spec=view_spec, class_names=class_names
-    )
+    expected = describe_logits(teacher, dataset, views=store.header.views, view_spec=view_spec)
     # A part of the data will do for a spot check, and the file's dtype is no matter of the teacher.
     found = differences(store.header, expected, but=("dataset_fingerprint", "logits_dtype"))
     if found:

@@ -63,8 +63,9 @@ def test_what_a_teacher_from_elsewhere_gives_can_be_said(faces, saved):
 
 def test_a_teacher_of_more_classes_names_them(faces, saved):
     settings = TeacherSettings(teacher=saved(8), classes="affectnet")
-    assert settings.class_names(faces) == CLASS_ORDERS["affectnet"]
-    assert settings.open(faces).classes == 8
+    model = settings.open(faces)
+    assert (model.class_names, model.class_order) == (CLASS_ORDERS["affectnet"], "given")
+    assert model.classes == 8
     with pytest.raises(
         InputError, match=r"theirs-8 gives 8 logits, the classes are 7 .*name the teacher's own classes"
     ):

@@ -54,6 +54,7 @@ def test_a_keras_file_is_described(network):
         "kind": "Keras",
         "input_shape": [32, 32, 1],
         "views": 1,
+        "class_order": "assumed",
         "parameters": saved.count_params(),
         "bytes": 4 * saved.count_params(),
         "multiply_adds": multiply_adds(saved),

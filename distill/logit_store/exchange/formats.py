@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill.data.class_order import GIVEN, KNOWN
 from distill.data.expressions import CLASS_ORDERS, canonical_name, parse_class_names
 from distill.errors import InputError
 from distill.logit_store.exchange.csv_logits import read_csv_logits, write_csv_logits
@@ -119,6 +120,7 @@ def _import_unknown(
     header = header_of_unknown(
         path,
         class_names=_class_names(table, path, classes),
+        class_order=GIVEN if classes is not None else KNOWN,
         logits_dtype="float16" if table.logits.dtype.itemsize == 2 else "float32",
         **teacher,
     )

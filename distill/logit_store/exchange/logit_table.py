@@ -93,6 +93,7 @@ def header_of_unknown(
     path: str | os.PathLike,
     *,
     class_names: tuple[str, ...],
+    class_order: str,
     teacher_name: str | None = None,
     teacher_input_shape: tuple[int, int, int] | None = None,
     logits_dtype: str = "float32",
@@ -100,6 +101,7 @@ def header_of_unknown(
     """Return the header of one view, the untouched image, that a teacher of whom only the file `path` is known gave.
 
     Args:
+        class_order: how the order of `class_names` is known, "given", "known" or "assumed".
         teacher_name: by default the name of the file, without its suffix.
         teacher_input_shape: by default `UNKNOWN_SHAPE`.
 
@@ -110,6 +112,7 @@ def header_of_unknown(
         raise InputError(f"teacher-input-shape must be height, width and channels, received {teacher_input_shape}")
     return LogitHeader(
         class_names=class_names,
+        class_order=class_order,
         views=1,
         view_spec=ViewSpec().to_dict(),
         teacher_name=teacher_name or Path(path).stem,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.data.class_order import ASSUMED, GIVEN
 from distill.data.expressions import CLASS_ORDERS, parse_class_names
 from distill.errors import InputError
 from distill.logit_store.exchange.logit_table import (
@@ -24,7 +25,7 @@ def import_pickled_logits(
     path: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    classes: str = "microexpnet",
+    classes: str | None = None,
     teacher_name: str | None = None,
     teacher_input_shape: tuple[int, int, int] = (224, 224, 3),
 ) -> LogitStore:
@@ -36,7 +37,8 @@ def import_pickled_logits(
     Args:
         path: a pickled dictionary of path -> list of C floats: raw logits at temperature 1.
         out: path of the `.h5` file.
-        classes: a row of `CLASS_ORDERS`, or names with commas between: the order of the C logits.
+        classes: a row of `CLASS_ORDERS`, or names with commas between: the order of the C logits. A pickle does not
+            say it: by default that of the published one, "microexpnet", which the store then says is assumed.
         teacher_name: by default the name of the pickle, without its suffix.
         teacher_input_shape: height, width and channels of what the teacher saw.
 
@@ -44,10 +46,14 @@ def import_pickled_logits(
         InputError: no such classes, a pickle of something else, or of another number of classes, logits
             that are probabilities or not finite; or `out` holds something else.
     """
-    class_names = parse_class_names(classes)
+    class_names = parse_class_names(classes or "microexpnet")
     table = _table(read_plain_pickle(path), path, class_names)
     header = header_of_unknown(
-        path, class_names=class_names, teacher_name=teacher_name, teacher_input_shape=teacher_input_shape
+        path,
+        class_names=class_names,
+        class_order=ASSUMED if classes is None else GIVEN,
+        teacher_name=teacher_name,
+        teacher_input_shape=teacher_input_shape,
     )
     return write_table(table, header, out)
 

@@ -1,0 +1,53 @@
+"""What commands print of the order of a network's classes: how it is known, and whether the labels agree."""
+
+from typing import TYPE_CHECKING
+
+from distill.data.class_order import ASSUMED
+
+if TYPE_CHECKING:
+    from distill.data.dataset import Dataset
+    from distill.logit_store import LogitStore
+    from distill.runtimes.image_model import ImageModel
+
+
+def print_network_check(network: "ImageModel", dataset: "Dataset", *, prefix: str = "") -> None:
+    """Ask a network from elsewhere about some labelled images; print what is assumed of it, and what does not fit.
+
+    Args:
+        prefix: what the network's flags begin with.
+    """
+    from distill.scoring.teacher_check import check_teacher
+
+    if network.class_order == ASSUMED:
+        print(f"note: {assumed_text(network.name, prefix=prefix)}")
+    for warning in check_teacher(network, dataset).warnings(prefix=prefix):
+        print(f"warning: {network.name}: {warning}")
+
+
+def print_store_notes(*stores: "LogitStore") -> None:
+    """Print what a user should know of stores before they are used."""
+    from distill.reports.store_report import store_notes
+
+    for note in dict.fromkeys(note for store in stores for note in store_notes(store)):
+        print(f"note: {note}")
+
+
+def print_accuracy(store: "LogitStore", dataset: "Dataset | None" = None) -> None:
+    """Print how often a store's logits agree with the labels (by default its own), if there are any.
+
+    Args:
+        dataset: whose labels to take; all of its images must be in the store.
+    """
+    from distill.reports.diagnosis import accuracy_text, warnings_of
+    from distill.reports.store_report import store_diagnosis
+
+    found = store_diagnosis(store, dataset)
+    if found.images:
+        print(f"accuracy   {accuracy_text(found)}")
+    for warning in warnings_of(found):
+        print(f"warning: {store.path}: {warning}")
+
+
+def assumed_text(name: str, *, prefix: str = "") -> str:
+    """Return a sentence that says that a network's order of classes is assumed."""
+    return f"the order of the classes of {name} is assumed to be that of the data: --{prefix}classes says it"
