@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from distill.busy_files import cannot_read_now
 from distill.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -133,4 +134,5 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 def unreadable(path: str | Path, error: Exception) -> InputError:
     """Return what to raise where Pillow cannot read a file."""
-    return InputError(f"{path} cannot be read as an image ({error}): replace or remove it")
+    damaged = InputError(f"{path} cannot be read as an image ({error}): replace or remove it")
+    return cannot_read_now(error, path) or damaged

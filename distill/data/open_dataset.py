@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from distill.busy_files import cannot_read_now
 from distill.data.dataset import Dataset
 from distill.data.layouts import class_folders, fer2013_csv, ferplus_votes, image_folder, label_file, npy_pair
 from distill.errors import InputError
@@ -51,7 +52,8 @@ def open_dataset(path: str | Path) -> Dataset:
     try:
         return _open(path)
     except OSError as error:
-        raise InputError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+        wrong = InputError(f"{error.filename or path} cannot be read: {error.strerror or error}")
+        raise cannot_read_now(error, error.filename or path) or wrong from error
 
 
 def _open(path: Path) -> Dataset:

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from distill.busy_files import cannot_read_now
 from distill.errors import InputError
 from distill.runtimes.reasons import reason
 
@@ -78,7 +79,8 @@ def _read_config(path: Path) -> dict:
             raise InputError(f"{path} describes its network in {len(text):,} bytes, more than any network needs")
         config = json.loads(text, object_hook=_without_addresses)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, RecursionError) as error:
-        raise InputError(f"{path} is no Keras model that can be loaded: {reason(error)}") from error
+        unknown = InputError(f"{path} is no Keras model that can be loaded: {reason(error)}")
+        raise cannot_read_now(error, path) or unknown from error
     if not isinstance(config, dict):
         raise InputError(f"{path} is no Keras model that can be loaded: it describes no network")
     return {key: value for key, value in config.items() if key != "compile_config"}

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from distill.busy_files import cannot_read_now
 from distill.errors import InputError
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.input_format import InputFormat, PixelFormat
@@ -69,7 +70,8 @@ def _load(path: Path) -> tuple[keras.Model, dict]:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, h5py, zipfile and json each fail in their own way
-        raise InputError(f"{path} is no Keras model that can be loaded: {reason(error)}") from error
+        unknown = InputError(f"{path} is no Keras model that can be loaded: {reason(error)}")
+        raise cannot_read_now(error, path) or unknown from error
     if not isinstance(model, keras.Model):
         raise InputError(f"{path} holds a {type(model).__name__}, expected a whole network: save a keras.Model")
     if not model.built:
