@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from distill.busy_files import reading
 from distill.errors import InputError
 
 Document = TypeVar("Document")
@@ -17,10 +18,11 @@ def read_json(path: Path, *, what: str) -> Any:
         what: the document should be, for the message.
 
     Raises:
-        InputError: it is no JSON.
+        InputError: it is no JSON, or cannot be read now.
     """
     try:
-        return msgspec.json.decode(path.read_bytes())
+        with reading(path):
+            return msgspec.json.decode(path.read_bytes())
     except (msgspec.DecodeError, RecursionError) as error:
         raise InputError(f"{path} is no {what}: {error}") from error
 

@@ -14,3 +14,10 @@ class GateError(Exception):
 
     The message is one line that names both. Commands print it and end with exit code 1.
     """
+
+
+class BusyError(InputError):
+    """A file cannot be read now, so that nothing is known of its content.
+
+    All there is to do about it is to try again; whoever finds a file damaged may do more.
+    """

@@ -2,9 +2,11 @@
 
 import os
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distill.busy_files import cannot_read_now
 from distill.command_line.stage import run_stage
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
@@ -103,7 +105,9 @@ def _read_weights(prefix: Path, network: "keras.Model") -> "list[np.ndarray]":
     # The reader raises IndexError where a file is shorter than its index says.
     except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"checkpoint {prefix} is damaged, or lacks a file ({reason}): copy it anew") from error
+        damaged = InputError(f"checkpoint {prefix} is damaged, or lacks a file ({reason}): copy it anew")
+        files = prefix.parent.glob(f"{escape(prefix.name)}.*")
+        raise cannot_read_now(error, prefix, *files) or damaged from error
     if not all(np.isfinite(arrays[name]).all() for name in VARIABLES):
         raise InputError(f"checkpoint {prefix} holds weights that are NaN or infinite: its training diverged")
     return [arrays[name] for name in VARIABLES]

@@ -14,17 +14,19 @@ from distill.command_line.stage import INTERRUPTED, run_stage
 from distill.errors import InputError
 
 if TYPE_CHECKING:
+    from distill.prediction.captures import Source
     from distill.prediction.films import Frames
     from distill.prediction.predictor import Face, Predictor
 
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """Find the faces in photos, films or a camera's picture, and print the expression of each."""
+    """Find the faces in photos, films, or the picture of a camera or stream, and print the expression of each."""
 
     files: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Photos, films (.mp4, .avi, .mov, .mkv, .webm), or folders: of these all images, not those in folders within;
-    what is left out is counted. What cannot be read is named, and the rest goes on; the exit code is then 2."""
+    """Photos, films (.mp4, .mov, .avi, .mkv, .webm, .wmv, .mpg, .3gp and the like), addresses of streams (rtsp://,
+    http://), or folders: of these all images, not those in folders within; what is left out is counted. What cannot
+    be read is named, and the rest goes on; the exit code is then 2."""
     model: str | None = None
     """Exported student, or folder of its card; by default the student that comes with this package."""
     face_detector: str = "haar"
@@ -38,7 +40,9 @@ class PredictSettings:
     camera: int | None = None
     """Number of a camera to watch in place of files, 0 for the first, until Ctrl-C."""
     every: float = 0.0
-    """Seconds between the frames of a film or camera that are looked at; 0 takes every frame."""
+    """Seconds between the frames of a film, camera or stream that are looked at; 0 takes every frame."""
+    reconnect: float = 30.0
+    """Seconds within which a stream that broke off must be back; 0 ends where it breaks off."""
     threads: int = 1
     """Among how many threads the faces of a photo are divided."""
 
@@ -50,12 +54,11 @@ def predict(settings: PredictSettings) -> None:
         InputError: nothing was given; the model or detector cannot be used; a file could not be read, which is raised
             after all others were.
     """
-    from distill.prediction.photos import expand
     from distill.prediction.predictor import Predictor
 
     _check(settings)
     predictor = Predictor(settings.model, face_detector=settings.face_detector, threads=settings.threads)
-    sources = [settings.camera] if settings.camera is not None else expand(settings.files)
+    sources = [settings.camera] if settings.camera is not None else _sources(settings.files)
     _say_what_is_left_out(settings, sources)
     folder = None if settings.save is None else Path(settings.save)
     if folder is not None:
@@ -63,7 +66,7 @@ def predict(settings: PredictSettings) -> None:
     try:
         bad = _show_all(sources, _targets(sources, folder), predictor, settings)
     except KeyboardInterrupt:
-        if settings.camera is not None:  # there is no other end
+        if len(sources) == 1 and not isinstance(sources[0], Path):  # a camera or stream has no other end
             return
         print("interrupted: what was printed and saved is whole, the rest was not looked at", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -71,17 +74,26 @@ def predict(settings: PredictSettings) -> None:
         raise InputError(f"{bad} of {len(sources)} files could not be read")
 
 
-def _say_what_is_left_out(settings: PredictSettings, sources: Sequence[Path | int]) -> None:
+def _say_what_is_left_out(settings: PredictSettings, sources: "Sequence[Source]") -> None:
     from distill.data.image_files import left_out
+    from distill.prediction.captures import is_stream
 
-    looked_at = {*sources}
-    for path in (Path(name).expanduser() for name in settings.files):
-        for note in left_out([path]) if path not in looked_at else ():  # it is a folder, and has images
+    seen = {*sources}
+    for path in (Path(name).expanduser() for name in settings.files if not is_stream(name)):
+        for note in left_out([path]) if path not in seen else ():  # it is a folder, and has images
             print(f"note: {path}: {note}", file=sys.stderr)
 
 
+def _sources(names: Sequence[str]) -> "list[Source]":
+    """Return what is meant: of a folder its images, and the address of a stream as it is."""
+    from distill.prediction.captures import is_stream
+    from distill.prediction.photos import expand
+
+    return [source for name in names for source in ([name] if is_stream(name) else expand([name]))]
+
+
 def _show_all(
-    sources: Sequence[Path | int],
+    sources: "Sequence[Source]",
     targets: Iterable[Path | None],
     predictor: "Predictor",
     settings: PredictSettings,
@@ -111,16 +123,18 @@ def _check(settings: PredictSettings) -> None:
         raise InputError("--camera stands in place of files: give one of them")
     if (settings.camera or 0) < 0:
         raise InputError(f"--camera counts from 0, received {settings.camera}")
-    if not 0 <= settings.every < float("inf"):
-        raise InputError(f"--every must be 0 or more seconds, received {settings.every}")
+    for name in ("every", "reconnect"):
+        if not 0 <= getattr(settings, name) < float("inf"):
+            raise InputError(f"--{name} must be 0 or more seconds, received {getattr(settings, name)}")
 
 
-def _show(source: Path | int, predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
+def _show(source: "Source", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
     """Print, and draw into `target`, what `source` shows; return how many faces that were."""
     from distill.prediction.films import FILM_SUFFIXES, Frames
 
-    if isinstance(source, int) or source.suffix.lower() in FILM_SUFFIXES:
-        return _show_film(Frames(source, every=settings.every), predictor, settings, target)
+    if not isinstance(source, Path) or source.suffix.lower() in FILM_SUFFIXES:
+        frames = Frames(source, every=settings.every, reconnect=settings.reconnect)
+        return _show_film(frames, predictor, settings, target)
     from distill.data.pictures import read_header
     from distill.prediction.photos import open_photo
 
@@ -137,11 +151,11 @@ def _show(source: Path | int, predictor: "Predictor", settings: PredictSettings,
 
 
 def _show_film(frames: "Frames", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
-    """`_show` for a film or camera. Where the user interrupts, the film at `target` ends there."""
+    """`_show` for moving pictures. Where they break off, or the user interrupts, the film at `target` ends there."""
     from distill.prediction.drawing import annotated
     from distill.prediction.films import film_written
 
-    count, film, interrupted = 0, None, False
+    count, film, ended_by = 0, None, None
     with ExitStack() as stack:
         try:
             for time, frame in frames:
@@ -151,10 +165,10 @@ def _show_film(frames: "Frames", predictor: "Predictor", settings: PredictSettin
                 if target is not None:
                     film = film or stack.enter_context(film_written(target, rate=frames.rate))
                     film.write(annotated(frame, faces))
-        except KeyboardInterrupt:
-            interrupted = True
-    if interrupted:
-        raise KeyboardInterrupt
+        except (KeyboardInterrupt, InputError) as error:
+            ended_by = error
+    if ended_by is not None:
+        raise ended_by
     return count
 
 
@@ -182,7 +196,7 @@ def _tell(line: str, *, within_progress: bool) -> None:
     sys.stdout.flush()
 
 
-def _faceless(source: Path | int, settings: PredictSettings, *, alone: bool) -> None:
+def _faceless(source: "Source", settings: PredictSettings, *, alone: bool) -> None:
     """Say that no face was found.
 
     Raises:
@@ -192,13 +206,15 @@ def _faceless(source: Path | int, settings: PredictSettings, *, alone: bool) -> 
         "haar": "; --face-detector blazeface finds more, and none takes the whole photo as one face",
         "blazeface": "; --face-detector none takes the whole photo as one face",
     }
-    name = f"camera {source}" if isinstance(source, int) else source
+    from distill.prediction.captures import name_of
+
+    name = name_of(source)
     if alone:
         raise InputError(f"no face was found in {name}{hints.get(settings.face_detector, '')}")
     print(f"no face was found in {name}", file=sys.stderr)
 
 
-def _targets(sources: Sequence[Path | int], folder: Path | None) -> Iterator[Path | None]:
+def _targets(sources: "Sequence[Source]", folder: Path | None) -> Iterator[Path | None]:
     """Yield for each source its name in `folder`, numbered where a source or another one's picture has that name."""
     if folder is None:
         yield from [None] * len(sources)
@@ -208,7 +224,7 @@ def _targets(sources: Sequence[Path | int], folder: Path | None) -> Iterator[Pat
 
     taken = {_same(source) for source in sources if isinstance(source, Path)}
     for source in sources:
-        path = Path(f"camera-{source}.mp4") if isinstance(source, int) else source
+        path = source if isinstance(source, Path) else Path(f"{_file_name(source)}.mp4")
         suffix = path.suffix.lower()
         suffix = ".mp4" if suffix in FILM_SUFFIXES else suffix if suffix in PICTURE_SUFFIXES else ".png"
         target, number = folder / f"{path.stem}{suffix}", 1
@@ -217,6 +233,16 @@ def _targets(sources: Sequence[Path | int], folder: Path | None) -> Iterator[Pat
             target = folder / f"{path.stem}-{number}{suffix}"
         taken.add(_same(target))
         yield target
+
+
+def _file_name(source: int | str) -> str:
+    """Return how the film of a camera or stream is called, that of an address by its host and last name."""
+    from urllib.parse import urlsplit
+
+    if isinstance(source, int):
+        return f"camera-{source}"
+    address = urlsplit(source)
+    return "-".join(part for part in (address.hostname, Path(address.path).stem) if part)
 
 
 def _same(path: Path) -> str:

@@ -3,15 +3,21 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import IO
 
 
 @contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Drop whatever is written to the file descriptor of the standard error; exceptions pass."""
+def quiet_stderr(into: IO | None = None) -> Iterator[None]:
+    """Drop whatever is written to the file descriptor of the standard error, or keep it; exceptions pass.
+
+    Args:
+        into: an open file that takes it.
+    """
     sys.stderr.flush()
     stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
+    with ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w")) if into is None else into
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

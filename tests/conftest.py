@@ -72,6 +72,22 @@ def write_image(tmp_path):
 
 
 @pytest.fixture
+def put_unreadable(tmp_path):
+    """Return a function that makes a file below `tmp_path` which can be opened, but not read, and gives its path."""
+    failing = Path("/proc/self/mem")  # the system fails to read its beginning, as that of a broken disk
+    if not failing.exists():
+        pytest.skip("only Linux has a file that cannot be read")
+
+    def put(name: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(failing)
+        return path
+
+    return put
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 

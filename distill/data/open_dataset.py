@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from distill.busy_files import cannot_read_now
 from distill.data.class_labels import ClassList, class_list
 from distill.data.dataset import Dataset, with_class_names
 from distill.data.image_files import is_visible
@@ -65,7 +66,8 @@ def open_dataset(path: str | Path, *, class_names: str | Sequence[str] | None = 
     try:
         return _open(path, classes)
     except OSError as error:
-        raise InputError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+        wrong = InputError(f"{error.filename or path} cannot be read: {error.strerror or error}")
+        raise cannot_read_now(error, error.filename or path) or wrong from error
 
 
 def _from_function(source: str) -> Dataset:

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from distill.busy_files import cannot_read_now
 from distill.errors import InputError
 
 FORMATS = {
@@ -108,7 +109,8 @@ def eight_bits(image: Image.Image) -> Image.Image:
 def unreadable(path: str | Path, error: Exception) -> InputError:
     """Return what to raise where Pillow cannot read a file."""
     reason = f"none of {', '.join(_OPENED)}" if isinstance(error, UnidentifiedImageError) else str(error)
-    return InputError(f"{path} cannot be read as an image ({reason}): replace or remove it")
+    damaged = InputError(f"{path} cannot be read as an image ({reason}): replace or remove it")
+    return cannot_read_now(error, path) or damaged
 
 
 def _header(image: Image.Image) -> Header:

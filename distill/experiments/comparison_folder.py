@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from distill.busy_files import is_there, reading
 from distill.data.dataset import Dataset
 from distill.data.view_differences import view_differences
 from distill.data.views import ViewSpec
@@ -53,7 +54,7 @@ class ComparisonFolder:
 
     def is_finished(self, cell: Cell, seed: int) -> bool:
         """Whether that student was trained to the end."""
-        return (self.run(cell, seed) / SUMMARY).exists()
+        return is_there(self.run(cell, seed) / SUMMARY)
 
     def check_open_for(self, record: Mapping) -> None:
         """Refuse another comparison where the test split was seen: its choices would be made knowing that.
@@ -127,10 +128,11 @@ class ComparisonFolder:
 
 def _read_former(file: Path) -> tuple[dict, dict[str, float]]:
     """Return the report of an earlier call, and the test accuracies in it by the names of runs."""
-    if not file.exists():
+    if not is_there(file):
         return {}, {}
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
+        with reading(file):
+            report = json.loads(file.read_text(encoding="utf-8"))
         return report, dict(report["tested"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is not that of a comparison ({error}): name a new folder for one") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from distill.busy_files import reading
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.folds import fold_splits
 from distill.data.views import ViewSpec
@@ -48,7 +49,8 @@ def folds_in(folder: str | Path) -> range:
     if not fold_path(folder, 0).is_dir():
         return range(0)
     report = Path(folder) / REPORT
-    folds = range(len(json.loads(report.read_text(encoding="utf-8"))["folds"]) if report.is_file() else 0)
+    with reading(report):
+        folds = range(len(json.loads(report.read_text(encoding="utf-8"))["folds"]) if report.is_file() else 0)
     if not folds or not all((fold_path(folder, fold) / SUMMARY).is_file() for fold in folds):
         raise InputError(f"{folder} has folds that are not finished: give the command that trains them again")
     return folds

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from distill import __version__
+from distill.busy_files import reading
 from distill.data.class_order import KNOWN
 from distill.data.dataset import Dataset
 from distill.data.rendering import render_numpy
@@ -188,7 +189,8 @@ def _check_is_ours(out: Path) -> None:
     if not (out / EXPORTS).is_file():
         raise InputError(f"{out} is not empty and holds no {EXPORTS}: name a new folder for the exports")
     try:
-        rows = json.loads((out / EXPORTS).read_text(encoding="utf-8"))["exports"]
+        with reading(out / EXPORTS):
+            rows = json.loads((out / EXPORTS).read_text(encoding="utf-8"))["exports"]
         written = {EXPORTS, CARD, *(row["file"] for row in rows)}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{out / EXPORTS} is damaged: name a new folder for the exports") from error

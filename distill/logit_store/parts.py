@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.busy_files import is_there
 from distill.errors import InputError
 from distill.files import atomic_file
 from distill.logit_store.header import (
@@ -110,7 +111,7 @@ def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) ->
             already.
     """
     out = Path(out)
-    stored = _content_to_replace(out) if out.exists() else None
+    stored = _content_to_replace(out) if is_there(out) else None
     parts = gather_parts(folders, merged_into=stored and stored.header)
     header = header_of_all(parts) if parts else stored.header
     if stored is not None:

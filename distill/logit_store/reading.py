@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from distill.busy_files import cannot_read_now, reading
 from distill.errors import InputError
 from distill.logit_store.header import LogitHeader
 from distill.logit_store.interrupts import uninterrupted
@@ -22,6 +23,7 @@ from distill.logit_store.layout import (
     column_types,
     header_checksum,
 )
+from distill.logit_store.unlocked_file import UnlockedFile
 
 _BYTES_AT_ONCE = 2**23  # small blocks are read together
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -134,10 +136,14 @@ class _OpenFile:
 
 @contextmanager
 def _opened(path: Path, kind: str) -> Iterator[_OpenFile]:
-    """Open a file of this format; whatever its bytes make HDF5 or the reader say is one kind of error."""
+    """Open a file of this format; whatever its bytes make HDF5 or the reader say is one kind of error.
+
+    One that another program has open is read all the same: its checksums tell whether it is whole.
+    """
     _check_signature(path)
+    content: UnlockedFile | None = None
     try:
-        with h5py.File(path, "r") as file:
+        with UnlockedFile(path) as content, h5py.File(path, "r", driver="fileobj", fileobj=content) as file:
             values = _checked_header(path, file, kind)
             header = LogitHeader.from_dict(values)
             extent = Extent(**{field.name: values.get(field.name) for field in fields(Extent)})
@@ -152,8 +158,15 @@ def _opened(path: Path, kind: str) -> Iterator[_OpenFile]:
     except InputError:
         raise
     except _DAMAGE as error:
-        reason = str(error).partition("\n")[0]
-        raise DamagedError(f"{path} is damaged ({reason}): delete it and write it again with {COMMAND}") from error
+        busy = cannot_read_now(content and content.failure or error, path)
+        raise busy or DamagedError(_damage(path, error, content)) from error
+
+
+def _damage(path: Path, error: Exception, content: UnlockedFile | None) -> str:
+    reason = str(error).partition("\n")[0]
+    open_elsewhere = content is not None and content.opened_for_writing
+    first = "close the program that has it open for writing, and if it is damaged still, " if open_elsewhere else ""
+    return f"{path} is damaged ({reason}): {first}delete it and write it again with {COMMAND}"
 
 
 def _checked_dataset(dataset: h5py.Dataset, dtype: np.dtype, shape: tuple[int, ...]) -> h5py.Dataset:
@@ -169,14 +182,12 @@ def _checked_dataset(dataset: h5py.Dataset, dtype: np.dtype, shape: tuple[int, .
 def _check_signature(path: Path) -> None:
     expected = f"expected a file that {COMMAND} wrote"
     try:
-        with open(path, "rb") as file:
+        with reading(path), open(path, "rb") as file:
             signature = file.read(len(_SIGNATURE))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: {expected}") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder, not a logit store: {expected}") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): {expected}") from error
     if signature != _SIGNATURE:
         raise DamagedError(f"{path} is not a logit store: {expected}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.busy_files import is_there
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.errors import InputError
@@ -171,7 +172,7 @@ def open_logits(path: str | os.PathLike) -> LogitStore:
     path = Path(path)
     if path.is_dir() and any(path.glob(PART_FILES)):
         contents = gather_parts([path])
-    elif not path.exists() and parts_folder(path).is_dir():
+    elif not is_there(path) and parts_folder(path).is_dir():
         raise InputError(
             f"{path} is not finished: run {COMMAND} again with the same settings to finish it, or where "
             f"all shards have ended merge them with {MERGE} {parts_folder(path)} --out {path}"

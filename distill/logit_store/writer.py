@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from distill.busy_files import is_there
 from distill.errors import InputError
 from distill.files import atomic_file
 from distill.logit_store.header import (
@@ -106,7 +107,7 @@ class LogitWriter:
         Parts that are there are read and checked; a damaged one counts as missing.
 
         Raises:
-            InputError: the parts are those of other settings or other samples.
+            InputError: the parts are those of other settings or other samples, or one cannot be read now.
         """
         return [] if self.complete else [rows for rows in self._parts if self._read_part(rows) is None]
 
@@ -158,7 +159,7 @@ class LogitWriter:
             remove_merged_parts(self._folder, self.header)
 
     def _check_all_there(self) -> None:
-        absent = sum(not self._part_path(rows).exists() for rows in self._parts)
+        absent = sum(not is_there(self._part_path(rows)) for rows in self._parts)
         if absent:
             raise InputError(
                 f"{self.path} lacks {absent} of its {len(self._parts)} parts: run again to write the rest"
@@ -206,9 +207,13 @@ class LogitWriter:
         return {name: column[rows] for name, column in self._samples.items()}
 
     def _read_part(self, rows: slice, *, with_logits: bool = False) -> Content | None:
-        """Return a part, or None where it is missing, damaged, or merged already."""
+        """Return a part, or None where it is missing, damaged, or merged already.
+
+        Raises:
+            BusyError: it cannot be read now: it may be whole, so it is not written anew.
+        """
         path = self._part_path(rows)
-        if not path.exists():
+        if not is_there(path):
             return None
         try:
             part = read_content(path, kind=PART, with_logits=with_logits)
@@ -233,7 +238,7 @@ class LogitWriter:
 
     def _look_at_store(self) -> None:
         """See which views a store in `path` has, and what it knows of the teacher that made them."""
-        if not self.path.exists():
+        if not is_there(self.path):
             self._stored = None
             return
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.busy_files import reading
 from distill.errors import InputError
 from distill.prediction import litert_file, onnx_student
 from distill.prediction.description import ModelDescription
@@ -53,8 +54,8 @@ def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
         threads: among how many threads several images are divided.
 
     Raises:
-        InputError: there is no such file; it is of another kind, damaged, or was not exported by this project; what
-            runs it is not installed.
+        InputError: there is no such file; it is of another kind, damaged, cannot be read now, or was not exported by
+            this project; what runs it is not installed.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -64,7 +65,8 @@ def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
         raise InputError(f"{path} is no exported student: {what_works}{_hint(path)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist")
-    run, description = RUNTIMES[path.suffix](path, threads=threads)
+    with reading(path):
+        run, description = RUNTIMES[path.suffix](path, threads=threads)
     _check_fits(run, description, path)
     return ExportedModel(path, description, run)
 
@@ -83,7 +85,8 @@ def _check_fits(run: Callable[[np.ndarray], np.ndarray], description: ModelDescr
 def _recommended(folder: Path) -> str:
     """Return the name of the recommended file in the folder of a card."""
     try:
-        name = json.loads((folder / EXPORTS).read_text(encoding="utf-8"))["recommended"]
+        with reading(folder / EXPORTS):
+            name = json.loads((folder / EXPORTS).read_text(encoding="utf-8"))["recommended"]
         if Path(name).name != name:
             raise ValueError(f"{name!r} does not lie in it")
     except FileNotFoundError:

@@ -1,99 +1,153 @@
-"""Films and cameras, frame by frame, through OpenCV."""
+"""Films, cameras and streams, frame by frame, through OpenCV."""
 
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distill.busy_files import cannot_read_now, reading
 from distill.data.pictures import MAX_PIXELS
 from distill.errors import InputError
 from distill.files import atomic_file
+from distill.prediction.captures import Capture, Live, Source, is_stream, name_of
 from distill.prediction.opencv import opencv
 from distill.quiet import quiet_stderr
 
-FILM_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+FILM_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".3g2"),
+    *(".avi", ".mkv", ".webm", ".wmv", ".asf", ".flv", ".ogv"),
+    *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts"),
+)
 _USUAL_RATE = 25.0  # frames per second, where a film or camera does not say
 _HIGHEST_RATE = 1000.0
+_NEARLY_ALL = 0.95
+_MISSES = 1000
+"""How many frames in a row may fail before a film counts as ended: OpenCV fails at one that is damaged, too."""
 
 
 class Frames:
-    """The frames of a film or camera, to be iterated over once: pairs of a time in seconds and uint8 RGB [H, W, 3].
+    """The frames of a film, camera or stream, to be iterated over once: times in seconds and uint8 RGB [H, W, 3].
+
+    A stream that knows its length is a film. Any other has no end, as a camera has none: where it breaks off, it is
+    reached again, and where that fails, the iteration ends in an error. So does that of a film that is damaged, after
+    all of its frames that can be read.
 
     Args:
-        source: path of a film, or number of a camera; a camera's frames do not end.
+        source: path of a film, number of a camera, or address of a stream, rtsp:// or http://.
         every: one frame is given in so many seconds, 0 gives all; the others are not decoded.
+        reconnect: seconds within which a stream that broke off must be back; 0 ends where it breaks off.
 
     Raises:
-        InputError: there is no such film or camera, it cannot be read, its frames have too many pixels, or OpenCV is
-            not installed.
+        InputError: there is no such film, camera or stream, it cannot be read, it ended as above, its frames have too
+            many pixels, or OpenCV is not installed.
     """
 
-    def __init__(self, source: Path | int, *, every: float = 0.0):
-        self.is_camera = isinstance(source, int)
-        self.name = f"camera {source}" if self.is_camera else str(source)
-        self._every = every
+    def __init__(self, source: Source, *, every: float = 0.0, reconnect: float = 30.0):
+        self.name = name_of(source)
+        self._source, self._every, self._reconnect = source, every, reconnect
         self._cv2 = opencv(self.name)
-        if not self.is_camera and not source.is_file():
+        if isinstance(source, Path) and not source.is_file():
             raise InputError(f"{source} does not exist")
-        with quiet_stderr():  # FFmpeg writes there
-            self._capture = self._cv2.VideoCapture(source if self.is_camera else str(source))
-        if not self._capture.isOpened():
-            what_works = "connect it, or give another number" if self.is_camera else "OpenCV knows no film in it"
-            raise InputError(f"{self.name} cannot be opened: {what_works}")
-        if self._says("FRAME_WIDTH") * self._says("FRAME_HEIGHT") > MAX_PIXELS:
-            raise InputError(f"{self.name} has frames of more than {MAX_PIXELS // 10**6} million pixels")
+        self._capture = Capture(source, self._cv2)
+        self.has_end = isinstance(source, Path) or (is_stream(source) and self._capture.count > 0)
+        refusal = _refusal(self._capture, source, self.name)
+        if refusal is not None:
+            self._capture.close()
+            raise refusal
 
     @property
     def rate(self) -> float:
         """How many frames a second are given, as far as is known."""
-        says = self._says("FPS")
-        rate = says if 0 < says <= _HIGHEST_RATE else _USUAL_RATE
-        return min(rate, 1 / self._every) if self._every > 0 else rate
+        return min(self._own_rate, 1 / self._every) if self._every > 0 else self._own_rate
+
+    @property
+    def _own_rate(self) -> float:
+        says = self._capture.says("FPS")
+        return says if 0 < says <= _HIGHEST_RATE else _USUAL_RATE
 
     def __len__(self) -> int:
         """How many frames there are before `every`, 0 where it is not known."""
-        return max(0, round(self._says("FRAME_COUNT"))) if not self.is_camera else 0
+        return self._capture.count if self.has_end else 0
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        started, due, given = time.monotonic(), -math.inf, 0
-        with self._progress() as progress:
-            while self._grab():
-                at = time.monotonic() - started if self.is_camera else self._says("POS_MSEC") / 1000
+        due, given = -math.inf, 0
+        with self._progress() as progress, closing(self._film() if self.has_end else self._live()) as frames:
+            for at, capture in frames:
                 progress.update()
                 if at < due - 1e-6:
                     continue
-                frame = self._retrieve()
+                frame = capture.retrieve()
                 if frame is None:
-                    break
+                    continue
                 given += 1
                 if self._every > 0:
                     due = (math.floor(at / self._every + 1e-6) + 1) * self._every
                 yield at, frame
-        self._capture.release()
         if not given:
             raise InputError(f"{self.name} gave no frame that can be read")
 
-    def _grab(self) -> bool:
-        with quiet_stderr():
-            return self._capture.grab()
+    def _film(self) -> Iterator[tuple[float, Capture]]:
+        """Yield the time of each frame, while it is the present one; tell at the end whether some are damaged."""
+        seen, missed, lost, at = 0, 0, False, 0.0
+        with closing(self._capture) as capture:
+            count, step = capture.count, 1 / self._own_rate
+            while missed < _MISSES:
+                if not capture.grab():
+                    missed += 1
+                    continue
+                says = capture.says("POS_MSEC") / 1000
+                at = at + step if says < at else says  # the last frame of an MPEG film says 0
+                lost, seen, missed = lost or missed > 0, seen + 1, 0
+                yield at, capture
+            ends_early = _counts_frames(self._source) and at + step < _NEARLY_ALL * count * step
+            # A film may be trimmed by a list of what to show, or only be odd: one of both alone is no damage.
+            if seen and (lost or seen < count and (capture.complained or ends_early)):
+                part = f"{seen} of {count}" if count else str(seen)
+                raise InputError(f"{self.name} is damaged, or breaks off: {part} frames could be read; copy it anew")
 
-    def _retrieve(self) -> np.ndarray | None:
-        with quiet_stderr():
-            there, frame = self._capture.retrieve()
-        return self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB) if there else None
-
-    def _says(self, what: str) -> float:
-        value = self._capture.get(getattr(self._cv2, f"CAP_PROP_{what}"))
-        return value if math.isfinite(value) else 0.0
+    def _live(self) -> Iterator[tuple[float, Capture]]:
+        """As `_film`, of what has no end of its own."""
+        started, seen = time.monotonic(), 0
+        live = Live(self._source, self._capture, self._cv2, within=self._reconnect)
+        try:
+            while live.grab():
+                seen += 1
+                yield time.monotonic() - started, live.capture
+        finally:
+            live.capture.close()
+        seconds = time.monotonic() - started
+        raise InputError(f"{self.name} ended after {seen} frames and {seconds:.0f} s: {live.ended_because}")
 
     def _progress(self):
         from tqdm import tqdm
 
         return tqdm(total=len(self) or None, desc=self.name, unit="frame", leave=False, disable=None)
+
+
+def _counts_frames(source: Source) -> bool:
+    """Whether a film says exactly how many frames it shows, as an AVI does: one that ends before is damaged."""
+    if not isinstance(source, Path):
+        return False
+    with reading(source), open(source, "rb") as file:
+        return file.read(4) == b"RIFF"
+
+
+def _refusal(capture: Capture, source: Source, name: str) -> InputError | None:
+    """Return what to raise where a source cannot be used."""
+    if capture.opened:
+        if capture.says("FRAME_WIDTH") * capture.says("FRAME_HEIGHT") > MAX_PIXELS:
+            return InputError(f"{name} has frames of more than {MAX_PIXELS // 10**6} million pixels")
+        return None
+    if isinstance(source, int):
+        return InputError(f"{name} cannot be opened: connect it, or give another number")
+    if is_stream(source):
+        return InputError(f"{name} cannot be opened: nothing answers there, or it sends no film that OpenCV knows")
+    unknown = InputError(f"{name} cannot be opened: OpenCV knows no film in it")
+    return cannot_read_now(None, source) or unknown
 
 
 class FilmWriter:

@@ -5,6 +5,7 @@ of the classes, and the description with a checksum of the flatbuffer.
 """
 
 import hashlib
+import io
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -77,11 +78,11 @@ def read(path: Path) -> tuple[bytes, ModelDescription]:
     """Return the flatbuffer in a file, and what the file says of it; errors are those of `open_file`."""
     content = path.read_bytes()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             start = min(entry.header_offset for entry in archive.infolist())
             with archive.open(DESCRIPTION) as file:
                 text = file.read(_MAX_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, LookupError, ValueError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, RuntimeError) as error:
         kind = "is damaged, or" if content[4:8] == b"TFL3" else "is no LiteRT file, or"
         raise InputError(
             f"{path} {kind} was not exported here, so its classes and pixels are not known: "

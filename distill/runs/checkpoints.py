@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from distill.busy_files import cannot_read_now, is_there, reading
 from distill.errors import InputError
 from distill.files import atomic_file
 
@@ -54,17 +55,21 @@ def load_checkpoint(
 
     Returns:
         Whether there was one; else nothing has changed, and the run begins again.
+
+    Raises:
+        BusyError: one cannot be read now: it may be whole, so it is neither passed over nor removed.
     """
-    files = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
+    files = [folder / name for name in (LAST, PREVIOUS) if is_there(folder / name)]
     whole = next((file for file in files if _is_whole(file)), None)
     for damaged in files[: None if whole is None else files.index(whole)]:
         print(f"note: {damaged} is damaged: training goes on from {whole.name if whole else 'the beginning'}")
         if remove_damaged:
             damaged.unlink(missing_ok=True)
     if whole is not None:
-        network.load_weights(whole)
-        if own_layers:
-            _load_own_layers(whole, own_layers)
+        with reading(whole):
+            network.load_weights(whole)
+            if own_layers:
+                _load_own_layers(whole, own_layers)
     return whole is not None
 
 
@@ -80,8 +85,11 @@ def _load_own_layers(file: Path, own_layers: Sequence[keras.layers.Layer]) -> No
 
 def _is_whole(file: Path) -> bool:
     """Whether a `.keras` file, which is a zip archive, holds what its checksums say."""
-    with open(file, "rb") as opened:  # a file that may not be read is no damaged one
-        try:
-            return zipfile.ZipFile(opened).testzip() is None
-        except Exception:  # damage shows in many ways: BadZipFile, zlib.error, EOFError, ...
-            return False
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except Exception as error:  # damage shows in many ways: BadZipFile, zlib.error, EOFError, ...
+        busy = cannot_read_now(error, file)
+        if busy is not None:
+            raise busy from error
+        return False

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from distill.busy_files import cannot_read_now
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.runs.checkpoints import LAST, PREVIOUS
@@ -67,7 +68,8 @@ def build_network(
         if saved is not None:
             network.set_weights(saved.get_weights())
     except ValueError as error:
-        raise InputError((str(error).strip().splitlines() or [repr(error)])[0]) from error
+        busy = None if weights is None else cannot_read_now(error, weights)
+        raise busy or InputError((str(error).strip().splitlines() or [repr(error)])[0]) from error
     return network
 
 

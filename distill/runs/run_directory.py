@@ -21,6 +21,7 @@ from typing import Any
 import keras
 from filelock import FileLock, Timeout
 
+from distill.busy_files import is_there, reading
 from distill.errors import InputError
 from distill.files import atomic_file, write_csv, write_json
 from distill.runs.checkpoints import LAST, load_checkpoint, save_checkpoint
@@ -101,7 +102,7 @@ class RunDirectory:
     @property
     def complete(self) -> bool:
         """Whether the run was finished by this or an earlier process."""
-        return (self.path / SUMMARY).exists()
+        return is_there(self.path / SUMMARY)
 
     @property
     def summary(self) -> dict:
@@ -111,8 +112,10 @@ class RunDirectory:
     def _check_is_ours(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: name a new folder for the run")
+        with reading(self.path):
+            children = list(self.path.iterdir()) if is_there(self.path) else []
         # Names that begin with a dot are what a killed process was writing, and the lock.
-        if not self.path.exists() or all(child.name.startswith(".") for child in self.path.iterdir()):
+        if all(child.name.startswith(".") for child in children):
             return
         stored = read_record(self.path)
         if stored is None:
@@ -147,7 +150,7 @@ class RunDirectory:
         if self.writes:
             self._begin()
         self._best_student = clone(student)  # to be saved without the optimizer's slots
-        if not self.writes and (self.path / BEST).exists():
+        if not self.writes and is_there(self.path / BEST):
             self._best_student.set_weights(self.best_network().get_weights())
         with scope_of(student):
             trained = [student, *own_layers]
@@ -244,23 +247,24 @@ def _averaged_is_best(row: Mapping[str, float]) -> bool:
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Return the rows of the `metrics.csv` of the run in the folder `path`, none where there is no such file."""
-    if not (path / METRICS).exists():
+    if not is_there(path / METRICS):
         return []
-    with open(path / METRICS, newline="") as file:
+    with reading(path / METRICS), open(path / METRICS, newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
 
 def read_summary(path: Path) -> dict:
     """Return the `summary.json` of the finished run in the folder `path`."""
-    return json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+    with reading(path / SUMMARY):
+        return json.loads((path / SUMMARY).read_text(encoding="utf-8"))
 
 
 def load_network(path: str | Path) -> keras.Model:
     """Load a Keras file, or the best network of a training run's directory, as it was saved.
 
     Raises:
-        InputError: the file is missing, damaged, or holds code that safe mode refuses to run.
+        InputError: the file is missing, damaged, cannot be read now, or holds code that safe mode refuses to run.
     """
     path = Path(path)
     file = path / BEST if path.is_dir() else path

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from distill.busy_files import is_there
 from distill.data.split_policy import SplitPolicy
 from distill.data.view_differences import view_differences_text
 from distill.documents import parsed, read_json
@@ -138,10 +139,10 @@ def read_record(folder: str | Path) -> RunRecord | None:
     """Return the record of the run in `folder`, or None where there is none.
 
     Raises:
-        InputError: it is damaged, or not that of a run.
+        InputError: it is damaged, or not that of a run, or cannot be read now.
     """
     file = Path(folder) / SETTINGS
-    return parse_record(read_json(file, what=_WHAT), file) if file.is_file() else None
+    return parse_record(read_json(file, what=_WHAT), file) if is_there(file) else None
 
 
 def is_record(document: Any) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.busy_files import is_there, reading
 from distill.data.dataset import Dataset
 from distill.errors import InputError
 from distill.files import atomic_file
@@ -38,10 +39,11 @@ class TrainingImages:
             InputError: the file is damaged.
         """
         file = Path(run) / TRAINING_IMAGES
-        if not file.is_file():
+        if not is_there(file):
             return None
         try:
-            keys = np.load(file, allow_pickle=False)
+            with reading(file):
+                keys = np.load(file, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise InputError(f"{file} is damaged ({error}): train again") from error
         if keys.dtype != np.uint64 or keys.ndim != 2 or keys.shape[1] != 2:

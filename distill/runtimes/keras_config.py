@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from distill.busy_files import cannot_read_now
 from distill.errors import InputError
 from distill.runtimes.keras2 import NO_ACTIVATIONS, translate
 from distill.runtimes.keras2_nodes import Untranslatable
@@ -112,7 +113,8 @@ def _read_config(path: Path) -> tuple[dict, str]:
         if isinstance(config, str):  # written by json.dump, which made a text of the text
             config = json.loads(config, object_hook=_without_addresses)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, RecursionError) as error:
-        raise InputError(f"{path} is no Keras model that can be loaded: {reason(error)}") from error
+        unknown = InputError(f"{path} is no Keras model that can be loaded: {reason(error)}")
+        raise cannot_read_now(error, path) or unknown from error
     if not isinstance(config, dict) or "class_name" not in config:
         raise InputError(f"{path} is no Keras model that can be loaded: it describes no network")
     version = str(version or config.get("keras_version") or "")

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from distill.busy_files import cannot_read_now
 from distill.errors import InputError
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.input_format import InputFormat, PixelFormat
@@ -96,7 +97,8 @@ def _load(path: Path, weights: str | None) -> tuple[keras.Model, dict]:
         raise
     except Exception as error:  # Keras, h5py and zipfile each fail in their own way
         holder = path if file == path else f"{file}, given as the weights of {path},"
-        raise InputError(f"{holder} is no Keras model that can be loaded: {reason(error)}") from error
+        unknown = InputError(f"{holder} is no Keras model that can be loaded: {reason(error)}")
+        raise cannot_read_now(error, file) or unknown from error
     return model, description.stated
 
 

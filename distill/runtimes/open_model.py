@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from distill.busy_files import cannot_read_now
 from distill.errors import InputError
 from distill.runtimes import keras_file, onnx_file, python_function, saved_model, tflite_file
 from distill.runtimes.image_model import ImageModel
@@ -87,7 +88,8 @@ def open_model(
     try:
         return model_format.open(source, input_format or InputFormat(), policy, gives, **more)
     except OSError as error:
-        raise InputError(f"{error.filename or source} cannot be read: {error.strerror or error}") from error
+        wrong = InputError(f"{error.filename or source} cannot be read: {error.strerror or error}")
+        raise cannot_read_now(error, error.filename or source) or wrong from error
 
 
 def _format_of(source: str) -> Format | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distill.busy_files import cannot_read_now
 from distill.errors import InputError
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
@@ -93,7 +94,8 @@ def _load(folder: Path):
         loaded = tf.saved_model.load(str(folder))
         signature = _only_signature(loaded.signatures, folder)
     except (tf.errors.OpError, ValueError, LookupError, OSError, RuntimeError, AttributeError, TypeError) as error:
-        raise InputError(f"{folder} cannot be loaded as a SavedModel: {reason(error)}") from error
+        unknown = InputError(f"{folder} cannot be loaded as a SavedModel: {reason(error)}")
+        raise cannot_read_now(error, folder) or unknown from error
     (name, spec), output = _one_input_and_output(signature, folder)
 
     def run(images: np.ndarray, owner=loaded) -> np.ndarray:  # the signature does not keep its variables alive

@@ -16,7 +16,7 @@ from distill.logit_store import LogitHeader, LogitStore, LogitWriter, Shard, ope
 from distill.logit_store.header import differences
 from distill.logit_store.layout import PART, decode_ids
 from distill.logit_store.parts import PART_FILES, parts_folder
-from distill.logit_store.reading import read_content
+from distill.logit_store.reading import DamagedError, read_content
 from distill.runtimes.foreign_network import with_class_order
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.softmax import probe_images
@@ -223,7 +223,7 @@ def _some_stored(
     for path in sorted(parts_folder(writer.path).glob(PART_FILES)):  # those of other shards too
         try:
             part = read_content(path, kind=PART, with_logits=True)
-        except InputError:  # damaged: it is written anew
+        except DamagedError:  # it is written anew
             continue
         rows = part.extent.first_row + np.arange(min(part.extent.rows, _ASKED_AGAIN))
         ids = decode_ids(part.columns["sample_id"][: len(rows)])

@@ -112,7 +112,7 @@ def test_an_unreadable_file_is_named(write_csv, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("pathlib.Path.open", refuse)
-    with pytest.raises(InputError, match=f"{path} cannot be read: Permission denied"):
+    with pytest.raises(InputError, match=f"{path} cannot be read now .Permission denied"):
         open_dataset(path)
 
 

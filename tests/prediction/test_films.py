@@ -1,7 +1,9 @@
+import struct
+
 import numpy as np
 import pytest
 
-from distill.errors import InputError
+from distill.errors import BusyError, InputError
 from distill.prediction.films import FILM_SUFFIXES, Frames, film_written
 
 cv2 = pytest.importorskip("cv2")
@@ -84,5 +86,93 @@ def test_a_film_that_fails_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_films_are_known_by_their_suffix():
-    assert FILM_SUFFIXES == (".mp4", ".avi", ".mov", ".mkv", ".webm")
+WRITTEN = {
+    **dict.fromkeys((".mp4", ".m4v", ".mov", ".3gp", ".3g2"), "mp4v"),
+    **dict.fromkeys((".avi", ".mkv"), "MJPG"),
+    **dict.fromkeys((".wmv", ".asf"), "WMV2"),
+    **dict.fromkeys((".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts"), "MPG2"),
+    **{".webm": "VP80", ".flv": "FLV1"},
+}
+"""Suffix -> a codec that OpenCV can write."""
+NOT_WRITTEN = {".ogv"}
+
+
+def write_film(path, frames):
+    codec = WRITTEN[path.suffix]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, (64, 48))
+    if not writer.isOpened():
+        pytest.skip(f"this OpenCV cannot write {codec}")
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize("suffix", WRITTEN)
+def test_a_film_of_every_suffix_is_read(tmp_path, suffix):
+    shades = np.arange(40, 200, 4)
+    path = write_film(tmp_path / f"film{suffix}", [np.full((48, 64, 3), shade, np.uint8) for shade in shades])
+    times, frames = zip(*Frames(path), strict=True)
+    np.testing.assert_allclose(times, np.arange(len(shades)) / 25, atol=2e-3)
+    np.testing.assert_allclose([frame.mean() for frame in frames], shades, atol=6)
+
+
+def test_every_suffix_is_tried():
+    assert set(FILM_SUFFIXES) == WRITTEN.keys() | NOT_WRITTEN
+
+
+def noisy_film(path, rng):
+    """A hundred frames, all of whose bytes matter."""
+    texture = rng.integers(0, 256, (48, 64, 3), np.uint8)
+    return write_film(path, [np.roll(texture, shift, axis=1) for shift in range(100)])
+
+
+def zeros(size, _):
+    return bytes(size)
+
+
+def noise(size, rng):
+    return rng.bytes(size)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".flv", ".ts"])
+@pytest.mark.parametrize("damage", [zeros, noise])
+def test_a_film_that_is_damaged_in_the_middle_says_so_in_the_end(tmp_path, rng, capfd, suffix, damage):
+    path = noisy_film(tmp_path / f"film{suffix}", rng)
+    assert len(list(Frames(path))) == 100
+    content = bytearray(path.read_bytes())
+    middle = slice(int(0.4 * len(content)), int(0.6 * len(content)))
+    content[middle] = damage(middle.stop - middle.start, rng)
+    path.write_bytes(content)
+    capfd.readouterr()
+    seen = []
+    with pytest.raises(InputError, match=r"is damaged, or breaks off: \d\d of \d+ frames could be read") as error:
+        seen.extend(at for at, _ in Frames(path))
+    assert f"breaks off: {len(seen)} of" in str(error.value)
+    assert 60 <= len(seen) < 100
+    assert capfd.readouterr().err == ""
+
+
+def test_a_film_that_is_cut_off_says_so(tmp_path, rng):
+    path = noisy_film(tmp_path / "film.avi", rng)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="damaged, or breaks off: (49|50) of 100 frames"):
+        list(Frames(path))
+
+
+def test_a_film_that_is_trimmed_by_an_edit_list_is_not_damaged(tmp_path, rng):
+    """As telephones trim: all frames are in the file, and a list says which to show."""
+    path = noisy_film(tmp_path / "film.mp4", rng)
+    content = bytearray(path.read_bytes())
+    _, media_duration = struct.unpack_from(">II", content, content.find(b"mdhd") + 16)
+    edits = content.find(b"elst") + 12
+    duration, start = struct.unpack_from(">Ii", content, edits)
+    assert start == 0
+    struct.pack_into(">Ii", content, edits, duration * 60 // 100, media_duration * 30 // 100)
+    path.write_bytes(content)
+    assert len(list(Frames(path))) == 60
+
+
+def test_a_film_that_cannot_be_read_now_is_not_called_no_film(put_unreadable):
+    with pytest.raises(BusyError, match=r"film.mp4 cannot be read now .*try again"):
+        Frames(put_unreadable("film.mp4"))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill.busy_files import reading
 from distill.data.class_order import GIVEN, KNOWN
 from distill.data.expressions import CLASS_ORDERS, canonical_name, parse_class_names
 from distill.errors import InputError
@@ -86,7 +87,8 @@ def import_logits(
     suffix = _checked_suffix(path)
     if suffix in PICKLES:
         return import_pickled_logits(path, out, **given)
-    table = FORMATS[suffix].read(path)
+    with reading(path):
+        table = FORMATS[suffix].read(path)
     if table.header is None:
         return _import_unknown(table, path, out, **given)
     if given:

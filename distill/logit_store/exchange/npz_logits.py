@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from distill.busy_files import cannot_read_now
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
 from distill.files import atomic_file
@@ -100,7 +101,8 @@ def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise
     except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is no .npz file of NumPy, or damaged ({reason})") from error
+        damaged = InputError(f"{path} is no .npz file of NumPy, or damaged ({reason})")
+        raise cannot_read_now(error, path) or damaged from error
 
 
 def _check_members(members: dict[str, zipfile.ZipInfo], path: str | os.PathLike) -> None:

@@ -10,6 +10,7 @@ import pickle
 import pickletools
 from typing import Any
 
+from distill.busy_files import cannot_read_now
 from distill.errors import InputError
 
 MAX_BYTES = 30_000_000
@@ -79,7 +80,8 @@ def _read(path: str | os.PathLike) -> bytes:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): {_EXPECTED}") from error
+        wrong = InputError(f"{path} cannot be read ({error.strerror}): {_EXPECTED}")
+        raise cannot_read_now(error, path) or wrong from error
     if len(content) > MAX_BYTES:
         raise InputError(f"{path} is larger than {MAX_BYTES // 10**6} MB: {_EXPECTED}, in smaller files")
     return content
