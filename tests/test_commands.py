@@ -144,7 +144,7 @@ def test_a_random_split_is_the_same_at_training_and_evaluation(work, tmp_path, c
         (("--lambda", 0.5), "needs a teacher's logits: give --logits"),
         (("--temperature", 0), "temperature must be above 0, received 0.0"),
         (("--student", "microexpnett"), 'unknown network "microexpnett": did you mean microexpnet'),
-        (("--loss", "kd"), 'unknown loss "kd": choose one of'),
+        (("--loss", "kd"), 'unknown loss "kd": did you mean nkd or dkd'),
         (("--classes", 8), "--classes 8 does not fit"),
         (("--student-options", "keep_prob", 0), "keep_prob must be above 0"),
         (("--splits", "other"), 'split policy must be "official" or "random", received "other"'),

@@ -15,6 +15,7 @@ from distill.evaluate import EvaluateSettings, evaluate
 from distill.export import ExportSettings, export
 from distill.exporting.graph import in_float32
 from distill.logit_store import open_logits
+from distill.runs.run_record import read_record
 from distill.train_student import TrainStudentSettings, train_student
 from tests.test_commands import write_faces
 from tests.test_compare import write_logits
@@ -61,7 +62,7 @@ def here(folder, monkeypatch):
 
 
 def settings_of(run) -> dict:
-    return json.loads((Path(run) / "settings.json").read_text())["settings"]
+    return json.loads((Path(run) / "settings.json").read_text())["command"]["settings"]
 
 
 def test_the_command_trains_what_the_library_trains(folder, tmp_path):
@@ -73,8 +74,7 @@ def test_the_command_trains_what_the_library_trains(folder, tmp_path):
     keras.utils.set_random_seed(0)
     student = small(classes=7, width=4, scale=0.01)
     data, recipe = distill.open_dataset("fer2013.csv"), distill.Recipe(epochs=1)
-    logits, loss = open_logits("logits.h5"), distill.DistillationLoss()
-    trained = distill.train(student, data, out=tmp_path / "library", logits=logits, loss=loss, recipe=recipe)
+    trained = distill.train(student, data, out=tmp_path / "library", logits=open_logits("logits.h5"), recipe=recipe)
     command = distill.load_network(tmp_path / "command")
     assert command.get_config() == trained.get_config()
     for ours, theirs in zip(command.get_weights(), trained.get_weights(), strict=True):
@@ -157,5 +157,6 @@ def test_a_run_of_version_0_1_goes_on_with_its_options(tmp_path, monkeypatch, ca
     assert settings["student_options"] == {"pixel_scale": 1 / 16}
     assert settings["policy"] == "float32"
     assert not {"pixel_scale", "keep_prob"} & settings.keys()
-    old, new = (json.loads((path / "settings.json").read_text()) for path in (Path(run_name), tmp_path / "anew"))
-    assert new["network"] == old["network"]
+    old, new = (read_record(path) for path in (run_name, tmp_path / "anew"))
+    assert new.network == old.network
+    assert old.command.settings["student_options"] == {"pixel_scale": 1 / 16}
