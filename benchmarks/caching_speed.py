@@ -18,7 +18,7 @@ import numpy as np
 from distill.data.open_dataset import open_dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
-from distill.runs.networks import build_network, set_policy
+from distill.runs.networks import build_network
 from distill.scoring.folding import fold_batch_norm
 from distill.scoring.scorer import Scorer
 from distill.versions import versions
@@ -57,9 +57,8 @@ def main() -> None:
 
 
 def build(args: argparse.Namespace, dataset, policy: str) -> keras.Model:
-    set_policy(policy)
     keras.utils.set_random_seed(0)
-    return build_network(TEACHERS, args.teacher, classes=dataset.num_classes, weights=args.weights)
+    return build_network(TEACHERS, args.teacher, classes=dataset.num_classes, weights=args.weights, policy=policy)
 
 
 def predicting(teacher: keras.Model, dataset, batch_size: int):

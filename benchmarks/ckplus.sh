@@ -10,7 +10,8 @@ set -euo pipefail
 data=$1 pretrained=$2 out=$3
 shift 3
 teacher=(--data "$data" --teacher fer_cnn --policy mixed_bfloat16)
-student=(--data "$data" --folds 10 --student microexpnet --keep-prob 0.8 --epochs 30)
+student=(--data "$data" --folds 10 --student microexpnet --epochs 30
+  --student-options keep_prob 0.8 pixel_scale 0.0625)
 
 python -m distill.train_teacher "${teacher[@]}" --weights "$pretrained" --folds 10 \
   --batch-size 16 --epochs 4 --lr 5e-4 --out "$out/teacher"

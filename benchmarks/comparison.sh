@@ -9,7 +9,8 @@ set -euo pipefail
 data=$1 emotion_model=$2 out=$3
 python -m distill.teacher_logits --data "$data" --teacher "$emotion_model" --input.range -1 1 --views 8 \
   --out "$out/mini_xception.h5"
-compare=(python -m distill.compare --data "$data" --logits "$out/mini_xception.h5" --epochs 12 --keep-prob 0.8)
+compare=(python -m distill.compare --data "$data" --logits "$out/mini_xception.h5" --epochs 12
+  --student-options keep_prob 0.8 pixel_scale 0.0625)
 grid=(--losses hinton --temperatures 1 2 4 8 16 --lambdas 0 0.5 0.9)
 
 "${compare[@]}" --students microexpnet microexpnet_p2_s "${grid[@]}" --seeds 3 --out "$out/grid"

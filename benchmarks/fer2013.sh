@@ -7,7 +7,8 @@
 set -euo pipefail
 data=$1 out=$2
 teacher=(--data "$data" --teacher facenet --policy mixed_bfloat16)
-student=(--data "$data" --student microexpnet --pixel-scale 0.0625 --keep-prob 0.8 --lr 0.001 --epochs 20)
+student=(--data "$data" --student microexpnet --lr 0.001 --epochs 20
+  --student-options keep_prob 0.8 pixel_scale 0.0625)
 
 python -m distill.train_teacher "${teacher[@]}" --epochs 3 --out "$out/facenet"
 python -m distill.teacher_logits "${teacher[@]}" --weights "$out/facenet" --views 4 --out "$out/facenet.h5"

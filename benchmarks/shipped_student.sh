@@ -8,7 +8,8 @@
 set -euo pipefail
 data=$1 emotion_model=$2 out=$3
 views=(--views 32 --view.erase 0.3 --view.zoom 0.8 1.1 --view.rotation 12)
-train=(python -m distill.train_student --data "$data" --student slim_resnet --epochs 64 --keep-prob 0.8
+train=(python -m distill.train_student --data "$data" --student slim_resnet --epochs 64
+  --student-options keep_prob 0.8 pixel_scale 0.0625
   --optimizer adamw --weight-decay 0.02 --lr 0.002 --warmup-epochs 2 --ema 0.999 --view-order random)
 
 python -m distill.teacher_logits --data "$data" --teacher "$emotion_model" --input.range -1 1 "${views[@]}" \

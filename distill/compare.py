@@ -16,16 +16,18 @@ from distill.command_line.class_orders import print_store_notes
 from distill.command_line.data_settings import DataSettings
 from distill.command_line.loss_settings import LossSettings, soft_loss
 from distill.command_line.stage import run_stage
+from distill.command_line.student_settings import StudentSettings
 from distill.errors import InputError
 from distill.experiments.comparison import Cell, grid
-from distill.train_student import TrainStudentSettings
+from distill.refusals import check_at_least
+from distill.train_student import TrainStudentSettings, train_one
 from distill.training.recipe import Recipe
 
 _OF_TEACHERS = ("logits", "teacher_weights", "teacher_mean", "class_match")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSettings(DataSettings, Recipe):
+class CompareSettings(DataSettings, StudentSettings, Recipe):
     """Train students from labels alone and distilled, over a grid and several seeds, and compare them.
 
     The same command again goes on after an interruption; with a larger grid it trains what is missing.
@@ -43,7 +45,7 @@ class CompareSettings(DataSettings, Recipe):
     """A teacher's classes are those of the data in the same order ("exact", default), or are found by name among
     its own, in any order ("names"): what else it knows is left out."""
     students: tuple[str, ...] = (TrainStudentSettings.student,)
-    """Names of the networks."""
+    """Names of the networks, or MODULE:FUNCTION, as distill.train_student takes; --student-options are for all."""
     losses: tuple[str, ...] = (TrainStudentSettings.loss,)
     """Names of the losses."""
     temperatures: tuple[float, ...] = (2.0, 4.0, 8.0)
@@ -55,12 +57,6 @@ class CompareSettings(DataSettings, Recipe):
     usually given; with an empty --losses, instead of the grid."""
     seeds: int = 3
     """Runs of every cell: with --seed and the numbers that follow it."""
-    keep_prob: float | None = TrainStudentSettings.keep_prob
-    """Share of what the last layer reads that dropout keeps in training; by default the network's own."""
-    pixel_scale: float = TrainStudentSettings.pixel_scale
-    """What the students multiply pixels by."""
-    image_size: int | None = None
-    """Height and width that the networks take; the published ones by default."""
     test: bool = False
     """In the end, measure the chosen cell and labels alone on the test split, once: it closes the grid."""
 
@@ -73,8 +69,7 @@ class CompareSettings(DataSettings, Recipe):
             raise InputError("--losses is empty: give at least one, or --usual-losses")
         if not self.losses and self.lambdas != CompareSettings.lambdas:
             raise InputError("no lambda reaches the grid, of which --losses is empty: leave --lambdas out")
-        if self.seeds < 1:
-            raise InputError(f"seeds must be at least 1, received {self.seeds}")
+        check_at_least(1, seeds=self.seeds)
         if not any(self.lambdas):
             raise InputError("--lambdas 0 is labels alone, which is always trained: give one above 0, too")
 
@@ -103,11 +98,14 @@ def compare(settings: CompareSettings) -> dict:
     record = _record(settings, learned, teachers)
     folder.check_open_for(record)
     for student in settings.students:
-        _build(settings, student, learned)
+        settings.build_student(student, learned.num_classes)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     runs = {(cell, seed): _run_settings(settings, cell, seed, folder, teachers) for seed in seeds for cell in cells}
     for cell, seed in _announced(runs, folder):
-        _train(cell, runs[cell, seed], learned, teachers)
+        run = runs[cell, seed]
+        taught = cell.loss is not None
+        objective = run.objective(epochs=run.epochs, taught=taught)
+        train_one(run, learned, logits=teachers if taught else None, objective=objective)
     return folder.report(list(runs), record, test=test)
 
 
@@ -170,20 +168,6 @@ def _record(settings: CompareSettings, learned, teachers) -> dict:
     return {"settings": asdict(settings), "data": data, "teacher": teachers.describe()}
 
 
-def _build(settings: CompareSettings | TrainStudentSettings, student: str, dataset):
-    from distill.runs.networks import build_network
-    from students import STUDENTS
-
-    return build_network(
-        STUDENTS,
-        student,
-        classes=dataset.num_classes,
-        image_size=settings.image_size,
-        keep_prob=settings.keep_prob,
-        pixel_scale=settings.pixel_scale,
-    )
-
-
 def _run_settings(settings: CompareSettings, cell: Cell, seed: int, folder, teachers) -> TrainStudentSettings:
     """Return the settings with which `distill.train_student` would train the same student."""
     names = [field.name for field in fields(TrainStudentSettings) if hasattr(settings, field.name)]
@@ -211,26 +195,6 @@ def _announced(runs: Iterable[tuple[Cell, int]], folder) -> Iterator[tuple[Cell,
         if run in unfinished:
             unfinished.remove(run)
             seconds.append(time.monotonic() - started)
-
-
-def _train(cell: Cell, settings: TrainStudentSettings, learned, teachers) -> None:
-    import keras
-
-    from distill.runs.run_record import CommandRecord
-    from distill.training.train import train
-
-    keras.backend.clear_session()  # of the graphs of the runs before
-    keras.utils.set_random_seed(settings.seed)
-    train(
-        _build(settings, settings.student, learned),
-        learned,
-        out=settings.out,
-        logits=None if cell.loss is None else teachers,
-        objective=settings.objective(epochs=settings.epochs, taught=cell.loss is not None),
-        views=settings.views,
-        recipe=settings,
-        command=CommandRecord(name="train_student", settings=asdict(settings)),
-    )
 
 
 def main() -> None:

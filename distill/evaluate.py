@@ -8,6 +8,7 @@ from distill.command_line.class_orders import print_store_notes
 from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
+from distill.refusals import check_at_least, check_within
 from distill.runtimes.foreign_network import ForeignNetwork
 
 if TYPE_CHECKING:
@@ -47,10 +48,8 @@ class EvaluateSettings(ForeignNetwork, DataSetting):
     def __post_init__(self):
         if not self.model:
             raise InputError("--model names no model: give at least one")
-        if self.mistakes < 0:
-            raise InputError(f"mistakes must be 0 or more, received {self.mistakes}")
-        if not 0 <= self.seconds <= 600:
-            raise InputError(f"seconds must lie in 0..600, received {self.seconds}")
+        check_at_least(0, mistakes=self.mistakes)
+        check_within(0, 600, seconds=self.seconds)
 
 
 def evaluate(settings: EvaluateSettings) -> None:

@@ -9,6 +9,7 @@ from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
 from distill.data.class_order import KNOWN
 from distill.errors import GateError, InputError
+from distill.refusals import check_at_least, check_within
 from distill.runtimes.foreign_network import ForeignNetwork
 
 if TYPE_CHECKING:
@@ -53,11 +54,8 @@ class ExportSettings(ForeignNetwork, DataClasses):
     """A bound: exit code 1 where an exported file says another class than the student too often; 0..1."""
 
     def __post_init__(self):
-        for name in ("images", "calibration"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, received {getattr(self, name)}")
-        if not 0 <= self.seconds <= 600:
-            raise InputError(f"seconds must lie in 0..600, received {self.seconds}")
+        check_at_least(1, images=self.images, calibration=self.calibration)
+        check_within(0, 600, seconds=self.seconds)
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
             raise InputError(f"min-agreement must be a share in 0..1, such as .99, received {self.min_agreement}")
 

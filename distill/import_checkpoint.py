@@ -11,6 +11,7 @@ from distill.command_line.stage import run_stage
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
 from distill.files import atomic_file
+from distill.refusals import reason
 
 if TYPE_CHECKING:
     import keras
@@ -104,8 +105,7 @@ def _read_weights(prefix: Path, network: "keras.Model") -> "list[np.ndarray]":
         arrays = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     # The reader raises IndexError where a file is shorter than its index says.
     except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        damaged = InputError(f"checkpoint {prefix} is damaged, or lacks a file ({reason}): copy it anew")
+        damaged = InputError(f"checkpoint {prefix} is damaged, or lacks a file ({reason(error)}): copy it anew")
         files = prefix.parent.glob(f"{escape(prefix.name)}.*")
         raise cannot_read_now(error, prefix, *files) or damaged from error
     if not all(np.isfinite(arrays[name]).all() for name in VARIABLES):

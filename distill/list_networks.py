@@ -10,6 +10,7 @@ from pathlib import Path
 
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
+from distill.refusals import check_at_least, check_known
 
 FORMATS = ("table", "json")
 
@@ -36,12 +37,8 @@ class ListNetworksSettings:
     """File to save the architecture in, for keras.models.model_from_json; takes one name in --networks."""
 
     def __post_init__(self):
-        if self.format not in FORMATS:
-            raise InputError(f'unknown format "{self.format}": choose one of {", ".join(FORMATS)}')
-        for name in ("image_size", "classes", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name.replace('_', '-')} must be at least 1, received {value}")
+        check_known(self.format, FORMATS, what="format")
+        check_at_least(1, image_size=self.image_size, classes=self.classes, batch_size=self.batch_size)
         if not 0 < self.seconds < math.inf:
             raise InputError(f"seconds must be above 0, received {self.seconds}")
         if self.json is not None and len(self.networks) != 1:
@@ -94,14 +91,11 @@ def list_networks(settings: ListNetworksSettings) -> None:
 
 def _chosen(settings: ListNetworksSettings) -> list[tuple]:
     """Kind, table and name of every network to list."""
-    from distill.runs.networks import build_network
     from students import STUDENTS
     from teachers import TEACHERS
 
-    everything = {**TEACHERS, **STUDENTS}
     for name in settings.networks:
-        if name not in everything:
-            build_network(everything, name, classes=1)  # raises, and offers near names
+        check_known(name, sorted({**TEACHERS, **STUDENTS}), what="network")
     return [
         (kind, table, name)
         for kind, table in (("teacher", TEACHERS), ("student", STUDENTS))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distill.errors import InputError
-from distill.runtimes.reasons import reason
+from distill.refusals import reason
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

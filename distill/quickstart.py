@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from distill.command_line.stage import run_stage
-from distill.errors import InputError
+from distill.refusals import check_at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,7 @@ class QuickstartSettings:
     """Students of each kind. They differ in their initial weights and the order of images."""
 
     def __post_init__(self):
-        if self.seeds < 1:
-            raise InputError(f"seeds must be at least 1, received {self.seeds}")
+        check_at_least(1, seeds=self.seeds)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,27 @@
 """Train a student: `python -m distill.train_student --data D --logits L.h5 --student microexpnet --out RUN`."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.command_line.class_orders import print_network_check, print_store_notes
 from distill.command_line.data_settings import FoldSettings
 from distill.command_line.loss_settings import LossSettings
 from distill.command_line.stage import run_stage
+from distill.command_line.student_settings import StudentSettings
 from distill.command_line.teacher_settings import OnlineTeacherSettings
 from distill.errors import InputError
 from distill.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import keras
 
 _OF_SEVERAL_TEACHERS = ("teacher_weights", "teacher_mean", "class_match")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainStudentSettings(FoldSettings, LossSettings, Recipe):
+class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
     """Train a student, from cached logits, from an online teacher, or from labels alone.
 
     The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
@@ -41,16 +47,10 @@ class TrainStudentSettings(FoldSettings, LossSettings, Recipe):
     extra_logits: tuple[str, ...] = ()
     """Their stores, as many for each of them as --logits names, data set by data set."""
     student: str = "microexpnet"
-    """Name of the network."""
-    keep_prob: float | None = None
-    """Share of what the last layer reads that dropout keeps in training. By default the network's own: of MicroExpNet
-    0.5, of slim_resnet 0.8."""
-    pixel_scale: float = 1 / 16
-    """What the student multiplies pixels by. MicroExpNet's own is 1, which hardly learned at --lr 0.0003."""
+    """Name of a network; or MODULE:FUNCTION, which returns a keras.Model that takes pixels 0..255 and gives logits,
+    and is called with classes, --student-options, and input_shape where --image-size is given."""
     views: int | None = None
     """Without logits: how many views of each image the epochs go through; by default always new ones."""
-    image_size: int | None = None
-    """Height and width that the network takes; the published ones by default."""
     classes: int | None = None
     """Number of classes that the data must have; those that it has by default."""
     distribute: str = "none"
@@ -100,42 +100,25 @@ class TrainStudentSettings(FoldSettings, LossSettings, Recipe):
 def train_student(settings: TrainStudentSettings) -> None:
     """Train the student that `settings` describe, into `settings.out`; with folds, one for each."""
     objective = _objective(settings)
-    import keras
     import tensorflow as tf
 
     from distill.experiments.cross_validation import cross_validate, folds_text
-    from distill.runs.networks import build_network
-    from distill.runs.run_record import CommandRecord
     from distill.training.replicas import open_strategy
-    from distill.training.train import train
-    from students import STUDENTS
 
     strategy = open_strategy(settings.distribute)  # before anything is computed
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
 
-    def train_one(dataset, out: str | Path, fold: dict | None = None) -> keras.Model:
-        keras.utils.set_random_seed(settings.seed)
-        with strategy.scope():
-            student = build_network(
-                STUDENTS,
-                settings.student,
-                classes=dataset.num_classes,
-                image_size=settings.image_size,
-                keep_prob=settings.keep_prob,
-                pixel_scale=settings.pixel_scale,
-            )
-        return train(
-            student,
+    def train_into(dataset, out: str | Path, fold: dict | None = None) -> "keras.Model":
+        return train_one(
+            settings,
             dataset,
             out=out,
+            scope=strategy.scope(),
             logits=teachers[0 if fold is None else fold["number"]] if teachers else None,
             teacher=online,
             extra_data=extra_data,
             objective=objective,
-            views=settings.views,
-            recipe=settings,
-            command=CommandRecord(name="train_student", settings=asdict(settings)),
         )
 
     dataset = settings.open_folds() if settings.folds else settings.open()
@@ -144,9 +127,44 @@ def train_student(settings: TrainStudentSettings) -> None:
     online = _open_online_teacher(settings, dataset)
     extra_data = _open_extra_data(settings)
     if settings.folds:
-        print(folds_text(cross_validate(train_one, dataset, out=settings.out)))
+        print(folds_text(cross_validate(train_into, dataset, out=settings.out)))
     else:
-        train_one(dataset, settings.out)
+        train_into(dataset, settings.out)
+
+
+def train_one(
+    settings: TrainStudentSettings,
+    dataset,
+    *,
+    out: str | Path | None = None,
+    scope: AbstractContextManager | None = None,
+    **taught,
+) -> "keras.Model":
+    """Build the student of `settings` as if it were the first network of this process, and train it.
+
+    Args:
+        out: the run directory; by default that of the settings.
+        scope: where its variables are made.
+        taught: arguments of `distill.training.train.train`, which say how it is taught.
+    """
+    import keras
+
+    from distill.runs.run_record import CommandRecord
+    from distill.training.train import train
+
+    keras.backend.clear_session()  # of earlier graphs, and of the names that their layers took
+    keras.utils.set_random_seed(settings.seed)
+    with scope or nullcontext():
+        student = settings.build_student(settings.student, dataset.num_classes)
+    return train(
+        student,
+        dataset,
+        out=out or settings.out,
+        views=settings.views,
+        recipe=settings,
+        command=CommandRecord(name="train_student", settings=asdict(settings)),
+        **taught,
+    )
 
 
 def _open_teachers(settings: TrainStudentSettings, dataset) -> list:
@@ -170,14 +188,12 @@ def _how_to_combine(settings: TrainStudentSettings) -> dict:
 
 
 def _open_online_teacher(settings: TrainStudentSettings, dataset):
-    """Open the online teacher, if one is named; the student is float32 all the same, whatever that computes in."""
-    from distill.runs.networks import set_policy
+    """Open the online teacher, if one is named."""
     from distill.scoring.online_teacher import OnlineTeacher
 
     if settings.online.teacher is None:
         return None
     model = settings.online.open(dataset)
-    set_policy("float32")
     if model.input_format:  # from elsewhere
         print_network_check(model, dataset, prefix=settings.online.prefix)
     return OnlineTeacher(model, class_names=model.class_names)

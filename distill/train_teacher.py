@@ -34,16 +34,20 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
     import keras
 
     from distill.experiments.cross_validation import cross_validate, folds_text
-    from distill.runs.networks import begin_with, build_network, set_policy
+    from distill.runs.networks import begin_with, build_network
     from distill.runs.run_record import CommandRecord
     from distill.training.train import train_from_labels
     from teachers import TEACHERS
 
     def train(dataset, out: str | Path, fold: dict | None = None) -> keras.Model:
-        set_policy(settings.policy)
         keras.utils.set_random_seed(settings.seed)
-        size = settings.image_size
-        teacher = build_network(TEACHERS, settings.teacher, classes=dataset.num_classes, image_size=size)
+        teacher = build_network(
+            TEACHERS,
+            settings.teacher,
+            classes=dataset.num_classes,
+            image_size=settings.image_size,
+            policy=settings.policy,
+        )
         begun = None
         if settings.weights is not None:
             begun = begin_with(teacher, settings.weights, dataset.class_names)

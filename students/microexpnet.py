@@ -8,14 +8,8 @@ from dataclasses import dataclass, replace
 
 from keras import initializers, layers
 
-from distill.building_blocks.conventions import (
-    checked_keep_prob,
-    checked_pixel_scale,
-    classifier,
-    finished,
-    image_input,
-    pooled,
-)
+from distill.building_blocks.builder import builder
+from distill.building_blocks.conventions import checked_keep_prob, checked_pixel_scale
 
 
 @dataclass(frozen=True)
@@ -45,136 +39,60 @@ VARIANTS = {
 MICROEXPNET_2017, MICROEXPNET_2019 = VARIANTS["v_xxs"], VARIANTS["p12_xxs"]
 
 
-def MicroExpNet(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=8,
-    classifier_activation=None,
-    name="microexpnet",
-    *,
-    keep_prob=0.5,
-    pixel_scale=1.0,
-):
+_SHARED = {
+    "input_shape": (84, 84, 1),
+    "classes": 8,
+    "smallest": 1,  # every layer pads
+    "flattens": True,
+    "options": {
+        "keep_prob": "share of the dense layer that dropout keeps in training, above 0 and up to 1.",
+        "pixel_scale": "what pixels are multiplied by, above 0. 1 is published; but activations of unscaled pixels "
+        "drown the biases, drawn from N(0, 0.5²), and units die early. From scratch, 1/16 learns sooner.",
+    },
+}
+
+
+@builder(name="microexpnet", last_map="6x6x32", **_SHARED)
+def MicroExpNet(x, top, *, keep_prob=0.5, pixel_scale=1.0):
     """MicroExpNet of 2019, 65,000 parameters at its default shape.
 
-    Pixels in are 0..255, `[B, H, W, C]`; by default they reach the first convolution unscaled, as published.
-    Raw logits `[B, classes]` come out, since a distillation needs them: pass
-    `classifier_activation="softmax"` for probabilities.
-
-    Args:
-        include_top: False ends at the last feature map, 6x6x32 at the default shape.
-        weights: None, or a `.weights.h5` or `.keras` file to load.
-        input_tensor: a Keras tensor of pixels to build on; its shape is the input shape.
-        input_shape: `(H, W, C)` or `(H, W)`, by default (84, 84, 1); any size works.
-        pooling: with `include_top=False`, None, "avg" or "max".
-        classes: number of logits.
-        classifier_activation: activation of the last layer; None gives raw logits.
-        name: name of the model.
-        keep_prob: share of the dense layer that dropout keeps in training, above 0 and up to 1.
-        pixel_scale: what pixels are multiplied by, above 0. 1 is published; but activations of unscaled pixels
-            drown the biases, drawn from N(0, 0.5²), and units die early. From scratch, 1/16 learns sooner.
-
-    Raises:
-        ValueError: an `input_shape`, `pooling` or `keep_prob` out of range, or a `weights` file that does
-            not fit.
+    By default pixels reach the first convolution unscaled, as published.
     """
-    return build(
-        MICROEXPNET_2019,
-        include_top,
-        weights,
-        input_tensor,
-        input_shape,
-        pooling,
-        classes,
-        classifier_activation,
-        name,
-        keep_prob=keep_prob,
-        pixel_scale=pixel_scale,
-    )
+    return variant_layers(MICROEXPNET_2019, x, top, keep_prob=keep_prob, pixel_scale=pixel_scale)
 
 
-def build(
-    variant,
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=8,
-    classifier_activation=None,
-    name="microexpnet",
-    *,
-    keep_prob=0.5,
-    pixel_scale=1.0,
-):
-    """The network of one `Variant`; the other arguments, values and errors are those of `MicroExpNet`."""
+@builder(name="microexpnet_2017", last_map="11x11x32", **_SHARED)
+def MicroExpNet2017(x, top, *, keep_prob=0.5, pixel_scale=1.0):
+    """MicroExpNet of 2017, 71,368 parameters at its default shape; pixels as in that of 2019."""
+    return variant_layers(MICROEXPNET_2017, x, top, keep_prob=keep_prob, pixel_scale=pixel_scale)
+
+
+def variant_layers(variant, x, top, *, keep_prob, pixel_scale):
+    """Lay the layers of one `Variant` on pixels `x`, for `distill.building_blocks.builder`."""
     checked_keep_prob(keep_prob)
-    checked_pixel_scale(pixel_scale)
-    inputs = image_input(
-        input_tensor,
-        input_shape,
-        default=(84, 84, 1),
-        smallest=1,  # every layer pads
-        name=name,
-        any_size=not include_top,
-    )
-    x = inputs if pixel_scale == 1 else layers.Rescaling(pixel_scale, name="scale_pixels")(inputs)
+    if checked_pixel_scale(pixel_scale) != 1:
+        x = layers.Rescaling(pixel_scale, name="scale_pixels")(x)
     x = _features(x, variant)
-    if include_top:
-        x = layers.Flatten(name="flatten")(x)
-        x = layers.Dense(variant.units, activation="relu", bias_initializer=_bias(), name="dense")(x)
-        x = layers.Dropout(1 - keep_prob, name="dropout")(x)
-        x = classifier(x, classes, classifier_activation, bias_initializer=_bias())
-    else:
-        x = pooled(x, pooling)
-    return finished(inputs, x, weights=weights, name=name)
+    if top is None:
+        return x
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(variant.units, activation="relu", bias_initializer=_bias(), name="dense")(x)
+    x = layers.Dropout(1 - keep_prob, name="dropout")(x)
+    return top(x, bias_initializer=_bias())
 
 
-def _builder(variant, default_name, doc):
-    def builder(
-        include_top=True,
-        weights=None,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=8,
-        classifier_activation=None,
-        name=default_name,
-        *,
-        keep_prob=0.5,
-        pixel_scale=1.0,
-    ):
-        return build(
-            variant,
-            include_top,
-            weights,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            name,
-            keep_prob=keep_prob,
-            pixel_scale=pixel_scale,
-        )
+def _candidate(row, variant):
+    side = 6 if variant.pool2 else 11
 
-    builder.__doc__ = f"{doc}\n\n    Arguments, values and errors are those of `MicroExpNet`.\n    "
-    return builder
+    @builder(name=f"microexpnet_{row}", last_map=f"{side}x{side}x32", **_SHARED)
+    def candidate(x, top, *, keep_prob=0.5, pixel_scale=1.0):
+        """One of the sixteen candidates of MicroExpNet's paper."""
+        return variant_layers(variant, x, top, keep_prob=keep_prob, pixel_scale=pixel_scale)
+
+    return candidate
 
 
-MicroExpNet2017 = _builder(
-    MICROEXPNET_2017,
-    "microexpnet_2017",
-    "MicroExpNet of 2017, 71,368 parameters at its default shape; its last feature map is 11x11x32.",
-)
-
-CANDIDATES = {
-    f"microexpnet_{row}": _builder(variant, f"microexpnet_{row}", f"Candidate {row} of MicroExpNet's paper.")
-    for row, variant in VARIANTS.items()
-}
+CANDIDATES = {f"microexpnet_{row}": _candidate(row, variant) for row, variant in VARIANTS.items()}
 """The builders of all sixteen candidates, `microexpnet_v_m` to `microexpnet_p12_xxs`: family, then size."""
 
 

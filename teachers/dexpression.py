@@ -2,67 +2,37 @@
 
 from keras import layers
 
-from distill.building_blocks.conventions import classifier, finished, image_input, pooled
+from distill.building_blocks.builder import builder
 
 
-def DeXpression(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=7,
-    classifier_activation=None,
+@builder(
     name="dexpression",
-    *,
-    padding="same",
-    wiring="port",
-):
+    input_shape=(224, 224, 3),
+    classes=7,
+    smallest=lambda padding, **_: 5 if padding == "same" else 43,
+    flattens=True,
+    last_map="55x55x272",
+    options={
+        "padding": '"same" or "valid", for every layer but the first pool, which never pads. "valid" needs images of '
+        'at least 43x43, and `wiring="paper"`: the port joins maps that have lost different borders.',
+        "wiring": 'what `conv_3c` reads. "port": `maxpool_2a`, the pool of block 2\'s input. "paper": a pool of '
+        "block 2's output, as the paper wires it; all else is the port's, so it is a corrected port.",
+    },
+)
+def DeXpression(x, top, *, padding="same", wiring="port"):
     """DeXpression as ported to Keras, 6,169,943 parameters, or 6,183,255 where its wiring is corrected.
 
     Neither is the network as published: that pools with stride 2 after each block (55 to 27 to 13), has ReLU behind
     every convolution, and local response normalisation instead of batch normalisation.
 
-    Pixels in are 0..255, `[B, H, W, C]`; the model scales them. Raw logits `[B, classes]` come out, since a
-    distillation needs them: pass `classifier_activation="softmax"` for probabilities.
-
-    Args:
-        include_top: False ends at the last feature map, 55x55x272 at the default shape.
-        weights: None, or a `.weights.h5` or `.keras` file to load.
-        input_tensor: a Keras tensor of pixels to build on; its shape is the input shape.
-        input_shape: `(H, W, C)` or `(H, W)`, by default (224, 224, 3); at least 5x5, or 43x43 with padding
-            "valid".
-        pooling: with `include_top=False`, None, "avg" or "max".
-        classes: number of logits.
-        classifier_activation: activation of the last layer; None gives raw logits.
-        name: name of the model.
-        padding: "same" or "valid", for every layer but the first pool, which never pads. "valid" needs
-            `wiring="paper"`: the port joins maps that have lost different borders.
-        wiring: what `conv_3c` reads. "port": `maxpool_2a`, the pool of block 2's input. "paper": a pool of block
-            2's output, as the paper wires it; all else is the port's, so it is a corrected port.
-
-    Raises:
-        ValueError: an `input_shape` too small, an unknown `pooling`, `padding` or `wiring`, or a `weights`
-            file that does not fit.
-
     Reference: Burkert et al., "DeXpression: Deep Convolutional Neural Network for Expression Recognition",
     2015, https://arxiv.org/abs/1509.05371.
     """
     _check_wiring(padding, wiring)
-    inputs = image_input(
-        input_tensor,
-        input_shape,
-        default=(224, 224, 3),
-        smallest=5 if padding == "same" else 43,
-        name=name,
-        any_size=not include_top,  # the classifier reads a flattened map
-    )
-    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(inputs), padding, wiring)
-    if include_top:
-        x = classifier(layers.Flatten(name="flatten")(x), classes, classifier_activation)
-    else:
-        x = pooled(x, pooling)
-    return finished(inputs, x, weights=weights, name=name)
+    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(x), padding, wiring)
+    if top is None:
+        return x
+    return top(layers.Flatten(name="flatten")(x))
 
 
 def _check_wiring(padding, wiring):

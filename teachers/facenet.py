@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from distill.building_blocks.conventions import classifier, finished, image_input, pooled
+from distill.building_blocks.builder import builder
 
 # A branch is a row of convolutions (filters, kernel); where the map shrinks, an empty branch is a max pool.
 STEM = {
@@ -19,46 +19,19 @@ REDUCTION_B = [[], [(256, 1), (384, 3)], [(256, 1), (256, 3)], [(256, 1), (256, 
 BLOCK_C = [[(192, 1)], [(192, 1), (224, (1, 3)), (256, (3, 1))]]
 
 
-def FaceNet(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=7,
-    classifier_activation=None,
-    name="facenet",
-):
+@builder(name="facenet", input_shape=(48, 48, 1), classes=7, smallest=35, last_map="2x2x2048")
+def FaceNet(x, top):
     """Inception-ResNet for facial expressions, 21,865,895 parameters at its default shape.
-
-    Pixels in are 0..255, `[B, H, W, C]`; the model scales them. Raw logits `[B, classes]` come out, since a
-    distillation needs them: pass `classifier_activation="softmax"` for probabilities.
-
-    Args:
-        include_top: False ends at the last feature map, 2x2x2048 at the default shape.
-        weights: None, or a `.weights.h5` or `.keras` file to load.
-        input_tensor: a Keras tensor of pixels to build on; its shape is the input shape.
-        input_shape: `(H, W, C)` or `(H, W)`, by default (48, 48, 1); at least 35x35. H and W may be None.
-        pooling: with `include_top=False`, None, "avg" or "max".
-        classes: number of logits.
-        classifier_activation: activation of the last layer; None gives raw logits.
-        name: name of the model.
-
-    Raises:
-        ValueError: an `input_shape` too small, an unknown `pooling`, or a `weights` file that does not fit.
 
     Reference: Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of Residual Connections on
     Learning", 2016, https://arxiv.org/abs/1602.07261.
     """
-    inputs = image_input(input_tensor, input_shape, default=(48, 48, 1), smallest=35, name=name)
-    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(inputs))
-    if include_top:
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = layers.Dropout(0.6, name="dropout")(x)
-        x = classifier(x, classes, classifier_activation)
-    else:
-        x = pooled(x, pooling)
-    return finished(inputs, x, weights=weights, name=name)
+    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(x))
+    if top is None:
+        return x
+    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    x = layers.Dropout(0.6, name="dropout")(x)
+    return top(x)
 
 
 def _features(x):

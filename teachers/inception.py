@@ -2,23 +2,22 @@
 
 from keras import layers
 
-from distill.building_blocks.conventions import classifier, finished, image_input, pooled
+from distill.building_blocks.builder import builder
 
 # Filters, in the columns of the paper's table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
 MODULES_3 = {"module3a": (64, 96, 128, 16, 32, 32), "module3b": (128, 128, 192, 32, 96, 96)}
 MODULES_4 = {"module4a": (192, 96, 208, 16, 48, 64)}
 
 
-def Inception(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=100,
-    classifier_activation=None,
+@builder(
     name="inception",
-):
+    input_shape=(32, 32, 3),
+    classes=100,
+    smallest=17,  # halved four times, rounded up, a 2x2 pool must fit
+    flattens=True,
+    last_map="1x1x128",
+)
+def Inception(x, top):
     """GoogLeNet up to module 4a, 1,373,284 parameters at its default shape and classes.
 
     The convolution and dense layer of GoogLeNet's first side classifier end it, with an average pool of 2x2 that
@@ -26,43 +25,15 @@ def Inception(
     maxima. Module 3b projects its pool to 96 channels, not to GoogLeNet's 64. Convolutions have a bias and a ReLU,
     and no normalisation: the published count says so.
 
-    Pixels in are 0..255, `[B, H, W, C]`; the model scales them. Raw logits `[B, classes]` come out, since a
-    distillation needs them: pass `classifier_activation="softmax"` for probabilities.
-
-    Args:
-        include_top: False ends at the last feature map, 1x1x128 at the default shape.
-        weights: None, or a `.weights.h5` or `.keras` file to load.
-        input_tensor: a Keras tensor of pixels to build on; its shape is the input shape.
-        input_shape: `(H, W, C)` or `(H, W)`, by default (32, 32, 3); at least 17x17. Without the top, H and W
-            may be None.
-        pooling: with `include_top=False`, None, "avg" or "max".
-        classes: number of logits.
-        classifier_activation: activation of the last layer; None gives raw logits.
-        name: name of the model.
-
-    Raises:
-        ValueError: an `input_shape` that is no image shape, too small, or of unknown size where the map is
-            flattened; an unknown `pooling`; or a `weights` file that does not fit.
-
     Reference: Szegedy et al., "Going Deeper with Convolutions", 2014, https://arxiv.org/abs/1409.4842.
     """
-    inputs = image_input(
-        input_tensor,
-        input_shape,
-        default=(32, 32, 3),
-        smallest=17,  # halved four times, rounded up, a 2x2 pool must fit
-        name=name,
-        any_size=not include_top,  # the dense layer reads a flattened map
-    )
-    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(inputs))
-    if include_top:
-        x = layers.Flatten(name="flatten")(x)
-        x = layers.Dense(1024, activation="relu", name="dense")(x)
-        x = layers.Dropout(0.7, name="dropout")(x)
-        x = classifier(x, classes, classifier_activation)
-    else:
-        x = pooled(x, pooling)
-    return finished(inputs, x, weights=weights, name=name)
+    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(x))
+    if top is None:
+        return x
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(1024, activation="relu", name="dense")(x)
+    x = layers.Dropout(0.7, name="dropout")(x)
+    return top(x)
 
 
 def _features(x):

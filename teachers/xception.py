@@ -2,19 +2,18 @@
 
 from keras import layers
 
-from distill.building_blocks.conventions import classifier, finished, image_input, pooled
+from distill.building_blocks.builder import builder
 
 
-def Xception(
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=100,
-    classifier_activation=None,
+@builder(
     name="xception",
-):
+    input_shape=(32, 32, 3),
+    classes=100,
+    smallest=5,  # halved, rounded up, it loses two pixels
+    flattens=True,
+    last_map="14x14x128",
+)
+def Xception(x, top):
     """Two blocks of depthwise convolutions, 4,456,548 parameters at its default shape and classes.
 
     A block joins a left branch of depthwise convolutions and a max pool with a right one that normalises and ends
@@ -22,42 +21,13 @@ def Xception(
     one after it, and the strided convolution pads: the published count says so. In the stem and the tail a
     normalisation follows the ReLU of its convolution.
 
-    Pixels in are 0..255, `[B, H, W, C]`; the model scales them. Raw logits `[B, classes]` come out, since a
-    distillation needs them: pass `classifier_activation="softmax"` for probabilities.
-
-    Args:
-        include_top: False ends at the last feature map, 14x14x128 at the default shape.
-        weights: None, or a `.weights.h5` or `.keras` file to load.
-        input_tensor: a Keras tensor of pixels to build on; its shape is the input shape.
-        input_shape: `(H, W, C)` or `(H, W)`, by default (32, 32, 3); at least 5x5. Without the top, H and W
-            may be None.
-        pooling: with `include_top=False`, None, "avg" or "max".
-        classes: number of logits.
-        classifier_activation: activation of the last layer; None gives raw logits.
-        name: name of the model.
-
-    Raises:
-        ValueError: an `input_shape` that is no image shape, too small, or of unknown size where the map is
-            flattened; an unknown `pooling`; or a `weights` file that does not fit.
-
     Reference: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2016,
     https://arxiv.org/abs/1610.02357, for depthwise layers; the blocks are the collection's.
     """
-    inputs = image_input(
-        input_tensor,
-        input_shape,
-        default=(32, 32, 3),
-        smallest=5,  # halved, rounded up, it loses two pixels
-        name=name,
-        any_size=not include_top,  # the classifier reads a flattened map
-    )
-    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(inputs))
-    if include_top:
-        x = layers.Flatten(name="flatten")(x)
-        x = classifier(x, classes, classifier_activation)
-    else:
-        x = pooled(x, pooling)
-    return finished(inputs, x, weights=weights, name=name)
+    x = _features(layers.Rescaling(1 / 255, name="scale_pixels")(x))
+    if top is None:
+        return x
+    return top(layers.Flatten(name="flatten")(x))
 
 
 def _features(x):

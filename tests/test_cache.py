@@ -145,7 +145,7 @@ def test_verify_looks_at_the_order_of_the_classes(work, tmp_path, capsys):
 
 def test_a_negative_seed_is_refused_in_one_line(stored, work, capsys):
     assert cache("verify", stored, *asked(work, "--seed", -1)) == 2
-    assert "seed of a spot check must be at least 0, received -1" in capsys.readouterr().err
+    assert "seed must be at least 0, received -1" in capsys.readouterr().err
 
 
 def test_a_teacher_without_images_cannot_be_asked_again(stored, capsys):

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
@@ -168,7 +169,7 @@ class TestWhatIsLeft:
         assert len(list((compared / "runs").iterdir())) == 6
 
     def test_time_left_is_told_from_the_runs_that_were_trained(self, work, tmp_path, capsys, monkeypatch):
-        monkeypatch.setattr("distill.compare._train", lambda *args: None)
+        monkeypatch.setattr("distill.compare.train_one", lambda *args, **how: None)
         with pytest.raises(FileNotFoundError):  # nothing was trained
             compare(
                 CompareSettings(data=str(work / "fer2013.csv"), out=str(tmp_path), logits=(str(work / "logits.h5"),))
@@ -308,7 +309,9 @@ class TestWhatIsRefused:
 
 def test_a_loss_without_a_temperature_is_trained_once_for_every_lambda(work, tmp_path, monkeypatch):
     trained = []
-    monkeypatch.setattr("distill.compare._train", lambda cell, *args: trained.append(cell.name))
+    monkeypatch.setattr(
+        "distill.compare.train_one", lambda settings, *args, **how: trained.append(Path(settings.out).name)
+    )
     with pytest.raises(FileNotFoundError):  # nothing was trained
         compare(
             CompareSettings(
@@ -322,6 +325,6 @@ def test_a_loss_without_a_temperature_is_trained_once_for_every_lambda(work, tmp
             )
         )
     assert trained == [
-        *("microexpnet-hinton-T2-lambda0.5", "microexpnet-hinton-T4-lambda0.5", "microexpnet-mse-lambda0.5"),
-        "microexpnet-labels-alone",
+        *("microexpnet-hinton-T2-lambda0.5-0", "microexpnet-hinton-T4-lambda0.5-0", "microexpnet-mse-lambda0.5-0"),
+        "microexpnet-labels-alone-0",
     ]

@@ -129,7 +129,7 @@ def test_the_published_microexpnet_can_be_exported(shared, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--formats", "tflite"), 'unknown format "tflite": choose among litert-float32, litert-float16'),
+        (("--formats", "tflite"), 'unknown format "tflite": choose one of litert-float32, litert-float16'),
         (("--images", 0), "images must be at least 1, received 0"),
         (("--calibration", -1), "calibration must be at least 1, received -1"),
         (("--min-agreement", 99), "min-agreement must be a share in 0..1, such as .99, received 99.0"),

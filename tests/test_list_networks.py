@@ -122,7 +122,7 @@ class TestMistakes:
                 ("--networks", "microexpnet", "plain_restnet"),
                 'unknown network "plain_restnet": did you mean plain_resnet',
             ),
-            (("--networks", "xyz"), 'unknown network "xyz": known are '),
+            (("--networks", "xyz"), 'unknown network "xyz": choose one of '),
             (("--format", "csv"), 'unknown format "csv": choose one of table, json'),
             (("--image-size", 0), "image-size must be at least 1, received 0"),
             (("--classes", 0), "classes must be at least 1, received 0"),
@@ -145,9 +145,10 @@ class TestMistakes:
         assert printed.err.count("\n") == 1
 
     def test_a_network_that_cannot_be_counted_is_named(self, monkeypatch, capsys):
-        def odd(input_shape, classes, weights, name):
+        def odd(classes):
             inputs = keras.Input((8, 8, 1))
-            return keras.Model(inputs, layers.Conv2DTranspose(classes, 3, name="up")(inputs), name=name)
+            outputs = layers.GlobalAveragePooling2D()(layers.Conv2DTranspose(classes, 3, name="up")(inputs))
+            return keras.Model(inputs, outputs, name="oddity")
 
         monkeypatch.setitem(STUDENTS, "oddity", odd)
         assert run("--networks", "oddity", "--classes", 2, "--no-measure") == 2

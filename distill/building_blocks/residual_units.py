@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from distill.building_blocks.conventions import checked_pixel_scale, classifier, finished, image_input, pooled
+from distill.building_blocks.conventions import checked_pixel_scale
 
 
 @dataclass(frozen=True)
@@ -29,35 +29,14 @@ class Variant:
     stem_kernel: int = 3
 
 
-def build(
-    variant,
-    include_top=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=7,
-    classifier_activation=None,
-    name="residual_network",
-    *,
-    pixel_scale=1 / 255,
-):
-    """The network of one `Variant`; the other arguments, values and errors are those of `SlimResNet`."""
-    inputs = image_input(
-        input_tensor,
-        input_shape,
-        default=(48, 48, 1),
-        smallest=1,  # every layer pads
-        name=name,
-    )
-    x = _features(layers.Rescaling(checked_pixel_scale(pixel_scale), name="scale_pixels")(inputs), variant)
-    if include_top:
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = layers.Dropout(variant.dropout, name="dropout")(x)
-        x = classifier(x, classes, classifier_activation)
-    else:
-        x = pooled(x, pooling)
-    return finished(inputs, x, weights=weights, name=name)
+def residual_layers(variant, x, top, *, pixel_scale=1 / 255):
+    """Lay the layers of one `Variant` on pixels `x`, for `distill.building_blocks.builder`."""
+    x = _features(layers.Rescaling(checked_pixel_scale(pixel_scale), name="scale_pixels")(x), variant)
+    if top is None:
+        return x
+    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    x = layers.Dropout(variant.dropout, name="dropout")(x)
+    return top(x)
 
 
 def _features(x, variant):

@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 a bound that was asked for is missed, 2 wrong input, 130 i
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import sys
@@ -20,6 +19,7 @@ import tyro.extras
 from distill.documents import read_json
 from distill.errors import GateError, InputError
 from distill.quiet import quiet_stderr
+from distill.refusals import check_known
 from distill.runs.run_record import is_record, parse_record
 
 Settings = TypeVar("Settings")
@@ -157,8 +157,7 @@ def _take_preset(
         return default
     if default is not None:
         raise InputError("--config holds a whole recipe: leave --recipe out")
-    if name not in presets:
-        raise InputError(f'unknown recipe "{name}": choose one of {", ".join(presets)}')
+    check_known(name, presets, what="recipe")
     values = {field.name: getattr(presets[name], field.name) for field in dataclasses.fields(presets[name])}
     return _with_missing(settings_class, {**values, "recipe": name})
 
@@ -206,10 +205,7 @@ def settings_from_dict(settings_class: type[Settings], values: Any) -> Settings:
         raise InputError(f"{name} must be an object of settings, received {json.dumps(values)}")
     known = {field.name: field for field in dataclasses.fields(settings_class)}
     for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
-            raise InputError(f'unknown setting "{key}": {hint}')
+        check_known(key, known, what="setting")
     types = typing.get_type_hints(settings_class)
     return _with_missing(settings_class, {key: _checked(key, value, types[key]) for key, value in values.items()})
 

@@ -69,7 +69,7 @@ class TeacherSettings(ForeignNetwork):
         return with_class_order(model, order._replace(source=KNOWN) if recorded else order)
 
     def _network(self, weights: str | None, class_names: tuple[str, ...]):
-        from distill.runs.networks import build_network, check_class_names, set_policy
+        from distill.runs.networks import build_network, check_class_names
         from teachers import TEACHERS
 
         if weights is not None:
@@ -77,9 +77,13 @@ class TeacherSettings(ForeignNetwork):
         elif self.teacher in TEACHERS:
             flags = f"--{self.prefix}teacher {self.teacher}", f"--{self.prefix}weights"
             raise InputError(f"{flags[0]} needs what it learned: give {flags[1]}, such as its run")
-        set_policy(self.policy)
         return build_network(
-            TEACHERS, self.teacher, classes=len(class_names), image_size=self.image_size, weights=weights
+            TEACHERS,
+            self.teacher,
+            classes=len(class_names),
+            image_size=self.image_size,
+            weights=weights,
+            policy=self.policy,
         )
 
     def _refuse(self, names: tuple[str, ...], wanted_by: str) -> None:

@@ -1,10 +1,10 @@
 """Facial expressions: one spelling for each, and the orders in which data sets number them."""
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 
 from distill.errors import InputError
+from distill.refusals import alternatives
 
 SPELLINGS = {
     "angry": ("anger",),
@@ -80,9 +80,7 @@ def parse_class_names(text: str, data_classes: Sequence[str] = ()) -> tuple[str,
         return CLASS_ORDERS[text]
     names = tuple(canonical_name(name) for name in text.split(","))
     if len(names) < 2:
-        known = (*CLASS_ORDERS, ALPHABETICAL)
-        near = difflib.get_close_matches(text, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+        hint = alternatives(text, (*CLASS_ORDERS, ALPHABETICAL))
         raise InputError(f'unknown class order "{text}": {hint}, or give the names with commas between')
     if "" in names or len(set(names)) < len(names):
         raise InputError(f'class names "{text}" must all be there, and each once')

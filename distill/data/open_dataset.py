@@ -1,6 +1,5 @@
 """`open_dataset`: a path, or the word "synthetic", becomes a `Dataset`."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from distill.data.layouts import class_folders, fer2013_csv, ferplus_votes, imag
 from distill.data.packed_csv import is_csv
 from distill.errors import InputError
 from distill.python_function import call_function, recognise
+from distill.refusals import near_paths
 
 
 class Layout(NamedTuple):
@@ -81,7 +81,7 @@ def _from_function(source: str) -> Dataset:
 
 def _open(path: Path, classes: ClassList | None) -> Dataset:
     if not path.exists():
-        raise InputError(f"{path} does not exist{_near(path)}; {_what_works()}")
+        raise InputError(f"{path} does not exist{near_paths(path, SYNTHETIC)}; {_what_works()}")
     layout = _layout_of(path)
     if layout is None and path.is_dir():
         path = _only_dataset_in(path)
@@ -105,14 +105,6 @@ def _only_dataset_in(folder: Path) -> Path:
         names = ", ".join(str(path) for path in found)
         raise InputError(f"{folder} holds {len(found)} data sets, name one of them: {names}")
     return next(iter(found), folder)
-
-
-def _near(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f", nor does its folder {path.parent}"
-    names = [child.name for child in path.parent.iterdir()]
-    near = difflib.get_close_matches(path.name, [*names, *SYNTHETIC])
-    return f", did you mean {' or '.join(near)}?" if near else ""
 
 
 def _what_works() -> str:

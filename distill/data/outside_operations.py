@@ -1,6 +1,5 @@
 """Operations from outside in a specification of views: found by name or as MODULE:ROW, and their settings checked."""
 
-import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from distill.data.operations import BUILT_IN, OPERATIONS, Operation
 from distill.errors import InputError
 from distill.python_function import load_function
 from distill.quiet import quiet_stderr
+from distill.refusals import alternatives
 
 Extra = dict[str, dict[str, Any]]
 """Operation -> its settings. In a specification both are sorted, and settings that are neutral are left out."""
@@ -81,8 +81,7 @@ def _checked_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     known = operation_named(register(name) if ":" in name else name).settings
     for setting, value in given.items():
         if setting not in known:
-            near = difflib.get_close_matches(setting, known, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
+            hint = alternatives(setting, known)
             raise InputError(f'the view operation "{name}" has no setting "{setting}": {hint}')
         if not known[setting].fits(value):
             raise InputError(f"view {name} {setting} must {known[setting].expected}, received {value}")

@@ -15,10 +15,9 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import FLOAT32, litert_flatbuffer
-from distill.prediction.exported_model import EXPORTS, RUNTIMES, open_exported
+from distill.prediction.exported_model import is_exported, open_exported
 from distill.prediction.latency import face_latency
 from distill.prediction.litert_file import LiteRTFile
-from distill.prediction.onnx_student import PROPERTY, SUFFIX
 from distill.reports.diagnosis import diagnose, warnings_of
 from distill.reports.network_costs import multiply_adds
 from distill.runs.networks import check_class_names, load_network, recorded_run, recorded_views
@@ -150,14 +149,6 @@ def open_evaluated(
         opened.append(model)
     names = unique_names([_own_name(each) for each in opened])
     return [EvaluatedModel(**{**vars(each), "name": name}) for each, name in zip(opened, names, strict=True)]
-
-
-def is_exported(model: str) -> bool:
-    """Whether a path means an exported file or the folder of an export."""
-    path = Path(model).expanduser()
-    if path.suffix == SUFFIX and path.is_file():
-        return PROPERTY.encode() in path.read_bytes()
-    return path.suffix in RUNTIMES or (path / EXPORTS).is_file()
 
 
 def is_foreign(model: str) -> bool:

@@ -12,9 +12,8 @@ from distill.data.class_order import KNOWN
 from distill.data.expressions import class_columns
 from distill.errors import InputError
 from distill.prediction.drawing import annotated
-from distill.prediction.exported_model import EXPORTS, ExportedModel, open_exported
+from distill.prediction.exported_model import ExportedModel, is_exported, open_exported
 from distill.prediction.face_crops import face_pixels
-from distill.prediction.onnx_student import PROPERTY
 from distill.prediction.photos import open_photo
 from distill.prediction.predictor import Face, Found, Predictor
 from distill.reports.calibration import log_softmax
@@ -151,25 +150,13 @@ def open_teacher(source: str | Path, class_names: Sequence[str], *, foreign: For
     """
     foreign = foreign or ForeignNetwork()
     path = Path(source).expanduser()
-    exported = _exported(path)
-    if exported is not None:
+    if is_exported(path):
         foreign.refuse(f"describes a teacher from elsewhere, and {source} describes itself: leave it out")
-        return _in_order(exported, class_names)
+        return _in_order(open_exported(path), class_names)
     from distill.command_line.stage import import_keras_quietly
 
     import_keras_quietly()
     return _asked(source, path, class_names, foreign)
-
-
-def _exported(path: Path) -> ExportedModel | None:
-    """Open `path` if it was exported by this project; None where it may be a network from elsewhere."""
-    if path.suffix == ".tflite" or (path / EXPORTS).is_file():
-        return open_exported(path)
-    if path.suffix != ".onnx":
-        return None
-    if not path.is_file() or PROPERTY.encode() not in path.read_bytes():  # from elsewhere
-        return None
-    return open_exported(path)
 
 
 def _in_order(exported: ExportedModel, class_names: Sequence[str]) -> Asked:

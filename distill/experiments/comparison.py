@@ -31,11 +31,12 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of its runs, such as "microexpnet-hinton-T4-lambda0.5"."""
+        student = self.student.replace(":", ".")  # which no folder may hold everywhere
         if self.loss is None:
-            return f"{self.student}-labels-alone"
+            return f"{student}-labels-alone"
         temperature = "" if self.temperature is None else f"-T{self.temperature:g}"
         combined = f"lambda{self.lambda_:g}" if self.weights is None else "weights{:g}-{:g}".format(*self.weights)
-        return f"{self.student}-{self.loss}{temperature}-{combined}"
+        return f"{student}-{self.loss}{temperature}-{combined}"
 
     def to_dict(self) -> dict:
         """Return the columns that say which cell a row is of."""

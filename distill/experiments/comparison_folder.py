@@ -22,6 +22,7 @@ from distill.errors import InputError
 from distill.evaluation.evaluate_model import evaluate_model
 from distill.experiments.comparison import Cell, caution_text, choose, summarise, table_text
 from distill.files import write_csv, write_json
+from distill.runs.earlier import upgraded_settings
 from distill.runs.recorded_data import check_unseen
 from distill.runs.run_directory import SUMMARY, load_network, read_summary
 from distill.runs.run_record import read_record
@@ -133,7 +134,7 @@ def _read_former(file: Path) -> tuple[dict, dict[str, float]]:
     try:
         with reading(file):
             report = json.loads(file.read_text(encoding="utf-8"))
-        return report, dict(report["tested"])
+        return report | {"settings": upgraded_settings(report["settings"])}, dict(report["tested"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is not that of a comparison ({error}): name a new folder for one") from error
 

@@ -21,12 +21,13 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.exporting.comparing import KERAS, Comparison, ExportRow, some_of
 from distill.exporting.formats import FORMATS
-from distill.exporting.graph import probabilities_network
+from distill.exporting.graph import in_float32, probabilities_network
 from distill.exporting.model_card import model_card
 from distill.exporting.recommendation import recommend
 from distill.files import atomic_folder, write_json
 from distill.prediction.description import ModelDescription
 from distill.prediction.exported_model import EXPORTS
+from distill.refusals import check_known
 from distill.runs.run_record import RunRecord
 from distill.scoring.network_identity import check_classes, numeric_policy, weights_sha256
 from distill.versions import machine, versions
@@ -85,6 +86,7 @@ def export_student(
     out = Path(out)
     chosen, notes = _chosen(formats)
     check_classes(student, dataset)
+    student = in_float32(student)  # what a file is compared with computes as the file does
     network = probabilities_network(student)
     part = some_of(dataset.split(split), images)
     view_spec = view_spec or ViewSpec()
@@ -133,8 +135,7 @@ def _compared(comparison: Comparison, rows: Sequence[ExportRow], *, split: str) 
 def _chosen(formats: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the formats to write, and notes on those that cannot be."""
     for name in formats:
-        if name not in FORMATS:
-            raise InputError(f'unknown format "{name}": choose among {", ".join(FORMATS)}')
+        check_known(name, FORMATS, what="format")
     lacking = {name: [each for each in FORMATS[name].needs if find_spec(each) is None] for name in FORMATS}
     mend = 'pip install "distill-faces[onnx]"'
     for name in formats:

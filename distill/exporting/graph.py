@@ -24,13 +24,20 @@ def probabilities_network(student: keras.Model) -> keras.Model:
     check_raw_logits(student)
     if None in student.input_shape[1:]:
         raise InputError(f"{student.name} takes images of any size: build it at a fixed size to export it")
-    if not is_graph(student):
-        raise InputError(f"{student.name} is a Python class of its own: build it of Keras layers to export it")
-    if numeric_policy(student) != "float32":
-        student = in_policy(student, "float32")
-    network = fold_batch_norm(student)
+    network = fold_batch_norm(in_float32(student))
     probabilities = layers.Softmax(name=OUTPUT, dtype="float32")(network.outputs[0])
     return keras.Model(network.inputs[0], probabilities, name=student.name)
+
+
+def in_float32(student: keras.Model) -> keras.Model:
+    """Return the network that computes in float32 with the weights of `student`: itself, where it does.
+
+    Raises:
+        InputError: it is no graph of layers.
+    """
+    if not is_graph(student):
+        raise InputError(f"{student.name} is a Python class of its own: build it of Keras layers to export it")
+    return student if numeric_policy(student) == "float32" else in_policy(student, "float32")
 
 
 def traced(network: keras.Model, *, batch: int | None) -> tf.types.experimental.ConcreteFunction:

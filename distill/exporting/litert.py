@@ -13,7 +13,7 @@ import tensorflow as tf
 from distill.errors import InputError
 from distill.exporting.graph import save_graph
 from distill.quiet import quiet_stderr
-from distill.runtimes.reasons import reason
+from distill.refusals import reason
 
 FLOAT32, FLOAT16, INT8 = PRECISIONS = ("float32", "float16", "int8")
 

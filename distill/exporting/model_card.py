@@ -11,7 +11,7 @@ from distill.reports.templates import templates
 from distill.runs.run_record import RunRecord
 
 TEMPLATE = "model_card.md.jinja"
-_SETTINGS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay", "ema", "keep_prob", "seed")
+_SETTINGS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay", "ema", "seed")
 
 
 def model_card(
@@ -52,6 +52,7 @@ def _training(record: RunRecord) -> list[tuple[str, str]]:
     """Return what a run says of itself, without the paths of its machine."""
     data = record.data
     settings = record.recipe | ({} if record.command is None else record.command.settings)
+    options = settings.get("student_options", {})
     splits = f"{data.train.images:,} to learn from, {data.validation.images:,} to choose the epoch on"
     said = [
         ("data", f"{Path(data.name).name}: {splits}"),
@@ -60,6 +61,7 @@ def _training(record: RunRecord) -> list[tuple[str, str]]:
         ("loss", record.objective["formula"]),
         ("views of each image", str(record.views.number or "new ones in every epoch")),
         ("settings", ", ".join(f"{name} {settings[name]}" for name in _SETTINGS if settings.get(name) is not None)),
+        ("options of the network", ", ".join(f"{name} {value}" for name, value in options.items())),
     ]
     return [(name, value) for name, value in said if value]
 

@@ -12,7 +12,7 @@ from distill.errors import InputError
 from distill.exporting.graph import INPUT
 from distill.prediction.description import ModelDescription, with_checksum
 from distill.prediction.onnx_student import property_bytes
-from distill.runtimes.reasons import reason
+from distill.refusals import reason
 
 _OPSET = 17  # of 2022: what every runtime in use knows
 

@@ -1,6 +1,5 @@
 """What a student is trained on: cross entropy and one soft loss, combined by lambda or by explicit weights."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from distill.errors import InputError
 from distill.losses import formulas
 from distill.losses.formulas import Tensor
 from distill.losses.soft_losses import SoftLoss, loss_named
+from distill.refusals import alternatives
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,7 @@ def _check_options(name: str, known: Mapping[str, float], options: Mapping[str, 
         if not known:
             raise InputError(f'the loss "{name}" has no options, received "{option}": leave it out')
         if option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            raise InputError(f'the loss "{name}" has no option "{option}": {hint}')
+            raise InputError(f'the loss "{name}" has no option "{option}": {alternatives(option, known)}')
         if not 0 <= value < math.inf:
             raise InputError(
                 f'option {option} of "{name}" must be 0 or more, received {value}: try {known[option]:g}'

@@ -8,6 +8,7 @@ from functools import partial
 from distill.errors import InputError
 from distill.losses import formulas
 from distill.losses.formulas import Tensor
+from distill.refusals import alternatives
 from distill.source_code import source_sha256
 
 _LOGITS = ("student_logits", "teacher_logits")
@@ -142,6 +143,6 @@ def loss_named(name: str) -> SoftLoss:
     """
     if name not in SOFT_LOSSES:
         raise InputError(
-            f'unknown loss "{name}": choose one of {", ".join(SOFT_LOSSES)}, or name your own as MODULE:FUNCTION'
+            f'unknown loss "{name}": {alternatives(name, SOFT_LOSSES)}, or name your own as MODULE:FUNCTION'
         )
     return SOFT_LOSSES[name]

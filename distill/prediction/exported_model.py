@@ -46,6 +46,17 @@ class ExportedModel:
         return self.run(np.ascontiguousarray(pixels, np.float32))
 
 
+def is_exported(path: str | Path) -> bool:
+    """Whether `path` means a file that this project exported, or the folder of such files.
+
+    An ONNX file that is there is asked: others write them, too.
+    """
+    path = Path(path).expanduser()
+    if path.suffix == onnx_student.SUFFIX and path.is_file():
+        return onnx_student.PROPERTY.encode() in path.read_bytes()
+    return path.suffix in RUNTIMES or (path / EXPORTS).is_file()
+
+
 def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
     """Open an exported student.
 

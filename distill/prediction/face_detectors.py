@@ -8,6 +8,7 @@ import numpy as np
 from distill.errors import InputError
 from distill.prediction.blazeface import BlazeFace
 from distill.prediction.opencv import opencv
+from distill.refusals import check_known
 
 FindFaces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 """uint8 RGB [H, W, 3] -> boxes float [n, 4] (left, top, right, bottom; pixels), and scores [n] (0..1) or None."""
@@ -91,6 +92,5 @@ def detector_row(name: str) -> FaceDetector:
     Raises:
         InputError: there is none of that name.
     """
-    if name not in DETECTORS:
-        raise InputError(f'unknown face detector "{name}": choose one of {", ".join(DETECTORS)}')
+    check_known(name, DETECTORS, what="face detector")
     return DETECTORS[name]

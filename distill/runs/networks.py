@@ -1,33 +1,26 @@
 """Find a network by name or by file: the tables of `teachers` and `students`, and saved Keras models."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from distill.busy_files import cannot_read_now
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.refusals import alternatives, check_known, reason
 from distill.runs.checkpoints import LAST, PREVIOUS
 from distill.runs.run_directory import BEST, load_network
 from distill.runs.run_record import RunRecord, read_record
 from distill.runtimes.keras_file import POLICIES
-from distill.scoring.network_identity import weights_sha256
+from distill.runtimes.keras_graph import with_float32_head
+from distill.scoring.network_identity import check_raw_logits, weights_sha256
 
-Table = Mapping[str, Callable[..., keras.Model]]
-
-
-def set_policy(name: str) -> None:
-    """Set the numeric policy of the networks built from now on: "float32" or "mixed_bfloat16".
-
-    Raises:
-        InputError: any other name. float16 would need loss scaling, which the trainer does not do.
-    """
-    if name not in POLICIES:
-        raise InputError(f'unknown numeric policy "{name}": choose one of {", ".join(POLICIES)}')
-    keras.config.set_dtype_policy(name)
+Builder = Callable[..., keras.Model]
+Table = Mapping[str, Builder]
 
 
 def build_network(
@@ -37,40 +30,86 @@ def build_network(
     classes: int,
     image_size: int | None = None,
     weights: str | None = None,
-    **options,
+    options: Mapping[str, Any] | None = None,
+    policy: str = "float32",
 ) -> keras.Model:
-    """Build a network of a table in the numeric policy that is set.
+    """Build a network of a table. Its builder is given what is asked for here, and nothing else.
 
     Args:
-        table: `TEACHERS` or `STUDENTS`.
+        table: such as `TEACHERS` or `STUDENTS`: name -> a function that returns a `keras.Model`.
         name: a name in the table.
-        classes: how many logits it must have.
-        image_size: height and width of its input; None takes that of `weights`, or the published one.
-        weights: a `.weights.h5` file, a `.keras` file, or the directory of a training run; None draws new
-            ones.
-        options: further arguments of the builder, such as `keep_prob`; None leaves its own default.
+        classes: how many logits it must have. A builder that takes no `classes` has its own number of them.
+        image_size: height and width of its input, given as `input_shape`; None takes that of `weights`, or the
+            builder's own.
+        weights: a `.weights.h5` file, a `.keras` file, or the directory of a training run; None draws new ones.
+        options: further arguments of the builder, such as `keep_prob`.
+        policy: "float32", or "mixed_bfloat16": its weights and logits are float32 all the same.
 
     Raises:
-        InputError: unknown name (near ones are offered), an image size that the network cannot take, or
-            weights that do not fit.
+        InputError: unknown name or option (near ones are offered), what the builder refuses, such as an image size
+            that the network cannot take, or weights that do not fit.
     """
-    if name not in table:
-        raise InputError(f'unknown network "{name}": {_suggestion(name, table)}')
-    input_shape = None if image_size is None else (image_size, image_size)
-    options = {option: value for option, value in options.items() if value is not None}
+    check_known(name, table, what="network")
+    check_known(policy, POLICIES, what="numeric policy")
+    arguments = _arguments(table[name], name, classes=classes, image_size=image_size, options=options or {})
     saved = None
-    if weights is not None and not str(weights).endswith(".weights.h5"):
-        saved, weights = load_network(weights), None
+    if weights is not None and str(weights).endswith(".weights.h5"):
+        arguments["weights"] = weights
+    elif weights is not None:
+        saved = load_network(weights)
         _check_same(saved, table, name, classes=classes, image_size=image_size)
-        input_shape = saved.input_shape[1:]
+        arguments["input_shape"] = saved.input_shape[1:]
     try:
-        network = table[name](input_shape=input_shape, classes=classes, weights=weights, name=name, **options)
+        network = _built(table[name], name, arguments, policy)
         if saved is not None:
             network.set_weights(saved.get_weights())
-    except ValueError as error:
+    except InputError:
+        raise
+    except Exception as error:  # a builder may be anybody's
         busy = None if weights is None else cannot_read_now(error, weights)
-        raise busy or InputError((str(error).strip().splitlines() or [repr(error)])[0]) from error
+        given = "".join(f" with {option}={value!r}" for option, value in (options or {}).items())
+        said = reason(error)
+        raise busy or InputError(said if name in said else f"{name} cannot be built{given}: {said}") from error
     return network
+
+
+def _arguments(
+    builder: Builder, name: str, *, classes: int, image_size: int | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what to call `builder` with."""
+    parameters = signature(builder).parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    known = [each for each in parameters if each != "classes"]
+    for option in options:
+        if option == "classes":
+            raise InputError(f"the data says how many classes {name} must have: leave the option classes out")
+        if option not in known and not takes_all:
+            hint = alternatives(option, known) if known else "it takes none"
+            raise InputError(f'{name} has no option "{option}": {hint}')
+    arguments = dict(options)
+    if "classes" in parameters or takes_all:
+        arguments["classes"] = classes
+    if image_size is None:
+        return arguments
+    if "input_shape" in options:
+        raise InputError("--image-size and the option input_shape say the same: give one of them")
+    if "input_shape" not in parameters and not takes_all:
+        raise InputError(f"{name} takes no input_shape, so its image size is its own: leave --image-size out")
+    return arguments | {"input_shape": (image_size, image_size)}
+
+
+def _built(builder: Builder, name: str, arguments: Mapping[str, Any], policy: str) -> keras.Model:
+    """Call `builder` while `policy` is that of every new layer; logits are float32 all the same."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        network = builder(**arguments)
+    finally:
+        keras.config.set_dtype_policy(before)
+    if not isinstance(network, keras.Model):
+        raise InputError(f"{name} returned {type(network).__name__}, expected a network, a keras.Model")
+    check_raw_logits(network)
+    return network if policy == "float32" else with_float32_head(network)
 
 
 def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[str]) -> str:
@@ -152,8 +191,3 @@ def _first_difference(mine: Sequence[keras.Layer], theirs: Sequence[keras.Layer]
             said = [f"{each[0]} {each[1] or 'without weights'}" if each else "no layer" for each in shapes]
             return f" (first difference: {said[1]} where {said[0]} is expected)"
     return ""
-
-
-def _suggestion(name: str, table: Table) -> str:
-    near = difflib.get_close_matches(name, table, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(table))}"

@@ -13,6 +13,7 @@ from distill.data.view_differences import view_differences_text
 from distill.documents import parsed, read_json
 from distill.errors import InputError
 from distill.files import write_json
+from distill.runs.earlier import upgraded_settings
 
 SETTINGS = "settings.json"
 VERSION = 2
@@ -187,7 +188,7 @@ def _upgraded(document: dict[str, Any], file: Path) -> dict[str, Any]:
     else:
         splits = None
     name = "train_student" if "student" in former.settings else "train_teacher"
-    settings = {_RENAMED.get(name, name): value for name, value in former.settings.items()}
+    settings = {_RENAMED.get(name, name): value for name, value in upgraded_settings(former.settings).items()}
     return {
         "version": VERSION,
         "recipe": {name: value for name, value in former.settings.items() if name in _RECIPE_1},

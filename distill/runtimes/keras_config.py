@@ -14,9 +14,9 @@ import keras
 
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.refusals import reason
 from distill.runtimes.keras2 import NO_ACTIVATIONS, translate
 from distill.runtimes.keras2_nodes import Untranslatable
-from distill.runtimes.reasons import reason
 
 _MAX_BYTES = 1 << 26  # of a description; that of a network of a thousand layers has 1 MB
 _PACKAGES = (

@@ -8,12 +8,12 @@ import numpy as np
 
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.refusals import reason
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.input_format import InputFormat, PixelFormat
 from distill.runtimes.keras_config import check_keras_file, objects
 from distill.runtimes.keras_graph import from_pixels, in_policy, is_graph, without_softmax
 from distill.runtimes.keras_weights import load_weights
-from distill.runtimes.reasons import reason
 from distill.runtimes.softmax import Predict, check_given, probed
 from distill.runtimes.weights import described_sha256
 

@@ -59,21 +59,46 @@ def without_softmax(flat: keras.Model, *, source: str) -> tuple[keras.Model, str
     return flat, LOGITS if getattr(last, "weights", None) and activation is not None else None
 
 
-def in_policy(flat: keras.Model, policy: str) -> keras.Model:
-    """Return a copy of a flat graph that computes in `policy`, but for the formatting and the head.
+def in_policy(network: keras.Model, policy: str) -> keras.Model:
+    """Return a copy of a graph that computes in `policy`, but for the formatting and the head.
 
     The head, which is the last layer with weights and what follows it, stays in float32: half-precision logits
     are too coarse to distil.
     """
-    kept = {*_FORMATTING, *_head(flat.output)}
+    kept = {*_FORMATTING, *_head(network.outputs[0])}
 
     def clone(layer: keras.Operation) -> keras.Operation:
+        if isinstance(layer, keras.Model) and is_graph(layer):
+            return keras.models.clone_model(layer, clone_function=clone)
         return _clone(layer, dtype="float32" if layer.name in kept else policy)
 
-    copy = keras.models.clone_model(flat, clone_function=clone)
-    for layer in flat.layers:
+    copy = keras.models.clone_model(network, clone_function=clone)
+    for layer in network.layers:
         if layer.weights:
             copy.get_layer(layer.name).set_weights(layer.get_weights())
+    return copy
+
+
+def with_float32_head(network: keras.Model) -> keras.Model:
+    """Return a graph whose head computes in float32, as in `in_policy`; other layers are those of `network`.
+
+    Raises:
+        InputError: its head is no plain layer.
+    """
+    if network.outputs[0].dtype == "float32":
+        return network
+    head = _head(network.outputs[0])
+
+    def clone(layer: keras.Operation) -> keras.Operation:
+        return _clone(layer, dtype="float32") if layer.name in head else layer
+
+    copy = keras.models.clone_model(network, clone_function=clone)
+    if copy.outputs[0].dtype != "float32":
+        raise InputError(
+            f'{network.name} gives {copy.outputs[0].dtype} logits: build its last layer with dtype="float32"'
+        )
+    for name in head:
+        copy.get_layer(name).set_weights(network.get_layer(name).get_weights())
     return copy
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill.errors import InputError
+from distill.refusals import reason
 from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.named_classes import classes_in_properties
-from distill.runtimes.reasons import reason
 from distill.runtimes.softmax import SOFTMAX_NAMES, check_given, checked, in_batches_of, probed
 from distill.runtimes.weights import files_sha256
 

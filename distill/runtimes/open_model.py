@@ -1,6 +1,5 @@
 """`open_model`: a file, a folder or a function becomes an `ImageModel`."""
 
-import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.refusals import check_known, near_paths
 from distill.runtimes import keras_file, onnx_file, python_function, saved_model, tflite_file
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
@@ -77,8 +77,9 @@ def open_model(
         source = str(Path(source).expanduser())
     model_format = _format_of(source)
     if model_format is None or not (Path(source).exists() or python_function.recognise(source)):
-        problem = "is no network that can be opened" if Path(source).exists() else f"does not exist{_near(source)}"
-        raise InputError(f"{source} {problem}; {_EXPECTED}")
+        if Path(source).exists():
+            raise InputError(f"{source} is no network that can be opened; {_EXPECTED}")
+        raise InputError(f"{source} does not exist{near_paths(Path(source))}; {_EXPECTED}")
     _check_policy(policy, model_format)
     if gives not in GIVES:
         raise InputError(f'--gives must be {" or ".join(GIVES)}, received "{gives}"')
@@ -97,17 +98,8 @@ def _format_of(source: str) -> Format | None:
 
 
 def _check_policy(policy: str, model_format: Format) -> None:
-    if policy not in keras_file.POLICIES:
-        raise InputError(f'unknown numeric policy "{policy}": choose one of {", ".join(keras_file.POLICIES)}')
+    check_known(policy, keras_file.POLICIES, what="numeric policy")
     if policy not in model_format.policies:
         raise InputError(
             f"--policy {policy} works for Keras networks, {model_format.name} runs in its own precision: leave it out"
         )
-
-
-def _near(source: str) -> str:
-    path = Path(source)
-    if not path.parent.is_dir():
-        return f", nor does its folder {path.parent}"
-    near = difflib.get_close_matches(path.name, [child.name for child in path.parent.iterdir()])
-    return f", did you mean {' or '.join(near)}?" if near else ""

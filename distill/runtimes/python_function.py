@@ -8,9 +8,9 @@ import numpy as np
 
 from distill.errors import InputError
 from distill.python_function import load_function, recognise
+from distill.refusals import reason
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
-from distill.runtimes.reasons import reason
 from distill.runtimes.softmax import probed
 from distill.runtimes.weights import files_sha256
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.refusals import reason
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.named_classes import classes_in_description
-from distill.runtimes.reasons import reason
 from distill.runtimes.softmax import in_batches_of, probed
 from distill.runtimes.weights import files_sha256
 

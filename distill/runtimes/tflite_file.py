@@ -7,9 +7,9 @@ import numpy as np
 
 from distill.errors import InputError
 from distill.prediction.litert_file import SUFFIX, litert_interpreter
+from distill.refusals import reason
 from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
 from distill.runtimes.input_format import InputFormat, PixelFormat
-from distill.runtimes.reasons import reason
 from distill.runtimes.softmax import check_given, checked, in_batches_of, probed
 from distill.runtimes.weights import files_sha256
 

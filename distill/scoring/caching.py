@@ -17,6 +17,7 @@ from distill.logit_store.header import differences
 from distill.logit_store.layout import PART, decode_ids
 from distill.logit_store.parts import PART_FILES, parts_folder
 from distill.logit_store.reading import DamagedError, read_content
+from distill.refusals import check_at_least
 from distill.runtimes.foreign_network import with_class_order
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.softmax import probe_images
@@ -76,8 +77,7 @@ def cache_logits(
             not finite; it no longer says what is stored; `out` holds something else, or another process writes
             it; there is no room.
     """
-    if batch_size < 1:
-        raise InputError(f"batch-size must be at least 1, received {batch_size}")
+    check_at_least(1, batch_size=batch_size)
     teacher = named_teacher(teacher, dataset, class_names=class_names)
     view_spec = view_spec or ViewSpec()
     header = describe_logits(teacher, dataset, views=views, view_spec=view_spec, teacher_training=teacher_training)

@@ -44,9 +44,23 @@ def check_raw_logits(network: keras.Model) -> None:
     """Check that `network` takes images and gives raw logits.
 
     Raises:
-        InputError: it takes neither grey nor RGB pixels, or ends in an activation such as softmax, whose
+        InputError: it is no graph of layers from one input to one output; takes neither grey nor RGB pixels; gives
+            something else than a row of numbers for each image; or ends in an activation such as softmax, whose
             probabilities a temperature would flatten out.
     """
+    if not getattr(network, "inputs", None):
+        raise InputError(
+            f"{network.name} is a Python class of its own, or has not seen an image: build it of Keras layers, as "
+            "keras.Model(inputs, outputs)"
+        )
+    if len(network.inputs) != 1 or len(network.outputs) != 1 or len(network.output_shape) != 2:
+        taken, given = (
+            " and ".join(str(list(each.shape[1:])) for each in tensors)
+            for tensors in (network.inputs, network.outputs)
+        )
+        raise InputError(
+            f"{network.name} takes {taken} and gives {given}, expected one image and a row of logits: build it so"
+        )
     if len(network.input_shape) != 4 or network.input_shape[-1] not in (1, 3):
         raise InputError(
             f"{network.name} takes {list(network.input_shape[1:])}, expected images [height, width, 1 or 3]: "

@@ -10,6 +10,7 @@ from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitStore, differences
+from distill.refusals import check_at_least
 from distill.runtimes.image_model import ImageModel
 from distill.scoring.caching import describe_logits, inference_model, named_teacher
 from distill.scoring.network_identity import explained_by_rounding
@@ -56,9 +57,8 @@ def spot_check(
         InputError: the teacher, its classes, what it sees, or the images are not those of the store; or the
             largest difference is more than rounding explains.
     """
-    for name, value, least in (("images", images, 1), ("seed", seed, 0), ("batch-size", batch_size, 1)):
-        if value < least:
-            raise InputError(f"{name} of a spot check must be at least {least}, received {value}")
+    check_at_least(1, images=images, batch_size=batch_size)
+    check_at_least(0, seed=seed)
     teacher = named_teacher(teacher, dataset, class_names=class_names)
     view_spec = ViewSpec.from_dict(store.view_spec)
     _check_header(teacher, store, dataset, view_spec=view_spec)

@@ -14,6 +14,7 @@ from distill.data.view_columns import in_columns
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.objective import Batch
+from distill.refusals import check_at_least
 from distill.training.recipe import VIEW_ORDERS
 
 Tensor = KerasTensor | np.ndarray
@@ -116,8 +117,7 @@ class ViewBatches:
                 'the view order "random" has no views to take from, since every epoch draws new ones: '
                 "leave it out, or give --logits, --views or --view.crops"
             )
-        if batch_size < 1:
-            raise InputError(f"batch size must be at least 1, received {batch_size}")
+        check_at_least(1, batch_size=batch_size)
         self.dataset = dataset
         self.image_shape = image_shape
         self.view_spec = view_spec

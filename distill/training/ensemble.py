@@ -13,6 +13,7 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitStore
 from distill.losses.objective import LOGITS
+from distill.refusals import check_known
 from distill.scoring.online_teacher import check_outputs
 from distill.training.batches import CachedOutputs
 
@@ -216,8 +217,7 @@ MEANS = tuple(_MEANS)
 
 
 def _mean_named(name: str) -> Callable[[np.ndarray, np.ndarray, float], np.ndarray]:
-    if name not in _MEANS:
-        raise InputError(f'unknown mean of teachers "{name}": choose one of {", ".join(MEANS)}')
+    check_known(name, MEANS, what="mean of teachers")
     return _MEANS[name]
 
 

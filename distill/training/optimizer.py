@@ -1,6 +1,5 @@
 """The optimizer of a recipe, and its learning rate in every epoch."""
 
-import difflib
 import inspect
 import math
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from distill.errors import InputError
+from distill.refusals import check_known
 from distill.training.recipe import STEPWISE_SCHEDULES, Plateau, Recipe
 
 # What Keras' layers call their biases and the weights of their norms. Variables are found by a part of their name.
@@ -58,10 +58,7 @@ def optimizers() -> dict[str, type[keras.optimizers.Optimizer]]:
 
 def _optimizer_named(name: str) -> type[keras.optimizers.Optimizer]:
     known = optimizers()
-    if name.lower() not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(known))}"
-        raise InputError(f'unknown optimizer "{name}": {hint}')
+    check_known(name.lower(), sorted(known), what="optimizer")
     return known[name.lower()]
 
 

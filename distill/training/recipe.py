@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.refusals import check_at_least, check_known, flag
 
 STEPWISE_SCHEDULES = ("cosine", "linear")  # set the learning rate in every step; the others once an epoch
 SCHEDULES = ("cosine", "constant", "steps", "linear")
@@ -85,21 +86,18 @@ class Recipe:
     """Of the initial weights, the order of images and views, and the dropout."""
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "patience"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise InputError(f"{_flag(name)} must be at least 1, received {value}")
+        check_at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
         for name, limit in (("seed", 2**32), ("weight_decay", math.inf), ("lr_decay", math.inf)):
             if not 0 <= (value := getattr(self, name)) < limit:
-                raise InputError(f"{_flag(name)} must be 0 or more, and below {limit}, received {value}")
+                raise InputError(f"{flag(name)} must be 0 or more, and below {limit}, received {value}")
         for name, limit in (("lr", math.inf), ("clip_norm", math.inf), ("ema", 1)):
             if (value := getattr(self, name)) is not None and not 0 < value < limit:
-                raise InputError(f"{_flag(name)} must be above 0, and below {limit}, received {value}")
+                raise InputError(f"{flag(name)} must be above 0, and below {limit}, received {value}")
         for name in ("label_smoothing", "momentum"):
             if (value := getattr(self, name)) is not None and not 0 <= value < 1:
-                raise InputError(f"{_flag(name)} must lie in 0..1, below 1, received {value}")
+                raise InputError(f"{flag(name)} must lie in 0..1, below 1, received {value}")
         for name, known in (("view_order", VIEW_ORDERS), ("schedule", SCHEDULES), ("class_weights", CLASS_WEIGHTS)):
-            if (value := getattr(self, name)) not in known:
-                raise InputError(f'unknown {_flag(name)} "{value}": choose one of {", ".join(known)}')
+            check_known(getattr(self, name), known, what=flag(name))
         if self.optimizer.lower() == "adamw" and self.weight_decay == 0:
             raise InputError(
                 '"adamw" without weight decay is "adam": give --weight-decay, such as 0.004, or --optimizer adam'
@@ -136,10 +134,6 @@ class Recipe:
                 f'the schedule "{self.schedule}" warms up by whole epochs: give --warmup-epochs 1 or more, received '
                 f"{self.warmup_epochs:g}"
             )
-
-
-def _flag(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def _plain_views(**changes) -> ViewSpec:

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from distill.errors import InputError
+from distill.refusals import check_known, reason
 
 STRATEGIES = ("none", "mirrored", "workers")
 _WORKERS = ("chief", "worker")  # in the order of their replicas
@@ -77,8 +78,7 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
     Raises:
         InputError: another name, no usable TF_CONFIG, or an address that is not to be had.
     """
-    if name not in STRATEGIES:
-        raise InputError(f'unknown --distribute "{name}": choose one of {", ".join(STRATEGIES)}')
+    check_known(name, STRATEGIES, what="--distribute")
     if name == "none":
         return tf.distribute.get_strategy()
     try:
@@ -88,8 +88,7 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
         print("waiting for all workers that TF_CONFIG names")  # without end, and without an ear for interruptions
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--distribute {name} cannot begin: {reason}") from error
+        raise InputError(f"--distribute {name} cannot begin: {reason(error)}") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which TensorFlow now only takes down as a notice
     return strategy

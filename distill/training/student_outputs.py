@@ -1,6 +1,5 @@
 """What an objective reads of a student, its logits and the outputs of layers, and what is trained with it."""
 
-import difflib
 from collections.abc import Collection
 
 import keras
@@ -8,6 +7,7 @@ from keras import KerasTensor
 
 from distill.errors import InputError
 from distill.losses.objective import LOGITS, Objective
+from distill.refusals import alternatives
 from distill.training.batches import JointBatches, ViewBatches
 
 
@@ -67,8 +67,7 @@ def _graph(student: keras.Model, layers: Collection[str]) -> keras.Model:
     known = [layer.name for layer in student.layers]
     for name in layers:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known)}"
+            hint = alternatives(name, known)
             raise InputError(f'the objective reads the layer "{name}", which {student.name} does not have: {hint}')
     try:
         named = {name: student.get_layer(name).output for name in layers}

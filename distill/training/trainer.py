@@ -13,6 +13,7 @@ from distill.data.rendering import render, warp_anywhere
 from distill.data.view_columns import PARAMETERS
 from distill.errors import InputError
 from distill.losses.objective import LOGITS, Batch, Objective
+from distill.refusals import reason
 from distill.runs.run_directory import RunDirectory
 from distill.runs.scope import scope_of
 from distill.training.batches import JointBatches, Rows, ViewBatches
@@ -198,10 +199,9 @@ def fit(
     except _OF_LOST_WORKERS as error:
         if replicas.here == replicas.number:
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"the other workers cannot be reached any more ({reason}); {run.saved_epochs} of {epochs} epochs are "
-            f"kept in {run.path}: give all of them the same command again, to go on"
+            f"the other workers cannot be reached any more ({reason(error)}); {run.saved_epochs} of {epochs} epochs "
+            f"are kept in {run.path}: give all of them the same command again, to go on"
         ) from error
 
 

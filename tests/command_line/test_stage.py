@@ -82,8 +82,8 @@ def test_config_loads_what_a_run_saved_and_flags_override_it(tmp_path):
     [
         ("{", "is no settings.json of a run"),
         ("[1]", "holds no settings"),
-        ('{"data": "D", "temprature": 3}', 'unknown setting "temprature": did you mean "temperature"'),
-        ('{"data": "D", "view": {"rotatoin": 3}}', 'unknown setting "rotatoin": did you mean "rotation"'),
+        ('{"data": "D", "temprature": 3}', 'unknown setting "temprature": did you mean temperature?'),
+        ('{"data": "D", "view": {"rotatoin": 3}}', 'unknown setting "rotatoin": did you mean rotation?'),
         ('{"data": "D", "temperature": "3"}', "setting \"temperature\" must be float, received '3'"),
         ('{"data": "D", "temperature": true}', 'setting "temperature" must be float, received True'),
         ('{"data": {"x": 1}}', 'setting "data" must be str'),
@@ -123,7 +123,7 @@ def test_another_keras_backend_is_refused(monkeypatch, capsys):
 
 
 def test_unknown_settings_name_all_when_none_is_near():
-    with pytest.raises(InputError, match='"xyz": known are data, temperature, view'):
+    with pytest.raises(InputError, match='"xyz": choose one of data, temperature, view'):
         settings_from_dict(Settings, {"data": "D", "xyz": 1})
 
 

@@ -231,7 +231,7 @@ class TestSpecification:
     @pytest.mark.parametrize(
         ("extra", "message"),
         [
-            ({"mine": {"amuont": 1}}, 'has no setting "amuont": did you mean "amount"?'),
+            ({"mine": {"amuont": 1}}, 'has no setting "amuont": did you mean amount?'),
             ({"mine": {"amount": 11}}, "view mine amount must lie in -10..10, received 11"),
             ({"mine": {"amount": "big"}}, "received big"),
             ({"flip": {"flip": True}}, 'operation "flip" is not registered here'),

@@ -6,7 +6,8 @@ import pytest
 
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
-from distill.evaluation.evaluated_models import is_exported, open_evaluated, unique_names
+from distill.evaluation.evaluated_models import open_evaluated, unique_names
+from distill.prediction.exported_model import is_exported
 from distill.reports.network_costs import multiply_adds
 from distill.runs.networks import load_network
 from students import MicroExpNet

@@ -1,5 +1,6 @@
 """The students' published sizes, and their numbers against NumPy and against the published networks."""
 
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from distill.building_blocks.conventions import classifier
 from students import STUDENTS
-from students.microexpnet import MicroExpNet, MicroExpNet2017, Variant, build
+from students.microexpnet import MicroExpNet, MicroExpNet2017, Variant, variant_layers
 from students.slim_resnet import SlimResNet
 
 FAMILIES = {  # M, S, XS, XXS
@@ -85,9 +87,14 @@ def test_pixels_are_not_scaled():
     assert [layer.name for layer in MicroExpNet().layers[:2]] == ["pixels", "conv1"]
 
 
+def network_of(variant, shape=(84, 84, 1)):
+    pixels, top = keras.Input(shape), partial(classifier, classes=8, activation=None)
+    return keras.Model(pixels, variant_layers(variant, pixels, top, keep_prob=0.5, pixel_scale=1.0))
+
+
 def test_initial_weights():
     keras.utils.set_random_seed(0)
-    wide = build(Variant(conv1_stride=4, pool1=False, pool2=True, units=4096))
+    wide = network_of(Variant(conv1_stride=4, pool1=False, pool2=True, units=4096))
     biases = wide.get_layer("dense").bias.numpy()
     assert abs(biases.mean()) < 0.03
     assert biases.std() == pytest.approx(0.5, rel=0.05)
@@ -149,7 +156,7 @@ def numpy_logits(model, images, variant):
 def test_logits_equal_numpy(shape, pool1, pool2):
     keras.utils.set_random_seed(0)
     variant = Variant(conv1_stride=2 if pool1 else 4, pool1=pool1, pool2=pool2, units=16)
-    model = build(variant, input_shape=shape)
+    model = network_of(variant, shape)
     images = np.random.default_rng(0).integers(0, 256, (3, *shape)).astype("float32")
     expected = numpy_logits(model, images, variant)
     np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())

@@ -87,7 +87,7 @@ def test_decay_is_that_of_keras_inverse_time_schedule():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"schedule": "step"}, 'unknown schedule "step": choose one of cosine, constant, steps, linear'),
+        ({"schedule": "step"}, 'unknown schedule "step": did you mean steps?'),
         ({"schedule": "steps"}, "give --schedule steps and --lr-steps together"),
         ({"lr_steps": ((3, 0.1),)}, "give --schedule steps and --lr-steps together"),
         ({"schedule": "steps", "lr_steps": ((3, 0.1), (3, 0.2))}, "lr-steps must be rising epochs"),
@@ -203,7 +203,7 @@ def test_the_optimizers_are_those_that_keras_documents():
     ("settings", "message"),
     [
         ({"optimizer": "adamm"}, 'unknown optimizer "adamm": did you mean adam'),
-        ({"optimizer": "newton"}, 'unknown optimizer "newton": known are adadelta, '),
+        ({"optimizer": "newton"}, 'unknown optimizer "newton": choose one of adadelta, '),
         ({"momentum": 0.9}, 'the optimizer "adam" takes no momentum: leave it out, or give sgd'),
     ],
 )

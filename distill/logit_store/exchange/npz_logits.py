@@ -17,6 +17,7 @@ from distill.logit_store.exchange.exported_header import MAX_HEADER_BYTES, heade
 from distill.logit_store.exchange.logit_table import LogitTable, checked_ids
 from distill.logit_store.layout import HASH_BYTES
 from distill.logit_store.store import LogitStore
+from distill.refusals import reason
 
 MAX_BYTES = 4_000_000_000
 """Of all arrays together, unpacked: a small file can claim to hold any number of zeros."""
@@ -100,8 +101,7 @@ def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except InputError:
         raise
     except _DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        damaged = InputError(f"{path} is no .npz file of NumPy, or damaged ({reason})")
+        damaged = InputError(f"{path} is no .npz file of NumPy, or damaged ({reason(error)})")
         raise cannot_read_now(error, path) or damaged from error
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.refusals import reason
 
 MAX_BYTES = 30_000_000
 
@@ -61,8 +62,7 @@ def plain_value(content: bytes, *, name: str) -> Any:
         except UnicodeDecodeError:
             return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
     except _DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{name} is no pickle, or only a part of one ({reason}): {_EXPECTED}") from error
+        raise InputError(f"{name} is no pickle, or only a part of one ({reason(error)}): {_EXPECTED}") from error
 
 
 class _PlainUnpickler(pickle.Unpickler):

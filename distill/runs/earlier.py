@@ -1,0 +1,18 @@
+"""Settings that earlier versions wrote, as those of today."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_OPTIONS = ("keep_prob", "pixel_scale")  # of students, until 0.1
+
+
+def upgraded_settings(settings: Any) -> Any:
+    """Return the settings of a run or a comparison of any version, as this version would write them.
+
+    What is no settings is returned as it is, for others to refuse.
+    """
+    if not isinstance(settings, Mapping) or "pixel_scale" not in settings or "student_options" in settings:
+        return settings
+    options = {name: settings[name] for name in _OPTIONS if settings.get(name) is not None}
+    kept = {name: value for name, value in settings.items() if name not in _OPTIONS}
+    return {**kept, "student_options": options, "policy": "float32"}
