@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import keras
@@ -12,6 +12,7 @@ import pytest
 from distill.data.dataset import Dataset, with_splits
 from distill.data.layouts import class_folders
 from distill.data.split_policy import SplitPolicy
+from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.evaluate import EvaluateSettings, evaluate
 from distill.runs.networks import recorded_views
@@ -62,6 +63,19 @@ def test_a_setting_that_an_old_record_lacks_does_nothing_there():
     assert stored.differences(today, neutral_recipe={"mixup": 0.0}) == []
     assert stored.differences(replace(today, recipe={"lr": 0.01, "mixup": 0.2}), neutral_recipe={"mixup": 0.0}) == [
         "recipe.mixup: stored 0.0, now 0.2"
+    ]
+
+
+def test_views_of_an_old_record_have_what_later_versions_add_at_neutral_values():
+    stored = read_record(VERSION_0_1 / "distilled")
+    view = stored.recipe["view"]
+    assert "extra" not in view
+    today = replace(stored, recipe=stored.recipe | {"view": asdict(ViewSpec())})
+    assert stored.differences(today) == []
+    other = asdict(ViewSpec(rotation=5, zoom_draw="inverse"))
+    assert stored.differences(replace(stored, recipe=stored.recipe | {"view": other})) == [
+        "recipe.view.rotation: stored 10.0, now 5",
+        "recipe.view.zoom_draw: stored log, now inverse",
     ]
 
 
