@@ -55,6 +55,18 @@ def test_a_file_is_a_teacher_from_elsewhere(faces, saved):
     assert model.input_format["range"] == [-1, 1]
 
 
+def test_a_description_takes_its_weights_from_another_file(faces, saved, tmp_path):
+    network = keras.saving.load_model(saved())
+    (tmp_path / "theirs.json").write_text(network.to_json())
+    network.save_weights(tmp_path / "elsewhere.weights.h5")
+    settings = {"teacher": str(tmp_path / "theirs.json"), "weights": str(tmp_path / "elsewhere.weights.h5")}
+    model = TeacherSettings(**settings, input=InputFormat(range=(0, 1))).open(faces)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 1)).astype(np.float32)
+    powers = np.exp(model.predict(pixels))
+    expected = network.predict_on_batch(pixels / 255)
+    np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), expected, rtol=1e-4)
+
+
 def test_what_a_teacher_from_elsewhere_gives_can_be_said(faces, saved):
     assert TeacherSettings(teacher=saved(), gives="probabilities").open(faces).logits_from == BEFORE_SOFTMAX
     with pytest.raises(InputError, match="ends in a softmax, so it does not give logits"):

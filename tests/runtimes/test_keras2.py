@@ -1,6 +1,12 @@
 """Networks that Keras 2 saved give what Keras 2 computes: `tf_keras` writes them, and says the right values."""
 
+import hashlib
+import io
 import json
+import re
+import zipfile
+from collections import Counter
+from pathlib import Path
 
 import h5py
 import keras
@@ -8,6 +14,7 @@ import numpy as np
 import pytest
 
 from distill.runtimes.image_model import BEFORE_SOFTMAX, LOGITS
+from distill.runtimes.input_format import InputFormat
 from distill.runtimes.open_model import open_model
 from tests.runtimes.conftest import refusal, softmax
 
@@ -484,6 +491,37 @@ class TestReleasesThatCannotBeRunHere:
 
         check_same(model, self.rewritten(model, tmp_path / "net.h5", change, version="2.2.4-tf"))
 
+    def test_the_weights_of_keras_2_13(self, tmp_path):
+        """Up to there a `.keras` file names its groups otherwise, and counts layers with weights twice."""
+        base = tf_keras.Sequential([old.Input(SHAPE), conv(3), old.ReLU(), old.ReLU(), conv(3)])
+        model = classifier(conv(3), base, conv(3), old.BatchNormalization(), old.BatchNormalization())
+        source = saved(model, tmp_path, ".keras")
+
+        def copy(before, after):
+            if "vars" in before:
+                before.copy("vars", after)
+            counts = Counter()
+            for name in sorted(
+                before.get("layers", ()), key=lambda each: int((re.findall(r"_(\d+)$", each) or [0])[0])
+            ):
+                kind, group, found = re.sub(r"_\d+$", "", name), before["layers"][name], []
+                group.visititems(lambda _, each, found=found: found.append(each))
+                number = f"_{counts[kind]}" if counts[kind] else ""
+                copy(group, after.create_group(f"_layer_checkpoint_dependencies/{kind}{number}"))
+                counts[kind] += 2 if any(isinstance(each, h5py.Dataset) for each in found) else 1
+
+        with zipfile.ZipFile(source) as archive:
+            content = {name: archive.read(name) for name in archive.namelist()}
+        rewritten = io.BytesIO()
+        with h5py.File(io.BytesIO(content["model.weights.h5"])) as before, h5py.File(rewritten, "w") as after:
+            copy(before, after)
+            assert "conv2d_2" in after["_layer_checkpoint_dependencies"]
+        with zipfile.ZipFile(source, "w") as archive:
+            archive.writestr("config.json", content["config.json"])
+            archive.writestr("metadata.json", '{"keras_version": "2.13.1"}')
+            archive.writestr("model.weights.h5", rewritten.getvalue())
+        check_same(model, source)
+
 
 class TestRefused:
     def source(self, folder, between):
@@ -539,6 +577,19 @@ class TestRefused:
             'layer "few" has a weight kernel [3, 3, 3, 6], the file holds few/kernel:0 [3, 3, 3, 5] for it'
             in refusal(open_model, source)
         )
+
+
+def test_the_function_that_the_page_shows_runs_what_cannot_be_translated(in_tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "caching.md").read_text()
+    (example,) = re.findall(r"```py\n(.*?)```", page, flags=re.S)
+    assert "old_teacher.py" in page
+    (in_tmp_path / "old_teacher.py").write_text(example)
+    model = functional(lambda x: old.Lambda(lambda y: y / 2)(x), shape=(12, 12, 3))
+    model.save(in_tmp_path / "old_teacher.h5")
+    opened = open_model("old_teacher:ask", input_format=InputFormat(size=12, channels=3, range=(-1, 1)))
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 12, 12, 3)).astype(np.float32)
+    assert opened.sha256 == hashlib.sha256((in_tmp_path / "old_teacher.h5").read_bytes()).hexdigest()
+    np.testing.assert_allclose(opened.predict(pixels), model.predict(pixels / 127.5 - 1, verbose=0), atol=1e-5)
 
 
 class TestArchitectures:
