@@ -99,7 +99,7 @@ class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
 
 def train_student(settings: TrainStudentSettings) -> None:
     """Train the student that `settings` describe, into `settings.out`; with folds, one for each."""
-    objective = _objective(settings)
+    _objective(settings)  # refuses what does not go together
     import tensorflow as tf
 
     from distill.experiments.cross_validation import cross_validate, folds_text
@@ -118,7 +118,7 @@ def train_student(settings: TrainStudentSettings) -> None:
             logits=teachers[0 if fold is None else fold["number"]] if teachers else None,
             teacher=online,
             extra_data=extra_data,
-            objective=objective,
+            objective=_objective(settings),  # a new one for each fold: it may have layers of its own
         )
 
     dataset = settings.open_folds() if settings.folds else settings.open()
