@@ -108,7 +108,7 @@ def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(work, tmp_path):
             ("--online.teacher", "facenet", "--teacher-mean", "logits"),
             "--teacher-mean is for --logits, not for --onl",
         ),
-        (("--online.teacher", "facenet", "--lambda", 0), "the loss CE(y, s) asks --online.teacher for nothing"),
+        (("--online.teacher", "facenet", "--lambda", 0), "the objective CE(y, s) needs nothing of --online.teacher"),
         (("--online.teacher", "facenet", "--folds", 3), "may have learned from their test images"),
         (("--distribute", "workers", "--folds", 3), "--folds are trained by one process"),
         (("--online.weights", "run"), "--online describes a teacher that is not named: give --online.teacher"),
@@ -184,7 +184,7 @@ def test_resume_takes_no_other_settings(work, tmp_path, capsys):
     assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run", "--out", tmp_path / "other") == 2
     assert "goes on in that folder: leave --out out" in error(capsys)
     assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run", "--lr", 1) == 2
-    assert "settings.lr: stored 0.001, now 1.0" in error(capsys)
+    assert "recipe.lr: stored 0.001, now 1.0" in error(capsys)
 
 
 def test_resume_alone_finishes_what_was_begun(work, tmp_path, monkeypatch):
