@@ -19,7 +19,7 @@ from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.scoring import caching
 from distill.scoring.caching import as_image_model, cache_logits, inference_model
 from distill.scoring.spot_check import spot_check
-from distill.training.batches import ViewBatches
+from distill.training.batches import CachedOutputs, ViewBatches
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("angry", "happy", "neutral")
@@ -74,7 +74,7 @@ def test_the_student_sees_exactly_the_pixels_that_the_teacher_scored(tmp_path, f
         training,
         image_shape=(8, 8, 1),
         view_spec=ViewSpec.from_dict(store.view_spec),
-        teacher_logits=store.join(training),
+        teacher=CachedOutputs(logits=store.join(training)),
         views=3,
         batch_size=5,
     )
@@ -85,7 +85,7 @@ def test_the_student_sees_exactly_the_pixels_that_the_teacher_scored(tmp_path, f
             rows = [row_of[sample_id] for sample_id in training.ids[picked]]
             views = batches.views_of_epoch(epoch)[picked]
             np.testing.assert_array_equal(batch.images, scored[rows, views])
-            np.testing.assert_array_equal(batch.teacher_logits, store.logits[rows, views])
+            np.testing.assert_array_equal(batch.teacher["logits"], store.logits[rows, views])
 
 
 def test_each_image_is_read_once_for_all_its_views(tmp_path, faces):
