@@ -144,10 +144,16 @@ def test_networks_of_two_folds_are_not_evaluated_side_by_side(work, faces, tmp_p
     assert not (tmp_path / "evaluation").exists()
 
 
-def test_a_network_of_a_fold_is_evaluated_on_other_data_with_its_own_splits(work, faces, tmp_path):
+def test_a_network_of_a_fold_is_evaluated_on_other_data_but_not_on_images_it_learned_from(
+    work, faces, tmp_path, capsys
+):
     shutil.copytree(faces, tmp_path / "faces")
-    next((tmp_path / "faces" / "sad").iterdir()).unlink()
+    next((tmp_path / "faces" / "sad").iterdir()).unlink()  # so that folds would be dealt in another way
     model = ("--model", work / "teacher" / "fold-0", "--data", tmp_path / "faces", "--splits", "random")
+    assert run("evaluate", *model, "--out", tmp_path / "evaluation") == 2
+    assert "images of the validation split are among those that" in failure(capsys)
+    for image in (tmp_path / "faces").glob("*/*.png"):
+        image.rename(image.with_name(f"other_{image.name}"))
     assert run("evaluate", *model, "--out", tmp_path / "evaluation") == 0
 
 
