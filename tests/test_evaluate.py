@@ -112,7 +112,7 @@ def test_copies_of_training_images_are_told_apart(work, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["-float32.tflite", ".onnx"])
-def test_an_exported_file_beside_its_network(work, tmp_path, ending):
+def test_an_exported_file_next_to_its_network(work, tmp_path, ending):
     exported = work / "one" / "export" / f"microexpnet{ending}"
     assert run(work, "--model", work / "one", exported, "--out", tmp_path, "--seconds", 0.01) == 0
     network, file = report_in(tmp_path)["models"]
