@@ -1,7 +1,7 @@
 """Do logits fit their labels as they stand? Accuracy against chance, and in every other order.
 
-A network whose classes stand in another order than was said gives answers that look right and are not. Labels tell:
-the confusion matrix of such a network is a good one with its columns exchanged.
+A network whose classes stand in another order than was said gives predictions that look right and are not. Labels
+show it: the confusion matrix of such a network is a good one with its columns exchanged.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Diagnosis:
     chance: float | None = None
     """The accuracy of answers that are as frequent and have nothing to do with the labels."""
     near_chance: bool = False
-    """Whether the accuracy is hardly above chance, or so few images have labels that it cannot be told."""
+    """Whether the accuracy is hardly above chance, or so few images have labels that it cannot be known."""
     better_order: tuple[str, ...] | None = None
     """Class names in an order that fits far better, if any."""
     better_accuracy: float | None = None
@@ -56,8 +56,8 @@ def diagnose(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str])
     Accuracy is near chance where Cohen's kappa, (accuracy - chance) / (1 - chance), is within two standard errors of
     a tenth, or below it. The better order is the one of the largest accuracy, a linear assignment over the confusion
     matrix, or a usual one where that is as good within noise. It is named where it is better by four standard errors
-    on images that it was not chosen by (each half is judged in the order that the other half says), and is not near
-    chance itself.
+    on images that it was not chosen by (each half is evaluated in the order that fits the other half), and is not
+    near chance itself.
 
     Args:
         logits: float [N, C].
@@ -100,7 +100,7 @@ def accuracy_text(found: Diagnosis) -> str:
 
 
 def warnings_of(found: Diagnosis, *, prefix: str = "") -> list[str]:
-    """Return what to tell the user, a sentence each, with the flags to give.
+    """Return what to report to the user, a sentence each, with the flags to give.
 
     Args:
         prefix: what the flags of the network begin with.

@@ -14,7 +14,7 @@ def report():
     return report_of(faces, found_of(faces, "one", copies=copies), found_of(faces, "two", **unknown, copies=None))
 
 
-def test_a_model_is_told_with_its_tables(report):
+def test_a_model_is_described_with_its_tables(report):
     text = model_text(report["models"][0], report["data"])
     facts, classes, confusion = text.split("\n\n")
     lines = facts.splitlines()
