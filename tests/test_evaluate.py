@@ -100,7 +100,7 @@ def test_two_models_side_by_side(work, tmp_path, capsys):
     assert one["teachers"][0]["divergence"] > 0.001
 
 
-def test_copies_of_training_images_are_told_apart(work, tmp_path):
+def test_copies_of_training_images_are_counted_apart(work, tmp_path):
     assert run(work, "--model", work / "one", "--out", tmp_path) == 0
     (found,) = report_in(tmp_path)["models"]
     copies, others = found["copies"]["copies"], found["copies"]["others"]

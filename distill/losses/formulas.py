@@ -179,8 +179,8 @@ def transformed_teacher_matching(
 def mean_squared_logits(*, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """The mean over the classes of (z_s - z_t)².
 
-    Half of it is what Hinton's loss comes to at a high T, for logits of mean 0. No other loss here asks the student
-    for the teacher's mean, too: a constant added to a row of one of them changes the value.
+    Half of it is what Hinton's loss comes to at a high T, for logits of mean 0. No other loss here makes the student
+    match the teacher's mean, too: a constant added to a row of one of them changes the value.
 
     Ba and Caruana 2014, section 2 (half the sum over the classes), https://arxiv.org/abs/1312.6184;
     Kim et al. 2021 (the sum), https://arxiv.org/abs/2105.08919

@@ -54,7 +54,7 @@ class Replicas:
         return picked[:, start:end]
 
     def check_batch(self, images: int) -> None:
-        """Refuse a batch of which a replica would get nothing.
+        """Refuse a batch that is too small to give every replica a part.
 
         Raises:
             InputError: fewer images than replicas.

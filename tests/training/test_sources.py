@@ -281,7 +281,7 @@ def test_extra_data_that_cannot_teach_is_refused(faces, tmp_path, columns, taugh
     assert not (tmp_path / "run").exists()
 
 
-def test_a_record_tells_a_run_with_extra_data_from_one_without(faces, tmp_path):
+def test_a_record_distinguishes_a_run_with_extra_data_from_one_without(faces, tmp_path):
     at_hand = OnlineTeacher(small_teacher(), class_names=faces.class_names)
     how = {"teacher": at_hand, "recipe": Recipe(epochs=1), "out": tmp_path / "run", "progress": False}
     train(plain_student(), faces, **how, extra_data=[ExtraData(foreign_faces())])
