@@ -174,8 +174,8 @@ def _page(gradio: ModuleType, networks: "SideBySide") -> Any:
                 label="Faces", interactive=False, format="jpeg", buttons=["fullscreen"], height=360
             )
         photo.preprocess = lambda file: None if file is None else file.path  # Gradio's own fails on damaged files
-        said = gradio.HTML(_paragraph(_NOTHING_YET))
-        photo.change(lambda path: shown(networks, path), photo, [picture, said], api_visibility="private")
+        results = gradio.HTML(_paragraph(_NOTHING_YET))
+        photo.change(lambda path: shown(networks, path), photo, [picture, results], api_visibility="private")
     return page
 
 

@@ -44,7 +44,7 @@ class ExportSettings(ForeignNetwork, DataClasses):
     split_seed: int | None = None
     """Of the random split, as in training; by default that of the run, else 0."""
     images: int = 4000
-    """The most images of --split that are looked at."""
+    """The most images of --split that files and student are compared on."""
     calibration: int = 300
     """Training images that set the ranges of int8."""
     seconds: float = 1.0
@@ -52,7 +52,7 @@ class ExportSettings(ForeignNetwork, DataClasses):
     max_bytes: int | None = None
     """A bound: exit code 1 where an exported file is larger."""
     min_agreement: float | None = None
-    """A bound: exit code 1 where an exported file says another class than the student too often; 0..1."""
+    """A bound: exit code 1 where an exported file predicts another class than the student too often; 0..1."""
 
     def __post_init__(self):
         check_at_least(1, images=self.images, calibration=self.calibration)

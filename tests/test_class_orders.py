@@ -132,7 +132,7 @@ class TestTeacherLogits:
         header = open_logits(tmp_path / "l.h5").header
         assert (header.class_names, header.class_order) == (ALPHABETICAL, "given")
 
-    def test_tells_the_accuracy_of_a_store_that_is_complete(self, work, assumed, capsys):
+    def test_reports_the_accuracy_of_a_store_that_is_complete(self, work, assumed, capsys):
         assert write_logits(work, assumed, *RANGE) == 0
         said = capsys.readouterr().out
         assert "is already complete" in said

@@ -1,4 +1,4 @@
-"""`python -m distill.demo`: the page in a browser, what it says of photos, and what is refused."""
+"""`python -m distill.demo`: the page in a browser, what it shows for photos, and what is refused."""
 
 import re
 import shutil

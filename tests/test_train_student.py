@@ -33,7 +33,7 @@ def run(stage, settings, *args) -> int:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A folder with labelled faces, unlabelled ones of another size, a teacher, and what it says of both."""
+    """A folder with labelled faces, unlabelled ones of another size, a teacher, and its logits for both."""
     folder = tmp_path_factory.mktemp("work")
     write_faces(folder / "fer2013.csv")
     rng = np.random.default_rng(3)

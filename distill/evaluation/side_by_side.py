@@ -69,7 +69,7 @@ class Look:
 
 
 class SideBySide:
-    """Looks at photos.
+    """Classifies the faces in photos.
 
     Args:
         model: an exported file, or the folder of its card; None is the student that comes with this package.

@@ -13,8 +13,8 @@ def recommend(rows: Sequence[ExportRow]) -> tuple[ExportRow, list[str]]:
     """Return the row of the file to take, and a sentence about every file.
 
     Of the LiteRT files (of the ONNX file, or of all, where there are none) that lose no more than half a point of
-    accuracy against the student and say the same class for 95 % of the images, it is the fastest on the machine that
-    measured; of equally fast ones (within a tenth) the smallest. Where every file loses more, the most accurate one.
+    accuracy against the student and predict the same class for 95 % of the images, it is the fastest on the machine
+    that measured; of equally fast ones (within a tenth) the smallest. Where every file loses more, the most accurate.
 
     Args:
         rows: at least one with a file; the row without one is the student itself.

@@ -25,10 +25,10 @@ _NOISE = 2.0  # standard errors: what stays below may be nothing
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What labels say of logits."""
+    """How logits fit their labels."""
 
     images: int
-    """How many have a label; 0: nothing can be said."""
+    """How many have a label; 0: nothing is known."""
     accuracy: float | None = None
     """Share of them whose largest logit is that of the label, 0..1; None without labels."""
     chance: float | None = None
@@ -68,15 +68,15 @@ def diagnose(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str])
         ValueError: shapes that do not fit together, or a label that is no class.
     """
     labelled = np.asarray(labels) != UNLABELLED
-    labels, said = np.asarray(labels)[labelled], np.asarray(logits)[labelled].argmax(axis=1)
+    labels, predicted = np.asarray(labels)[labelled], np.asarray(logits)[labelled].argmax(axis=1)
     if not len(labels):
         return Diagnosis(images=0)
-    confusion = confusion_matrix(labels, said, len(class_names))
+    confusion = confusion_matrix(labels, predicted, len(class_names))
     stated = Diagnosis(len(labels), *_accuracy_and_chance(confusion), near_chance=_is_near_chance(confusion))
-    better = _better_order(labels, said, class_names)
+    better = _better_order(labels, predicted, class_names)
     if better is None:
         return stated
-    accuracy = float(np.mean(better[said] == labels))
+    accuracy = float(np.mean(better[predicted] == labels))
     names = tuple(class_names[position] for position in better)
     return Diagnosis(stated.images, stated.accuracy, stated.chance, stated.near_chance, names, accuracy)
 
@@ -126,29 +126,29 @@ def order_text(names: Sequence[str]) -> str:
     return f"--classes {listed}" if called is None else f"--classes {listed} ({called})"
 
 
-def _better_order(labels: np.ndarray, said: np.ndarray, class_names: Sequence[str]) -> np.ndarray | None:
+def _better_order(labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]) -> np.ndarray | None:
     """Return int [C]: the class that each output stands for, or None where the stated order fits as well."""
     count = len(class_names)
-    best = _assigned(labels, said, count)
+    best = _assigned(labels, predicted, count)
     halves = np.empty(len(labels), int)
     halves[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % 2  # half of every class
-    unseen = np.empty_like(said)
+    unseen = np.empty_like(predicted)
     for half in (0, 1):
-        order = _assigned(labels[halves != half], said[halves != half], count)
-        unseen[halves == half] = order[said[halves == half]]
-    certain = exceeds(unseen == labels, said == labels) >= CERTAIN
+        order = _assigned(labels[halves != half], predicted[halves != half], count)
+        unseen[halves == half] = order[predicted[halves == half]]
+    certain = exceeds(unseen == labels, predicted == labels) >= CERTAIN
     if not certain or _is_near_chance(confusion_matrix(labels, unseen, count)):
         return None
     for _, names in _usual_orders(class_names):
         usual = np.array([class_names.index(name) for name in names])
-        if exceeds(best[said] == labels, usual[said] == labels) < _NOISE:
+        if exceeds(best[predicted] == labels, usual[predicted] == labels) < _NOISE:
             return None if np.array_equal(usual, np.arange(count)) else usual
     return best
 
 
-def _assigned(labels: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
+def _assigned(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Return int [C]: the class that each output stands for where most images are right; among equals, its own."""
-    counts = confusion_matrix(labels, said, classes)
+    counts = confusion_matrix(labels, predicted, classes)
     _, order = linear_sum_assignment((counts + np.eye(classes) / (2 * classes)).T, maximize=True)
     return order
 

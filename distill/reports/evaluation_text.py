@@ -52,8 +52,8 @@ def _cells(model: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _compared(teacher: Mapping[str, Any]) -> str:
-    right = "" if teacher["accuracy"] is None else f", whose accuracy is {teacher['accuracy']:.4f}"
-    return f"predicts the class that {teacher['name']} predicts for {teacher['agreement']:.2%} of the images{right}"
+    right = "" if teacher["accuracy"] is None else f" (accuracy {teacher['accuracy']:.4f})"
+    return f"agrees with {teacher['name']}{right} on {teacher['agreement']:.2%} of the images"
 
 
 def _copies(copies: Mapping[str, Any] | None) -> list[str]:

@@ -21,7 +21,7 @@ Tensor = KerasTensor | np.ndarray
 
 
 class TeacherOutputs(Protocol):
-    """What a teacher says of the images of one data set, from a cache or computed there and then."""
+    """The outputs of a teacher for the images of one data set, from a cache or computed for each batch."""
 
     online: bool
     """Whether it is computed for every batch, which takes longer by far than a training step."""
@@ -78,7 +78,7 @@ class ViewBatches:
     Args:
         dataset: images to train on.
         image_shape: height, width, channels that the student takes.
-        view_spec: how views are drawn. It must be the one that `teacher` looked at, since an augmentation that the
+        view_spec: how views are drawn. It must be the one that `teacher` scored, since an augmentation that the
             teacher never scored would be taught the wrong answer.
         teacher: its outputs for `dataset`; None for labels alone.
         views: V, the number of views that epochs take from; None draws a new view in every epoch, which only

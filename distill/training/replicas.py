@@ -112,7 +112,7 @@ def average_statistics(network: keras.Model, layers: Sequence[keras.layers.Layer
 
 
 def check_agreement(strategy: tf.distribute.Strategy, what: str) -> None:
-    """Check that all processes of a strategy say the same `what`; each waits for all others.
+    """Check that all processes of a strategy have the same `what`; each waits for all others.
 
     Raises:
         InputError: they do not.

@@ -17,10 +17,10 @@ from distill.training.recipe import Recipe
 
 
 class Teacher(Protocol):
-    """Who says something of the images a student learns from: `CachedTeachers`, `OnlineTeacher`, your own."""
+    """A teacher for the images that a student learns from: `CachedTeachers`, `OnlineTeacher`, your own."""
 
     view_spec: ViewSpec | None
-    """How the views were drawn that it looked at; None: it looks at any."""
+    """How the views were drawn that it scored; None: it scores any."""
     views: int | None
     """V, how many of them there are for each image; None: as many as are drawn."""
     one_temperature: bool
@@ -61,7 +61,7 @@ class ExtraData:
     dataset: Dataset
     """Of the classes of the run in the same order, or without any."""
     logits: Logits | None = None
-    """What the teacher of the run says of it; None where that is online, or where there is none."""
+    """The outputs of the run's teacher for it; None where that is online, or where there is none."""
 
     def taught(self, main: Dataset, teacher: Teacher | None, objective: Objective) -> tuple[Dataset, Teacher | None]:
         """Return the images to learn from, and what teaches them.

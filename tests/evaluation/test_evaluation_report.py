@@ -122,7 +122,7 @@ def test_nothing_is_said_without_labels_or_of_a_network_that_diverged(faces, log
         report_on(np.full_like(logits, np.nan), faces)
 
 
-def test_a_teacher_is_heard_from_its_store(tmp_path):
+def test_the_predictions_of_a_teacher_come_from_its_store(tmp_path):
     dataset, teacher = bright_and_dark(), plain_student()
     cache_logits(teacher, dataset, tmp_path / "l.h5", views=2, progress=False)
     part = dataset.split("validation")

@@ -97,7 +97,7 @@ def test_a_sequential_network(plain, pixels, save, suffix):
     np.testing.assert_allclose(opened.predict(pixels), plain.predict_on_batch(pixels), rtol=1e-5, atol=1e-5)
 
 
-def test_where_layers_do_not_tell_the_values_do(plain, trunk, pixels, save):
+def test_where_layers_do_not_show_it_the_values_do(plain, trunk, pixels, save):
     inputs, relu, weights = trunk
     summed = keras.Model(inputs, layers.Add()([dense_of(weights)(pool(relu)), dense_of(weights)(pool(relu))]))
     model = open_model(save(summed))

@@ -104,14 +104,14 @@ def test_each_image_is_read_once_for_all_its_views(tmp_path, faces):
 
 
 def test_more_views_are_added_to_a_finished_file_without_scoring_again(tmp_path, faces):
-    teacher, asked_at_once = Teacher(), Teacher()
+    teacher, scored_at_once = Teacher(), Teacher()
     few = cache_logits(teacher.model(), faces, tmp_path / "t.h5", views=2, **QUIET)
     assert few.logits.shape == (18, 2, 3)
     teacher.seen.clear()
     shuffled = faces.subset(np.random.default_rng(1).permutation(18))
     more = cache_logits(teacher.model(), shuffled, tmp_path / "t.h5", views=5, **QUIET)
     assert sum(map(len, teacher.seen)) == 18 * 3 + 4 * 2  # a few are scored again, in the views that are stored
-    whole = cache_logits(asked_at_once.model(), faces, tmp_path / "whole.h5", views=5, **QUIET)
+    whole = cache_logits(scored_at_once.model(), faces, tmp_path / "whole.h5", views=5, **QUIET)
     assert more.header == whole.header
     np.testing.assert_allclose(more.join(faces), whole.join(faces), rtol=1e-5)  # in other batches
     with pytest.raises(InputError, match="views: stored 5, expected 4"):

@@ -76,7 +76,7 @@ def test_an_npz_of_logits_and_ids_is_enough(npz, out, dtype, shape):
     assert header.views == 1
 
 
-def test_an_npz_may_tell_more(npz, out):
+def test_an_npz_may_hold_more(npz, out):
     hashes = np.arange(48, dtype=np.uint8).reshape(3, 16)
     path = npz(
         sample_id=np.array(["a", "b", "ü"]).astype("U9"),
@@ -109,7 +109,7 @@ def test_a_csv_of_ids_and_classes_is_enough(csv_file, out, encoding):
     assert store.header.teacher_input_shape == UNKNOWN_SHAPE
 
 
-def test_a_csv_may_tell_more_in_any_order(csv_file, out):
+def test_a_csv_may_hold_more_in_any_order(csv_file, out):
     path = csv_file(
         "anger, Label ,SAMPLE_ID,View,happy,content_hash",
         f"1,joy,a,0,2,{'0f' * 16}",
