@@ -109,7 +109,7 @@ def test_verify_checks_the_file_the_images_and_the_teacher(stored, work, capsys)
     shown = capsys.readouterr().out
     assert "each has the pixels that the teacher saw" in shown
     assert "classes    assumed to be those of " in shown
-    assert "7 images x 2 views: same class in 100.0%, largest difference 0 " in shown
+    assert "scored 7 images x 2 views again: same class in 100.0%, largest difference 0 " in shown
 
 
 def test_verify_notices_a_flipped_byte_another_image_and_another_teacher(stored, work, tmp_path, capsys):
