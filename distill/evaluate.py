@@ -14,7 +14,7 @@ from distill.runtimes.foreign_network import ForeignNetwork
 if TYPE_CHECKING:
     from distill.data.dataset import Dataset
     from distill.evaluation.evaluated_models import EvaluatedModel
-    from distill.evaluation.evaluation_report import TeacherOpinion
+    from distill.evaluation.evaluation_report import TeacherPredictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class EvaluateSettings(ForeignNetwork, DataSetting):
     export (its recommended file); or a network from elsewhere, which --input, --gives and --classes describe: a
     .keras, .h5, .tflite or .onnx file, the folder of a SavedModel, or MODULE:FUNCTION."""
     out: str | None = None
-    """Folder for report.html, evaluation.json and confusion matrices; by default RUN/evaluation-SPLIT, or one beside
-    the file or export; of several models evaluation-SPLIT here."""
+    """Folder for report.html, evaluation.json and confusion matrices; by default RUN/evaluation-SPLIT, or one next
+    to the file or export; of several models evaluation-SPLIT here."""
     split: str = "validation"
     """"train", "validation" or "test"."""
     splits: str | None = None
@@ -41,7 +41,7 @@ class EvaluateSettings(ForeignNetwork, DataSetting):
     """Stores of teachers that distill.teacher_logits wrote: how far the models agree with each. Classes are found by
     their names."""
     mistakes: int = 24
-    """How many of the surest mistakes of each model are shown; 0 for none."""
+    """How many of the most confident mistakes of each model are shown; 0 for none."""
     seconds: float = 1.0
     """How long the call for one image is repeated to measure the speed of each model; 0 leaves it out."""
 
@@ -107,13 +107,13 @@ def _report(
     }
 
 
-def _teachers(settings: EvaluateSettings, part: "Dataset") -> "list[TeacherOpinion]":
-    from distill.evaluation.evaluation_report import teacher_opinion
+def _teachers(settings: EvaluateSettings, part: "Dataset") -> "list[TeacherPredictions]":
+    from distill.evaluation.evaluation_report import teacher_predictions
     from distill.logit_store import open_logits
 
     stores = [open_logits(path) for path in settings.logits]
     print_store_notes(*stores)
-    return [teacher_opinion(store, part) for store in stores]
+    return [teacher_predictions(store, part) for store in stores]
 
 
 def _save(report: dict[str, Any], part: "Dataset", out: Path) -> None:

@@ -23,7 +23,7 @@ class ExportSettings(ForeignNetwork, DataClasses):
     """Write LiteRT (float32, float16, int8), ONNX and SavedModel files of a student, each compared with it.
 
     Every file takes raw pixels 0..255 and gives probabilities; names of classes, input size and preprocessing travel
-    in it. A table, a recommendation and a model card lie beside them.
+    in it. A table, a recommendation and a model card are written to the same folder.
     """
 
     model: str
@@ -33,7 +33,8 @@ class ExportSettings(ForeignNetwork, DataClasses):
     """A data set of real images, as in training (MODULE:FUNCTION is a program: it can do whatever you can do). Some
     of its training images set the ranges of int8, and every file is compared with the student on --split."""
     out: str | None = None
-    """Folder for the files, exports.json and the card (README.md); by default RUN/export, or one beside the file."""
+    """Folder for the files, exports.json and the card (README.md); by default RUN/export, or one next to the
+    file."""
     formats: tuple[str, ...] = ()
     """"litert-float32", "litert-float16", "litert-int8", "onnx", "saved-model"; by default all that can be."""
     split: str = "validation"
@@ -43,7 +44,7 @@ class ExportSettings(ForeignNetwork, DataClasses):
     split_seed: int | None = None
     """Of the random split, as in training; by default that of the run, else 0."""
     images: int = 4000
-    """The most images of --split that are looked at."""
+    """The most images of --split that files and student are compared on."""
     calibration: int = 300
     """Training images that set the ranges of int8."""
     seconds: float = 1.0
@@ -51,7 +52,7 @@ class ExportSettings(ForeignNetwork, DataClasses):
     max_bytes: int | None = None
     """A bound: exit code 1 where an exported file is larger."""
     min_agreement: float | None = None
-    """A bound: exit code 1 where an exported file says another class than the student too often; 0..1."""
+    """A bound: exit code 1 where an exported file predicts another class than the student too often; 0..1."""
 
     def __post_init__(self):
         check_at_least(1, images=self.images, calibration=self.calibration)
@@ -61,7 +62,7 @@ class ExportSettings(ForeignNetwork, DataClasses):
 
 
 def export(settings: ExportSettings) -> None:
-    """Write the files that `settings` ask for, print how they compare, and check the bounds.
+    """Write the files that `settings` name, print how they compare, and check the bounds.
 
     Raises:
         GateError: a file misses a bound. All files are there nevertheless.

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: they are written beside their target and renamed."""
+"""Files appear whole or not at all: they are written next to their target and renamed."""
 
 import csv
 import json

@@ -101,7 +101,7 @@ def _read_weights(prefix: Path, network: "keras.Model") -> "list[np.ndarray]":
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         _check_variables(reader, network, prefix)
-        # The optimizer's slots too: only reading them tells that a file is cut off behind the weights.
+        # The optimizer's slots too: only reading them shows that a file is cut off after the weights.
         arrays = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     # The reader raises IndexError where a file is shorter than its index says.
     except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:

@@ -68,10 +68,10 @@ class Row:
 
 
 def list_networks(settings: ListNetworksSettings) -> None:
-    """Print the networks that `settings` name, and save the architecture of one if asked to.
+    """Print the networks that `settings` name, and save the architecture of one where `settings` say so.
 
     Raises:
-        InputError: an unknown name; or, after the others are printed, networks that cannot be built as asked.
+        InputError: an unknown name; or, after the others are printed, networks that cannot be built in this way.
     """
     import keras
     from tqdm import tqdm

@@ -183,10 +183,10 @@ def _print(source: str, time: float | None, faces: list["Face"], settings: Predi
             for face in faces
         ]
     for line in lines:
-        _tell(line, within_progress=time is not None)
+        _report(line, within_progress=time is not None)
 
 
-def _tell(line: str, *, within_progress: bool) -> None:
+def _report(line: str, *, within_progress: bool) -> None:
     if not within_progress:
         print(line, flush=True)
         return

@@ -1,4 +1,4 @@
-"""By what a function or class of somebody else's is told from a later version of itself."""
+"""The fingerprint of a user's function or class, which distinguishes it from its later versions."""
 
 import hashlib
 import inspect
@@ -27,6 +27,6 @@ def source_sha256(what: Callable[..., Any]) -> str:
     except (TypeError, OSError):
         name = getattr(what, "__qualname__", repr(what))
         raise InputError(
-            f"{name} has no source code to tell it by: give it an attribute fingerprint, a text that changes with it"
+            f"{name} has no source code to identify it: give it an attribute fingerprint, a text that changes with it"
         ) from None
     return hashlib.sha256(source).hexdigest()

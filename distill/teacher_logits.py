@@ -52,7 +52,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
 
     run = None if weights is None else recorded_run(weights)
     teacher = settings.open(dataset, weights=weights)
-    if teacher.input_format:  # from elsewhere: better told now than after hours
+    if teacher.input_format:  # from elsewhere: better checked now than after hours
         print_network_check(teacher, dataset)
     store = cache_logits(
         teacher,

@@ -1,4 +1,4 @@
-"""What a result depends on besides its settings."""
+"""What a result depends on in addition to its settings."""
 
 import os
 import platform

@@ -14,7 +14,7 @@ from distill.building_blocks.conventions import checked_keep_prob, checked_pixel
 
 @dataclass(frozen=True)
 class Variant:
-    """What tells one candidate from another: where it loses resolution, and how wide its dense layer is."""
+    """What distinguishes one candidate from another: where it loses resolution, and how wide its dense layer is."""
 
     conv1_stride: int
     pool1: bool
@@ -47,7 +47,7 @@ _SHARED = {
     "options": {
         "keep_prob": "share of the dense layer that dropout keeps in training, above 0 and up to 1.",
         "pixel_scale": "what pixels are multiplied by, above 0. 1 is published; but activations of unscaled pixels "
-        "drown the biases, drawn from N(0, 0.5²), and units die early. From scratch, 1/16 learns sooner.",
+        "drown the biases, drawn from N(0, 0.5²), and units die early. From scratch, 1/16 learns faster.",
     },
 }
 

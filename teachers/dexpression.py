@@ -60,7 +60,7 @@ def _features(x, padding, wiring):
 
 
 def _block(x, pooled_x, padding, number):
-    """Two convolutions of `x` beside a linear one of a pool; joined, and pooled."""
+    """Two convolutions of `x` in parallel with a linear one of a pool; joined, and pooled."""
     x = _conv(x, 96, 1, padding, f"conv_{number}a")
     x = _conv(x, 208, 3, padding, f"conv_{number}b")
     y = layers.Conv2D(64, 1, name=f"conv_{number}c")(pooled_x)

@@ -9,7 +9,7 @@ from distill.building_blocks.builder import builder
 
 @dataclass(frozen=True)
 class Unit:
-    """What tells one unit from another."""
+    """What distinguishes one unit from another."""
 
     width: int
     dropout: float

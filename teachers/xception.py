@@ -1,4 +1,4 @@
-"""Xception: two blocks of depthwise convolutions beside plain ones, of the CNN teaching collection."""
+"""Xception: two blocks of depthwise convolutions in parallel with plain ones, of the CNN teaching collection."""
 
 from keras import layers
 
@@ -56,7 +56,7 @@ def _block2(x):
 
 
 def _joined(left, x, *, filters, norms, name):
-    """The pooled left branch beside the right one of `x`, which is normalised `norms` times, with dropout."""
+    """The pooled left branch, parallel to the right one of `x`, which is normalised `norms` times, with dropout."""
     left = layers.MaxPooling2D(2, strides=1, name=f"{name}_pool")(left)
     for i in range(1, norms + 1):
         x = _normalised(x, f"{name}_right{i}")

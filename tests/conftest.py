@@ -1,4 +1,4 @@
-"""Fixtures for all tests: tiny files of every layout, real data where it lies beside the project, and a browser."""
+"""Fixtures for all tests: tiny files of every layout, real data where it lies next to the project, and a browser."""
 
 import shutil
 import subprocess
@@ -30,7 +30,7 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real data beside the project."""
+    """The folder of real data next to the project."""
     if not (SHARED / "tools" / "prepare_data.py").is_file():
         pytest.skip(f"real data is not there: {SHARED}")
     return SHARED

@@ -44,13 +44,13 @@ def work(tmp_path_factory):
     sys.path.remove(str(folder))
 
 
-def asked(work, *more):
+def scoring_flags(work, *more):
     teacher = ("--teacher", "bright_teacher:brightness", "--input.size", 8, "--input.channels", 1)
     return ("--data", work / "fer2013.csv", *teacher, *more)
 
 
 def write_logits(work, *more) -> Path:
-    args = [str(arg) for arg in asked(work, "--views", 2, *more)]
+    args = [str(arg) for arg in scoring_flags(work, "--views", 2, *more)]
     with pytest.raises(SystemExit) as ended:
         run_stage(teacher_logits, TeacherLogitsSettings, args)
     assert ended.value.code == 0
@@ -86,7 +86,7 @@ def test_inspect_as_json_agrees_with_numpy(stored, work, capsys):
     assert found["temperatures"][2]["mean_top_probability"] == pytest.approx(top)
 
 
-def test_inspect_judges_by_the_labels_of_the_data(stored, work, tmp_path, capsys):
+def test_inspect_evaluates_on_the_labels_of_the_data(stored, work, tmp_path, capsys):
     np.savez(tmp_path / "bare.npz", logits=open_logits(stored).logits[:, 0], sample_id=open_logits(stored).sample_ids)
     assert cache("import", tmp_path / "bare.npz", "--out", tmp_path / "bare.h5", "--classes", CLASSES) == 0
     capsys.readouterr()
@@ -105,11 +105,11 @@ def test_inspect_draws_a_picture(stored, tmp_path):
 def test_verify_checks_the_file_the_images_and_the_teacher(stored, work, capsys):
     assert cache("verify", stored) == 0
     assert "every block is as it was written" in capsys.readouterr().out
-    assert cache("verify", stored, *asked(work, "--images", 7)) == 0
+    assert cache("verify", stored, *scoring_flags(work, "--images", 7)) == 0
     shown = capsys.readouterr().out
     assert "each has the pixels that the teacher saw" in shown
     assert "classes    assumed to be those of " in shown
-    assert "7 images x 2 views: same class in 100.0%, largest difference 0 " in shown
+    assert "scored 7 images x 2 views again: same class in 100.0%, largest difference 0 " in shown
 
 
 def test_verify_notices_a_flipped_byte_another_image_and_another_teacher(stored, work, tmp_path, capsys):
@@ -124,19 +124,19 @@ def test_verify_notices_a_flipped_byte_another_image_and_another_teacher(stored,
     other.write_text("\n".join(lines))
     assert cache("verify", stored, "--data", other) == 2
     assert "1 of 30 images" in capsys.readouterr().err
-    assert cache("verify", stored, *asked(work, "--input.range", 0, 1)) == 2
+    assert cache("verify", stored, *scoring_flags(work, "--input.range", 0, 1)) == 2
     assert "input_format: stored" in capsys.readouterr().err
 
 
 def test_verify_looks_at_the_order_of_the_classes(work, tmp_path, capsys):
     store = write_logits(work, "--out", tmp_path / "other.h5", "--classes", "affectnet7")
-    assert cache("verify", store, *asked(work, "--classes", "affectnet7")) == 0
+    assert cache("verify", store, *scoring_flags(work, "--classes", "affectnet7")) == 0
     shown = capsys.readouterr().out
     assert "fer2013.csv in their order: stored neutral, happy, " in shown
     assert "the data has angry, disgust, " in shown
-    assert cache("verify", store, *asked(work)) == 2
+    assert cache("verify", store, *scoring_flags(work)) == 2
     assert "class_names: stored" in capsys.readouterr().err
-    for flags in (asked(work, "--classes", "fer2013"), ["--classes", "fer2013"]):
+    for flags in (scoring_flags(work, "--classes", "fer2013"), ["--classes", "fer2013"]):
         assert cache("verify", store, *flags) == 2
         assert "expected --classes fer2013" in capsys.readouterr().err
     assert cache("verify", store, "--data", work / "fer2013.csv") == 0
@@ -144,11 +144,11 @@ def test_verify_looks_at_the_order_of_the_classes(work, tmp_path, capsys):
 
 
 def test_a_negative_seed_is_refused_in_one_line(stored, work, capsys):
-    assert cache("verify", stored, *asked(work, "--seed", -1)) == 2
+    assert cache("verify", stored, *scoring_flags(work, "--seed", -1)) == 2
     assert "seed must be at least 0, received -1" in capsys.readouterr().err
 
 
-def test_a_teacher_without_images_cannot_be_asked_again(stored, capsys):
+def test_a_teacher_without_images_cannot_score_again(stored, capsys):
     assert cache("verify", stored, "--teacher", "bright_teacher:brightness") == 2
     assert "give --data" in capsys.readouterr().err
 

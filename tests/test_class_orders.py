@@ -64,13 +64,13 @@ def write_network(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A folder with faces and the network, which is also the function `theirs_as_function:ask`."""
+    """A folder with faces and the network, which is also the function `theirs_as_function:score`."""
     folder = tmp_path_factory.mktemp("orders")
     write_faces(folder / "fer2013.csv")
     write_network(folder / "theirs.keras")
     (folder / "theirs_as_function.py").write_text(
-        f"import keras\nask = keras.saving.load_model({str(folder / 'theirs.keras')!r}).predict_on_batch\n"
-        "def asked(images):\n    return ask(images)\n"
+        f"import keras\nnetwork = keras.saving.load_model({str(folder / 'theirs.keras')!r}).predict_on_batch\n"
+        "def score(images):\n    return network(images)\n"
     )
     sys.path.insert(0, str(folder))
     yield folder
@@ -102,7 +102,7 @@ def assumed(work):
 
 
 def true_accuracy(work) -> float:
-    """What the network is right in when it is described as it is, without this project's ways to ask it."""
+    """What the network is right in when it is described as it is, without this project's ways to run it."""
     dataset = open_dataset(work / "fer2013.csv")
     pixels = dataset.read(np.arange(len(dataset))).astype(np.float32) / 127.5 - 1
     said = keras.saving.load_model(work / "theirs.keras").predict(pixels, verbose=0).argmax(1)
@@ -132,7 +132,7 @@ class TestTeacherLogits:
         header = open_logits(tmp_path / "l.h5").header
         assert (header.class_names, header.class_order) == (ALPHABETICAL, "given")
 
-    def test_tells_the_accuracy_of_a_store_that_is_complete(self, work, assumed, capsys):
+    def test_reports_the_accuracy_of_a_store_that_is_complete(self, work, assumed, capsys):
         assert write_logits(work, assumed, *RANGE) == 0
         said = capsys.readouterr().out
         assert "is already complete" in said
@@ -150,7 +150,7 @@ class TestTeacherLogits:
         header = open_logits(tmp_path / "l.h5").header
         assert (header.class_names, header.class_order) == (tuple(record["class_names"]), "known")
 
-    def test_one_shard_that_was_told_tells_the_others(self, work, tmp_path, capsys):
+    def test_one_shard_that_was_given_the_order_passes_it_to_the_others(self, work, tmp_path, capsys):
         dataset = open_dataset(work / "fer2013.csv")
         for number, classes in ((1, None), (2, "fer2013")):
             network = ForeignNetwork(input=InputFormat(range=(-1, 1)), classes=classes)
@@ -206,7 +206,7 @@ class TestStores:
         assert cache("inspect", STORE) == 0
         assert "class order       unknown: not recorded" in capsys.readouterr().out
 
-    def test_a_student_is_told_whom_it_learns_from(self, work, assumed, tmp_path, capsys):
+    def test_training_reports_whose_order_is_assumed(self, work, assumed, tmp_path, capsys):
         flags = ("--data", work / "fer2013.csv", "--logits", assumed, "--epochs", 1, "--out", tmp_path / "run")
         assert call(train_student, TrainStudentSettings, *flags, "--image-size", 24) == 0
         assert f"note: the order of the classes of {assumed} is assumed" in capsys.readouterr().out
@@ -244,7 +244,7 @@ class TestEvaluate:
             assert "assumed" in text
             assert ADVICE in text
 
-    @pytest.mark.parametrize("model", ["theirs.keras", "theirs_as_function:asked"])
+    @pytest.mark.parametrize("model", ["theirs.keras", "theirs_as_function:score"])
     def test_takes_the_flags_of_teacher_logits(self, work, tmp_path, capsys, model):
         size = ("--input.size", 8, "--input.channels", 1) if ":" in model else ()
         found = self.found(work, tmp_path, *RANGE, *size, "--classes", "alphabetical", model=model)
@@ -299,7 +299,7 @@ class TestExport:
 
     def test_a_network_that_is_no_graph_is_refused(self, work, tmp_path, capsys):
         flags = ("--data", work / "fer2013.csv", "--input.size", 8, "--input.channels", 1, "--out", tmp_path / "out")
-        assert call(export, ExportSettings, "--model", "theirs_as_function:asked", *flags) == 2
+        assert call(export, ExportSettings, "--model", "theirs_as_function:score", *flags) == 2
         assert "is no graph of Keras layers" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
@@ -307,12 +307,12 @@ class TestExport:
 class TestDemo:
     def test_its_teacher_is_described_like_any_other(self, work, rng):
         described = ForeignNetwork(input=InputFormat(range=(-1, 1)), classes="alphabetical")
-        told = open_teacher(work / "theirs.keras", NAMES, foreign=described)
+        opened = open_teacher(work / "theirs.keras", NAMES, foreign=described)
         pixels = rng.uniform(0, 255, (5, 8, 8, 1)).astype(np.float32)
         expected = keras.saving.load_model(work / "theirs.keras").predict(pixels / 127.5 - 1, verbose=0)
         expected = expected[:, [ALPHABETICAL.index(name) for name in NAMES]]
-        np.testing.assert_allclose(told.probabilities(pixels), expected, atol=1e-5)
-        assert told.class_order == "given"
+        np.testing.assert_allclose(opened.probabilities(pixels), expected, atol=1e-5)
+        assert opened.class_order == "given"
         assert open_teacher(work / "theirs.keras", NAMES).class_order == "assumed"
 
     def test_flags_without_such_a_teacher_are_refused(self):

@@ -176,7 +176,7 @@ def test_wrong_flags_of_train_student(work, tmp_path, capsys, flags, message):
         (("--class-match", "name"), 'class-match must be exact or names, received "name"'),
     ],
 )
-def test_wrong_flags_beside_one_teacher(work, tmp_path, capsys, flags, message):
+def test_wrong_flags_for_one_teacher(work, tmp_path, capsys, flags, message):
     assert student(work, tmp_path / "run", "--logits", work / "logits.h5", *flags) == 2
     assert message in failure(capsys)
     assert not (tmp_path / "run").exists()

@@ -163,12 +163,12 @@ class TestWhatIsLeft:
         assert sum(line.endswith("best") for line in table) == 1
         assert f"{STUDENT}: best of 2 cells, chosen on validation" in printed
 
-    def test_other_settings_than_those_of_its_runs_are_told_before_a_new_run_begins(self, work, compared, capsys):
+    def test_other_settings_than_those_of_its_runs_are_reported_before_a_new_run_begins(self, work, compared, capsys):
         assert run(*base(work), *GRID, "--lambdas", 0.2, 0.5, "--lr", 0.1, "--out", compared) == 2
         assert "holds a run with other settings (settings.lr: stored 0.001, now 0.1)" in failure(capsys)
         assert len(list((compared / "runs").iterdir())) == 6
 
-    def test_time_left_is_told_from_the_runs_that_were_trained(self, work, tmp_path, capsys, monkeypatch):
+    def test_time_left_is_estimated_from_the_runs_that_were_trained(self, work, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr("distill.compare.train_one", lambda *args, **how: None)
         with pytest.raises(FileNotFoundError):  # nothing was trained
             compare(
@@ -219,7 +219,7 @@ class TestTheTestSplit:
         with pytest.raises(AssertionError, match="the test split was read"):
             compare(replace(guarded, test=True))
 
-    def test_is_asked_about_the_chosen_cell_and_labels_alone_once(self, work, compared, capsys, monkeypatch):
+    def test_evaluates_the_chosen_cell_and_labels_alone_once(self, work, compared, capsys, monkeypatch):
         assert run(*base(work), *GRID, "--out", compared, "--test") == 0
         printed = capsys.readouterr().out
         report = report_of(compared)
@@ -235,7 +235,7 @@ class TestTheTestSplit:
         table = printed.split("on the test split:\n")[1]
 
         def twice(*args, **how):
-            raise AssertionError("the test split was asked twice")
+            raise AssertionError("the test split was used twice")
 
         monkeypatch.setattr("distill.experiments.comparison_folder.evaluate_model", twice)
         assert run(*base(work), *GRID, "--out", compared, "--test") == 0
@@ -249,7 +249,7 @@ class TestTheTestSplit:
             assert "was measured on the test split, which closed it (settings." in message
             assert "name a new folder" in message
 
-    def test_must_be_there_to_be_asked(self, work, tmp_path, capsys):
+    def test_must_be_there_to_be_used(self, work, tmp_path, capsys):
         lines = (work / "fer2013.csv").read_text().splitlines()
         (tmp_path / "fer2013.csv").write_text("\n".join(line for line in lines if "PrivateTest" not in line))
         data = ("--data", tmp_path / "fer2013.csv", "--out", tmp_path / "out")
@@ -287,7 +287,7 @@ class TestWhatIsRefused:
             (("--view.rotation", 3), "was cached with other views (rotation: stored 5"),
         ],
     )
-    def test_wrong_settings_are_told_before_anything_is_trained(self, work, tmp_path, capsys, flags, message):
+    def test_wrong_settings_are_refused_before_anything_is_trained(self, work, tmp_path, capsys, flags, message):
         assert run(*base(work), "--out", tmp_path / "out", *flags) == 2
         assert message in failure(capsys)
         assert not list(tmp_path.glob("out/runs/*/*"))
@@ -301,7 +301,7 @@ class TestWhatIsRefused:
         assert [path.name for path in tmp_path.iterdir()] == ["holidays.png"]
 
     @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"tested": 3}'])
-    def test_a_damaged_report_is_told(self, work, tmp_path, capsys, content):
+    def test_a_damaged_report_is_reported(self, work, tmp_path, capsys, content):
         (tmp_path / "comparison.json").write_text(content)
         assert run(*base(work), "--out", tmp_path) == 2
         assert "comparison.json is not that of a comparison" in failure(capsys)

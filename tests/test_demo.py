@@ -1,4 +1,4 @@
-"""`python -m distill.demo`: the page in a browser, what it says of photos, and what is refused."""
+"""`python -m distill.demo`: the page in a browser, what it shows for photos, and what is refused."""
 
 import re
 import shutil
@@ -122,7 +122,7 @@ class TestThePage:
 
 
 class TestLook:
-    def test_says_what_the_predictor_says(self, students):
+    def test_predicts_what_the_predictor_predicts(self, students):
         pytest.importorskip("cv2", reason="OpenCV is not installed")
         look = SideBySide(students / "small.tflite").look(PORTRAIT)
         (face,) = Predictor(students / "small.tflite")(PORTRAIT)
@@ -135,15 +135,15 @@ class TestLook:
 
     def test_a_teacher_of_another_order_is_read_by_name(self, students):
         photo = np.asarray(Image.open(PORTRAIT).convert("RGB"))
-        alone, beside = (
+        alone, compared = (
             SideBySide(model, teacher=teacher, face_detector="none").look(photo).rows[0]
             for model, teacher in (
                 (students / "reordered.tflite", None),
                 (students / "small.tflite", students / "reordered.tflite"),
             )
         )
-        assert list(beside.teacher) == list(CLASSES)
-        assert beside.teacher == alone.student
+        assert list(compared.teacher) == list(CLASSES)
+        assert compared.teacher == alone.student
 
     def test_an_exported_onnx_file_is_a_teacher(self, students):
         pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -151,7 +151,7 @@ class TestLook:
         (row,) = networks.look(PORTRAIT).rows
         assert row.teacher == pytest.approx(row.student, abs=1e-4)
 
-    def test_a_keras_file_is_asked_at_its_own_size(self, students):
+    def test_a_keras_file_is_shown_faces_at_its_own_size(self, students):
         networks = SideBySide(students / "small.tflite", teacher=students / "seven.keras", face_detector="none")
         assert networks.teacher.input_shape == (24, 24, 1)
         look = networks.look(PORTRAIT)

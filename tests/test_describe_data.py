@@ -36,7 +36,7 @@ def test_the_report(folders, tmp_path, capsys):
     assert f"fingerprint: {open_dataset(folders).fingerprint}" in lines
 
 
-def test_mirrored_copies_across_splits_are_told(write_image, tmp_path, capsys, rng):
+def test_mirrored_copies_across_splits_are_reported(write_image, tmp_path, capsys, rng):
     pixels = rng.integers(0, 256, (6, 8), np.uint8)
     for name, image in (("train/a/1", pixels), ("test/b/1", pixels[:, ::-1]), ("train/b/1", pixels.T[:6, :6])):
         write_image(f"data/{name}.png", np.ascontiguousarray(image))

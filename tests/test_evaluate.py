@@ -100,7 +100,7 @@ def test_two_models_side_by_side(work, tmp_path, capsys):
     assert one["teachers"][0]["divergence"] > 0.001
 
 
-def test_copies_of_training_images_are_told_apart(work, tmp_path):
+def test_copies_of_training_images_are_counted_apart(work, tmp_path):
     assert run(work, "--model", work / "one", "--out", tmp_path) == 0
     (found,) = report_in(tmp_path)["models"]
     copies, others = found["copies"]["copies"], found["copies"]["others"]
@@ -112,7 +112,7 @@ def test_copies_of_training_images_are_told_apart(work, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["-float32.tflite", ".onnx"])
-def test_an_exported_file_beside_its_network(work, tmp_path, ending):
+def test_an_exported_file_next_to_its_network(work, tmp_path, ending):
     exported = work / "one" / "export" / f"microexpnet{ending}"
     assert run(work, "--model", work / "one", exported, "--out", tmp_path, "--seconds", 0.01) == 0
     network, file = report_in(tmp_path)["models"]

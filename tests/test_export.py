@@ -194,13 +194,13 @@ def test_what_a_killed_export_left_is_removed(work, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_lies_beside_an_earlier_export_is_not_deleted(work, tmp_path, capsys):
+def test_what_lies_next_to_an_earlier_export_is_not_deleted(work, tmp_path, capsys):
     out, flags = tmp_path / "out", ("--formats", "litert-float32")
     assert run(work, "--out", out, *flags) == 0
     (out / "notes.txt").write_text("precious")
     capsys.readouterr()
     assert run(work, "--out", out, *flags) == 2
-    assert "holds notes.txt beside an earlier export" in failure(capsys)
+    assert "holds notes.txt next to an earlier export" in failure(capsys)
     assert (out / "notes.txt").read_text() == "precious"
 
 

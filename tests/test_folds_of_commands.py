@@ -118,7 +118,7 @@ def test_a_teacher_that_saw_the_test_faces_is_refused(work, faces, tmp_path, cap
 def test_one_teacher_for_all_folds_is_taken_with_a_note_unless_it_is_that_of_a_fold(work, faces, tmp_path, capsys):
     assert student(faces, tmp_path / "run", "--logits", work / "logits" / "fold-1.h5") == 2
     assert "fold-1.h5 learned from fold 1, so it saw the test images of others" in failure(capsys)
-    foreign = tmp_path / "foreign.keras"  # no run's record lies beside it
+    foreign = tmp_path / "foreign.keras"  # without a run's record next to it
     shutil.copy(work / "teacher" / "fold-0" / "best.keras", foreign)
     teacher = ("--data", faces, "--teacher", "plain_resnet_tiny", "--weights", foreign)
     assert run("teacher_logits", *teacher, "--views", 2, "--out", tmp_path / "foreign.h5") == 0
@@ -170,7 +170,7 @@ def test_no_views_are_refused(work, faces, tmp_path, capsys):
     assert "views must be 1 (the untouched image) or more, received 0" in failure(capsys)
 
 
-def test_splits_beside_folds_are_refused(faces, tmp_path, capsys):
+def test_splits_together_with_folds_are_refused(faces, tmp_path, capsys):
     assert student(faces, tmp_path / "run", "--splits", "random") == 2
     assert "--folds makes the splits itself" in failure(capsys)
 
@@ -200,7 +200,7 @@ def test_unfinished_folds_are_not_cached(work, faces, tmp_path, capsys):
 
 
 class TestRecipes:
-    def test_flags_beside_a_recipe_win_and_both_are_recorded(self, work):
+    def test_flags_together_with_a_recipe_win_and_both_are_recorded(self, work):
         settings = json.loads((work / "teacher" / "fold-0" / "settings.json").read_text())["command"]["settings"]
         assert (settings["recipe"], settings["epochs"], settings["lr"]) == ("fer_cnn", 2, 5e-4)
         assert settings["plateau"]["patience"] == 2

@@ -65,7 +65,7 @@ def test_the_table_at_another_size(capsys):
     assert table[2].startswith("student  microexpnet  ")
 
 
-def test_the_speed_is_measured_unless_told_otherwise(capsys):
+def test_the_speed_is_measured_unless_switched_off(capsys):
     quick = ("--networks", "microexpnet", "--batch-size", 2, "--seconds", 0.01)
     assert rows(capsys, *quick)["microexpnet"]["images_per_second"] > 0
     assert run(*quick) == 0
@@ -91,8 +91,8 @@ class TestArchitecture:
     @pytest.mark.parametrize("form", ["table", "json"])
     def test_it_loads_as_the_same_network(self, tmp_path, capsys, form):
         file = tmp_path / "new" / "architecture.json"
-        asked = ("--networks", "plain_resnet_tiny", "--image-size", 32, "--classes", 5, "--no-measure")
-        assert run(*asked, "--json", file, "--format", form) == 0
+        flags = ("--networks", "plain_resnet_tiny", "--image-size", 32, "--classes", 5, "--no-measure")
+        assert run(*flags, "--json", file, "--format", form) == 0
         loaded = keras.models.model_from_json(file.read_text())
         expected = TEACHERS["plain_resnet_tiny"](input_shape=(32, 32), classes=5)
         assert (loaded.name, loaded.count_params()) == (expected.name, expected.count_params())

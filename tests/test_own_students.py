@@ -1,4 +1,4 @@
-"""A student of one's own, a function in a file beside the data, through the library and every command."""
+"""A student of one's own, a function in a file next to the data, through the library and every command."""
 
 import json
 import shutil

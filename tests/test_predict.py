@@ -79,7 +79,7 @@ def test_one_photo_gives_one_line(run, portrait):
 
 
 @pytest.mark.parametrize("detector", ["haar", "blazeface", "none"])
-def test_every_detector_can_be_asked_for(run, portrait, detector):
+def test_every_detector_can_be_chosen(run, portrait, detector):
     code, out, err = run("portrait.jpg", "--face-detector", detector)
     assert (code, len(out), err) == (0, 1, [])
 

@@ -38,7 +38,7 @@ def test_it_leaves_a_table_a_picture_and_every_run(tmp_path, capsys):
         (("--faces", "3"), "synthetic faces: count must be"),
     ],
 )
-def test_wrong_settings_are_told_before_anything_is_done(tmp_path, capsys, flags, message):
+def test_wrong_settings_are_refused_before_anything_is_done(tmp_path, capsys, flags, message):
     assert run(*SMALL, *flags, "--out", str(tmp_path / "out")) == 2
     assert f"error: {message}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""`python -m distill.train_student` beyond cached logits: a teacher at hand, data sets side by side, going on."""
+"""`python -m distill.train_student` beyond cached logits: an online teacher, several data sets, going on."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def run(stage, settings, *args) -> int:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A folder with labelled faces, unlabelled ones of another size, a teacher, and what it says of both."""
+    """A folder with labelled faces, unlabelled ones of another size, a teacher, and its logits for both."""
     folder = tmp_path_factory.mktemp("work")
     write_faces(folder / "fer2013.csv")
     rng = np.random.default_rng(3)
@@ -43,8 +43,8 @@ def work(tmp_path_factory):
     teacher = ("--data", folder / "fer2013.csv", *TEACHER, "--epochs", 1, "--out", folder / "teacher")
     assert run(train_teacher, TrainTeacherSettings, *teacher) == 0
     for data, out in (("fer2013.csv", "faces.h5"), ("mine", "mine.h5")):
-        asked = ("--data", folder / data, *TEACHER, "--weights", folder / "teacher", "--views", 2)
-        assert run(teacher_logits, TeacherLogitsSettings, *asked, "--out", folder / out) == 0
+        flags = ("--data", folder / data, *TEACHER, "--weights", folder / "teacher", "--views", 2)
+        assert run(teacher_logits, TeacherLogitsSettings, *flags, "--out", folder / out) == 0
     return folder
 
 
@@ -151,26 +151,26 @@ def test_an_interrupted_run_says_how_it_goes_on(work, tmp_path):
     assert len(read_metrics(out)) in (done, done + 1)
 
 
-def test_a_teacher_that_is_another_beside_is_refused(work, tmp_path, capsys):
+def test_another_teacher_for_the_extra_data_is_refused(work, tmp_path, capsys):
     other = ("--data", work / "fer2013.csv", *TEACHER, "--epochs", 1, "--seed", 9, "--out", tmp_path / "other")
     assert run(train_teacher, TrainTeacherSettings, *other) == 0
-    asked = ("--data", work / "mine", *TEACHER, "--weights", tmp_path / "other", "--views", 2)
-    assert run(teacher_logits, TeacherLogitsSettings, *asked, "--out", tmp_path / "mine.h5") == 0
+    flags = ("--data", work / "mine", *TEACHER, "--weights", tmp_path / "other", "--views", 2)
+    assert run(teacher_logits, TeacherLogitsSettings, *flags, "--out", tmp_path / "mine.h5") == 0
     more = ("--logits", work / "faces.h5", "--extra-data", work / "mine", "--extra-logits", tmp_path / "mine.h5")
     assert student(work, tmp_path / "run", *more) == 2
     assert "the stores of extra data are of other teachers, or in another order" in error(capsys)
 
 
-def test_other_views_beside_are_another_run(work, tmp_path, capsys):
+def test_other_views_of_the_extra_data_are_another_run(work, tmp_path, capsys):
     more = ("--logits", work / "faces.h5", "--extra-data", work / "mine", "--extra-logits")
     assert student(work, tmp_path / "run", *more, work / "mine.h5") == 0
-    asked = ("--data", work / "mine", *TEACHER, "--weights", work / "teacher", "--views", 3, "--view.rotation", 90)
-    assert run(teacher_logits, TeacherLogitsSettings, *asked, "--out", tmp_path / "turned.h5") == 0
+    flags = ("--data", work / "mine", *TEACHER, "--weights", work / "teacher", "--views", 3, "--view.rotation", 90)
+    assert run(teacher_logits, TeacherLogitsSettings, *flags, "--out", tmp_path / "turned.h5") == 0
     assert student(work, tmp_path / "run", *more, tmp_path / "turned.h5") == 2
     assert "holds a run with other settings (extra_data: " in error(capsys)
 
 
-def test_every_student_keeps_its_own_share_of_units_unless_told(work, tmp_path):
+def test_every_student_keeps_its_own_share_of_units_unless_an_option_sets_it(work, tmp_path):
     for name, keep_prob in (("microexpnet", 0.5), ("slim_resnet", 0.8)):
         assert student(work, tmp_path / name, "--student", name) == 0
         saved = keras.saving.load_model(tmp_path / name / "best.keras")

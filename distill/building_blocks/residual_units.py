@@ -14,7 +14,7 @@ from distill.building_blocks.conventions import checked_pixel_scale
 
 @dataclass(frozen=True)
 class Variant:
-    """What tells one stack from another."""
+    """What distinguishes one stack from another."""
 
     stem: int
     """Channels after the first convolution."""

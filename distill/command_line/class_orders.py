@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_network_check(network: "ImageModel", dataset: "Dataset", *, prefix: str = "") -> None:
-    """Ask a network from elsewhere about some labelled images; print what is assumed of it, and what does not fit.
+    """Check a network from elsewhere on some labelled images; print what is assumed of it, and what does not fit.
 
     Args:
         prefix: what the network's flags begin with.

@@ -49,13 +49,14 @@ class FoldSettings(DataSettings):
     """Which images, split once or into folds."""
 
     folds: int = 0
-    """Cross-validation: train and test once per fold, whole subjects in each where the names tell; 0 for none."""
+    """Cross-validation: train and test once per fold, whole subjects in each where names say who they are;
+    0 for none."""
 
     def open_folds(self) -> Dataset:
         """Return the data set with its folds dealt; print what a user should know of them.
 
         Raises:
-            InputError: splits are asked for as well, which the folds would overrule.
+            InputError: splits are given as well, which the folds would overrule.
         """
         if (self.splits, self.split_seed) != (DataSettings.splits, DataSettings.split_seed):
             raise InputError("--folds makes the splits itself: leave --splits and --split-seed out")

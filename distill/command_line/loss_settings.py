@@ -1,4 +1,4 @@
-"""`LossSettings`: the flags by which a command is told what a student learns."""
+"""`LossSettings`: the flags that say what a student learns."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any

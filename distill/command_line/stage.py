@@ -1,6 +1,6 @@
 """The frame of every command: flags from a settings dataclass, errors as one line, exit codes.
 
-Exit codes: 0 done, 1 a bound that was asked for is missed, 2 wrong input, 130 interrupted.
+Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, 130 interrupted.
 """
 
 import dataclasses

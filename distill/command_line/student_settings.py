@@ -29,7 +29,7 @@ class StudentSettings:
         Args:
             student: a name in `STUDENTS`, or `MODULE:FUNCTION`: a function that returns a `keras.Model` that takes
                 pixels 0..255 and gives raw logits. It is called with the options, with `classes` if it takes them,
-                and with `input_shape=(size, size)` where an image size is asked for.
+                and with `input_shape=(size, size)` where an image size is given.
             classes: how many logits.
 
         Raises:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSettings(ForeignNetwork):
-    """Which teacher, and how it is asked."""
+    """Which teacher, and how it scores images."""
 
     teacher: str = "facenet"
     """Name of a network, whose --weights are given; or a teacher from elsewhere, which --input describes: a
@@ -25,7 +25,7 @@ class TeacherSettings(ForeignNetwork):
     fingerprint, a text that changes with them."""
     weights: str | None = None
     """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file; of a .json
-    file by default the .weights.h5 or .h5 file of the same name beside it."""
+    file by default the .weights.h5 or .h5 file of the same name next to it."""
     image_size: int | None = None
     """Height and width that a network takes; those of the weights by default."""
     policy: str = "float32"
@@ -97,7 +97,7 @@ class TeacherSettings(ForeignNetwork):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringSettings(TeacherSettings):
-    """Which teacher, and how it is asked about many images at a time."""
+    """Which teacher, and how many images it scores at a time."""
 
     batch_size: int = 256
     """Rendered views in one call of the teacher."""
@@ -105,13 +105,13 @@ class ScoringSettings(TeacherSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineTeacherSettings(TeacherSettings):
-    """Which teacher is asked in every step, if any."""
+    """Which teacher runs in every training step, if any."""
 
     prefix: ClassVar[str] = "online."
 
     teacher: str | None = None
     """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5, .json, .onnx or .tflite
-    file, the folder of a SavedModel, or MODULE:FUNCTION. By default none is asked."""
+    file, the folder of a SavedModel, or MODULE:FUNCTION. By default there is none."""
 
 
 def _recorded_classes(weights: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ _READ_ROWS = 1024
 
 
 class ImageSource(Protocol):
-    """Images by position: in memory, mapped from a file, or decoded when asked for."""
+    """Images by position: in memory, mapped from a file, or decoded when they are read."""
 
     shape: tuple[int, int, int]
     """Height, width and channels (1 or 3) that every image is served at."""
@@ -27,7 +27,7 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Return uint8 [len(indices), height, width, channels], in the order asked for."""
+        """Return uint8 [len(indices), height, width, channels], in the order of `indices`."""
         ...
 
 
@@ -72,7 +72,7 @@ class Dataset:
     folds: np.ndarray | None = None
     """int64 [N]: number of the cross-validation fold, where the layout has them."""
     subjects: np.ndarray | None = None
-    """str [N]: who is in the image, where the names tell."""
+    """str [N]: who is in the image, where the names say it."""
     split_policy: SplitPolicy | None = None
     """How `splits` came about, where `with_splits` or `fold_splits` made them."""
     notes: tuple[str, ...] = field(default=())

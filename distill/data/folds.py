@@ -15,7 +15,7 @@ def deal_folds(dataset: Dataset, folds: int) -> Dataset:
     """Return the images outside the test split, with `folds` set to 0..folds-1.
 
     The data's own folds are kept where it has that many. Else whole subjects are dealt out, where the names
-    tell them, and single images where they do not (which a note says).
+    say who they are, and single images where they do not (which a note says).
 
     Raises:
         InputError: fewer than three folds (test, validation, and something to learn from), more folds than

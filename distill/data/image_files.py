@@ -1,4 +1,4 @@
-"""`ImageFiles`: images that stay in their files and are decoded when asked for."""
+"""`ImageFiles`: images that stay in their files and are decoded when they are read."""
 
 import os
 from collections import Counter

@@ -25,7 +25,7 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = (
-    Layout("FER+ votes beside fer2013.csv", ferplus_votes.recognise, ferplus_votes.read),
+    Layout("FER+ votes next to fer2013.csv", ferplus_votes.recognise, ferplus_votes.read),
     Layout("fer2013.csv", fer2013_csv.recognise, fer2013_csv.read),
     Layout("X-images.npy with X-labels.npy", npy_pair.recognise, npy_pair.read),
     Layout("a file of PATH LABEL lines", label_file.recognise, label_file.read),

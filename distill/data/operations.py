@@ -52,8 +52,9 @@ def choice(*names: str) -> Setting:
 class Operation:
     """A row: one way to change an image. Calling it changes pixels, or whatever its stage works on.
 
-    What `apply` takes beside `parameters`, a dictionary of its parameters, each float32 [B], and returns, is of the
-    stage, see `STAGES`; all of it tensors of the backend of Keras, in code that can be compiled (XLA, `jax.jit`):
+    `apply` takes `parameters`, a dictionary of its parameters, each float32 [B]; its other arguments and its result
+    depend on the stage, see `STAGES`; all of them are tensors of the backend of Keras, in code that can be compiled
+    (XLA, `jax.jit`):
 
     - "geometry": `(x, y, parameters)` -> (x, y). Where in the image lies what a view shows at (x, y)? In pixels of
       the image from its centre, linear in both, each a number or [B]. All of them are one bilinear interpolation.

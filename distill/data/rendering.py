@@ -31,7 +31,7 @@ def render(
     """Render one view of every image.
 
     Rotation, zoom, shift, mirroring and the change of size are a single bilinear interpolation, so a view
-    looks the same at every size. An image at least twice as large as asked for is first averaged over
+    looks the same at every size. An image at least twice as large as the result is first averaged over
     whole blocks, because bilinear interpolation alone would skip pixels. Outside the image its edge
     continues.
 
@@ -40,7 +40,7 @@ def render(
         parameters: float32 [B, len(columns)], from `ViewSpec.parameters`.
         image_shape: height, width and channels (1 or 3) of the result.
         columns: what the parameters are, `ViewSpec.columns` where it has operations from outside.
-        warp: what interpolates; by default the soonest of the backend, op by op. Compiled into one loop by XLA,
+        warp: what interpolates; by default the fastest of the backend, op by op. Compiled into one loop by XLA,
             `warp_anywhere` takes a quarter of the time of `warp_tensorflow`, which XLA does not know.
 
     Returns:
@@ -132,7 +132,7 @@ def _shrink(pixels: Tensor, height: int, width: int) -> Tensor:
     if block < 2:
         return pixels
     if source_height % block == source_width % block == 0:
-        # The same, sooner. Keras 3.15 on JAX fails where it must derive the strides itself.
+        # The same, faster. Keras 3.15 on JAX fails where it must derive the strides itself.
         return ops.average_pool(pixels, block, strides=block, data_format="channels_last")
     height, width = source_height // block, source_width // block
     by_row = _area_weights(source_height, height)

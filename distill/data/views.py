@@ -173,8 +173,8 @@ class ViewSpec:
         outside = views[(views < 0) | (views >= self.crop_count)]
         if outside.size:
             raise InputError(
-                f'view {outside[0]} is asked for, the crops "{self.crops}" are {self.crop_count}: '
-                f"ask for at most {self.crop_count} views, 0 to {self.crop_count - 1}"
+                f'view {outside[0]} is requested, the crops "{self.crops}" are {self.crop_count}: '
+                f"request at most {self.crop_count} views, 0 to {self.crop_count - 1}"
             )
         return CROPS[self.crops].parameters()[views]
 

@@ -31,7 +31,7 @@ def evaluate_model(
 def evaluation_logits(
     model: keras.Model | ImageModel, dataset: Dataset, *, view_spec: ViewSpec | None = None, batch_size: int = 256
 ) -> np.ndarray:
-    """Return what a network is judged by: float32 [N, C], of one view or the mean over the crops of each image.
+    """Return the logits that evaluate a network: float32 [N, C], of one view or the mean over an image's crops.
 
     The logits of a model that names its classes (`ImageModel.class_names`) are of these, in its own order.
 

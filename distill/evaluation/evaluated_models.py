@@ -51,7 +51,7 @@ class EvaluatedModel:
     class_order: str = KNOWN
     """How the order of its classes is known: "known", and of a network from elsewhere also "given" or "assumed"."""
     view_spec: ViewSpec
-    """Of its training. An exported file does not know: it is judged on the untouched images."""
+    """Of its training. An exported file does not record it and is evaluated on the untouched images."""
     costs: dict[str, Any]
     """`parameters`, `bytes` and `multiply_adds`, None where they are not known."""
     runner: Callable[[], Callable[[np.ndarray], np.ndarray]]
@@ -64,7 +64,7 @@ class EvaluatedModel:
         return tuple(shape[1:] if isinstance(self.model, keras.Model) else shape)
 
     def describe(self) -> dict[str, Any]:
-        """Return JSON-able facts: what it is, what it is judged on, and what it costs."""
+        """Return JSON-able facts: what it is, the views that evaluate it, and what it costs."""
         return {
             "name": self.name,
             "model": self.given,
@@ -89,7 +89,7 @@ class EvaluatedModel:
 
         Returns:
             `diagnosis`, what `Diagnosis.to_dict` holds, or None of a network whose classes are known; `warnings`,
-            what to tell the user.
+            what to report to the user.
         """
         if self.class_order == KNOWN:
             return {"diagnosis": None, "warnings": []}
@@ -126,7 +126,7 @@ def open_evaluated(
         models: at least one: a run's directory or its `.keras` file, an exported file or the folder of an export, or
             a network from elsewhere.
         class_names: of the data, in its order.
-        foreign: what is said of those from elsewhere.
+        foreign: the description of those from elsewhere.
 
     Raises:
         InputError: two are the same file; one cannot be opened, or has other classes; something is said of networks
@@ -232,7 +232,7 @@ def _open_run(given: str, class_names: Sequence[str]) -> EvaluatedModel:
 def _multiply_adds(network: keras.Model) -> int | None:
     try:
         return multiply_adds(network)
-    except InputError:  # a kind of layer of which it is not known
+    except InputError:  # the multiply-adds of a kind of layer are not known
         return None
 
 

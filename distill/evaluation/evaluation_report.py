@@ -1,4 +1,4 @@
-"""What an evaluation says of a network: its logits beside labels, teachers and copies, as plain values."""
+"""The evaluation of a network: its logits compared with labels and teachers, and on copies, as plain values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,26 +24,26 @@ _SHOWN_DIGITS = 12  # of a fingerprint
 
 
 @dataclass(frozen=True, eq=False)
-class TeacherOpinion:
-    """What a teacher says of the images of an evaluation."""
+class TeacherPredictions:
+    """The logits of a teacher for the images of an evaluation."""
 
     name: str
     """Of the teacher."""
     sha256: str
     """Of its weights."""
     logits: np.ndarray
-    """float32 [N, C], raw, of the classes and in the order of the data: the mean over the views it is judged on."""
+    """float32 [N, C], raw, of the classes and in the order of the data: the mean over the views that evaluate it."""
 
 
-def teacher_opinion(store: LogitStore, dataset: Dataset) -> TeacherOpinion:
-    """Return what the teacher of a store says of `dataset`; its classes are found by their names.
+def teacher_predictions(store: LogitStore, dataset: Dataset) -> TeacherPredictions:
+    """Return the stored logits of a teacher for `dataset`; its classes are found by their names.
 
     Raises:
         InputError: the store lacks an image or a class, or knows other pixels.
     """
     views = ViewSpec.for_evaluation(store.view_spec).evaluation_views[: store.header.views]
     logits = store.join(dataset, class_match="names")[:, views].mean(axis=1)
-    return TeacherOpinion(store.header.teacher_name, store.header.teacher_sha256, logits)
+    return TeacherPredictions(store.header.teacher_name, store.header.teacher_sha256, logits)
 
 
 def copied_from_training(dataset: Dataset, split: str) -> np.ndarray | None:
@@ -60,11 +60,11 @@ def report_on(
     logits: np.ndarray,
     dataset: Dataset,
     *,
-    teachers: Sequence[TeacherOpinion] = (),
+    teachers: Sequence[TeacherPredictions] = (),
     copies: np.ndarray | None = None,
     mistakes: int = 24,
 ) -> dict[str, Any]:
-    """Return what the logits of a network are worth, JSON-able.
+    """Evaluate the logits of a network; return JSON-able values.
 
     Args:
         logits: float [N, C], raw at temperature 1, or the logarithms of probabilities, which is the same up to a
@@ -84,7 +84,7 @@ def report_on(
     return {
         **metrics.to_dict(),
         "calibration": _calibration(logits, np.exp(log_probs), dataset.labels),
-        "teachers": [_beside_teacher(log_probs, teacher, dataset.labels) for teacher in teachers],
+        "teachers": [_compared_with_teacher(log_probs, teacher, dataset.labels) for teacher in teachers],
         "copies": None if copies is None else copies_and_others(logits, dataset.labels, copies),
         "mistakes": worst_mistakes(np.exp(log_probs), dataset, most=mistakes),
     }
@@ -102,15 +102,15 @@ def _calibration(logits: np.ndarray, probs: np.ndarray, labels: np.ndarray) -> d
     }
 
 
-def _beside_teacher(log_probs: np.ndarray, teacher: TeacherOpinion, labels: np.ndarray) -> dict[str, Any]:
+def _compared_with_teacher(log_probs: np.ndarray, teacher: TeacherPredictions, labels: np.ndarray) -> dict[str, Any]:
     """Compare a network with a teacher, on all images, those without a label, too."""
-    said = log_softmax(teacher.logits)
+    teacher_log_probs = log_softmax(teacher.logits)
     return {
         "name": teacher.name,
         "sha256": teacher.sha256[:_SHOWN_DIGITS],
         "accuracy": accuracy(teacher.logits, labels),
-        "agreement": float((said.argmax(1) == log_probs.argmax(1)).mean()),
-        "divergence": float((np.exp(said) * (said - log_probs)).sum(1).mean()),
+        "agreement": float((teacher_log_probs.argmax(1) == log_probs.argmax(1)).mean()),
+        "divergence": float((np.exp(teacher_log_probs) * (teacher_log_probs - log_probs)).sum(1).mean()),
     }
 
 
@@ -141,17 +141,18 @@ def worst_mistakes(probs: np.ndarray, dataset: Dataset, *, most: int) -> list[di
         most: how many at most.
 
     Returns:
-        `id`, `true` and `said` (class names), `probability` (of what was said) and `probability_of_true`.
+        `id`, `true` and `said` (names of the true and the predicted class), and the probabilities of these:
+        `probability_of_true` and `probability`.
     """
-    labels, said = dataset.labels, probs.argmax(1)
-    wrong = np.flatnonzero((labels != UNLABELLED) & (said != labels))
-    worst = wrong[np.argsort(-probs[wrong, said[wrong]], kind="stable")][:most]
+    labels, predicted = dataset.labels, probs.argmax(1)
+    wrong = np.flatnonzero((labels != UNLABELLED) & (predicted != labels))
+    worst = wrong[np.argsort(-probs[wrong, predicted[wrong]], kind="stable")][:most]
     return [
         {
             "id": str(dataset.ids[row]),
             "true": dataset.class_names[labels[row]],
-            "said": dataset.class_names[said[row]],
-            "probability": float(probs[row, said[row]]),
+            "said": dataset.class_names[predicted[row]],
+            "probability": float(probs[row, predicted[row]]),
             "probability_of_true": float(probs[row, labels[row]]),
         }
         for row in worst

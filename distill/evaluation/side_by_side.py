@@ -1,4 +1,4 @@
-"""`SideBySide`: what a student, and a teacher beside it, say about the faces in a photo."""
+"""`SideBySide`: the predictions of a student, and of a teacher, for the faces in a photo."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,8 +30,8 @@ _NO_FACE = {
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """A network that is asked for probabilities in the order of the student's classes."""
+class Classifier:
+    """A network that gives probabilities in the order of the student's classes."""
 
     name: str
     input_shape: tuple[int, int, int]
@@ -44,7 +44,7 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What is said about one face."""
+    """The predictions for one face."""
 
     crop: np.ndarray
     """The face in its box: uint8 RGB [h, w, 3]."""
@@ -69,13 +69,13 @@ class Look:
 
 
 class SideBySide:
-    """Looks at photos.
+    """Classifies the faces in photos.
 
     Args:
         model: an exported file, or the folder of its card; None is the student that comes with this package.
-        teacher: the same, a run of this project, or a network from elsewhere, of the student's classes; None asks
-            none.
-        foreign: what is said of a teacher from elsewhere.
+        teacher: the same, a run of this project, or a network from elsewhere, of the student's classes; by
+            default none.
+        foreign: the description of a teacher from elsewhere.
         face_detector: a name in `distill.prediction.face_detectors.DETECTORS`.
 
     Raises:
@@ -95,7 +95,7 @@ class SideBySide:
         self._predictor = Predictor(model, face_detector=face_detector)
         exported = self._predictor.model
         self.class_names = exported.description.class_names
-        self.student = Asked(exported.description.name, exported.description.input_shape, exported.probabilities)
+        self.student = Classifier(exported.description.name, exported.description.input_shape, exported.probabilities)
         self.teacher = None
         if teacher is not None:
             self.teacher = open_teacher(teacher, self.class_names, foreign=foreign)
@@ -117,33 +117,35 @@ class SideBySide:
         found, finding = _timed(lambda: self._predictor.find(photo))
         if not found:
             return Look(photo, (), {FINDING: finding}, f"No face was found in this photo: {self._hint}.")
-        opinions, milliseconds = [], {FINDING: finding}
+        predictions, milliseconds = [], {FINDING: finding}
         for role, network in ((STUDENT, self.student), (TEACHER, self.teacher)):
             if network is None:
-                opinions.append([None] * len(found))
+                predictions.append([None] * len(found))
                 continue
-            said, milliseconds[role] = _timed(lambda network=network: self._ask(network, photo, found))
-            opinions.append(said)
-        faces = [Face(each.box, each.score, said) for each, said in zip(found, opinions[0], strict=True)]
-        rows = [Row(_cut(photo, each.box), *said) for each, *said in zip(found, *opinions, strict=True)]
+            predicted, milliseconds[role] = _timed(lambda network=network: self._predict(network, photo, found))
+            predictions.append(predicted)
+        faces = [Face(each.box, each.score, probs) for each, probs in zip(found, predictions[0], strict=True)]
+        rows = [Row(_cut(photo, each.box), *probs) for each, *probs in zip(found, *predictions, strict=True)]
         message = "One face was found." if len(rows) == 1 else f"{len(rows)} faces were found, the largest first."
         return Look(annotated(photo, faces), rows, milliseconds, message)
 
-    def _ask(self, network: Asked, photo: np.ndarray, found: Sequence[Found]) -> list[dict[str, float]]:
-        """Return what `network` says about each face, class by class; one at a time, as batches compile anew."""
+    def _predict(self, network: Classifier, photo: np.ndarray, found: Sequence[Found]) -> list[dict[str, float]]:
+        """Return the probabilities of each face, by class; one face at a time, as a new batch size compiles anew."""
         rows = [
             network.probabilities(face_pixels(photo, each.region, network.input_shape)[None])[0] for each in found
         ]
         return [dict(zip(self.class_names, row.tolist(), strict=True)) for row in rows]
 
 
-def open_teacher(source: str | Path, class_names: Sequence[str], *, foreign: ForeignNetwork | None = None) -> Asked:
+def open_teacher(
+    source: str | Path, class_names: Sequence[str], *, foreign: ForeignNetwork | None = None
+) -> Classifier:
     """Open a teacher of the classes `class_names`, which it may have in another order where it names them.
 
     Args:
         source: an exported file or folder; the directory of a run or its best.keras; a Keras or ONNX file, a
             SavedModel or a function from elsewhere.
-        foreign: what is said of one from elsewhere.
+        foreign: the description of one from elsewhere.
 
     Raises:
         InputError: it cannot be used, or has other classes; `foreign` describes a teacher that is not from elsewhere.
@@ -156,10 +158,10 @@ def open_teacher(source: str | Path, class_names: Sequence[str], *, foreign: For
     from distill.command_line.stage import import_keras_quietly
 
     import_keras_quietly()
-    return _asked(source, path, class_names, foreign)
+    return _keras_or_foreign(source, path, class_names, foreign)
 
 
-def _in_order(exported: ExportedModel, class_names: Sequence[str]) -> Asked:
+def _in_order(exported: ExportedModel, class_names: Sequence[str]) -> Classifier:
     """Return what gives the probabilities of `exported` in the order of `class_names`."""
     own = exported.description.class_names
     if sorted(own) != sorted(class_names):
@@ -168,7 +170,7 @@ def _in_order(exported: ExportedModel, class_names: Sequence[str]) -> Asked:
             "give a teacher of the same classes"
         )
     order = [own.index(name) for name in class_names]
-    return Asked(
+    return Classifier(
         exported.description.name,
         exported.description.input_shape,
         lambda pixels: exported.probabilities(pixels)[:, order],
@@ -176,7 +178,9 @@ def _in_order(exported: ExportedModel, class_names: Sequence[str]) -> Asked:
     )
 
 
-def _asked(source: str | Path, path: Path, class_names: Sequence[str], foreign: ForeignNetwork) -> Asked:
+def _keras_or_foreign(
+    source: str | Path, path: Path, class_names: Sequence[str], foreign: ForeignNetwork
+) -> Classifier:
     """Open a run of this project or a network from elsewhere; its logits are put in the order of `class_names`."""
     from distill.runs.networks import check_class_names, recorded_run
     from distill.runs.run_directory import load_network
@@ -186,10 +190,10 @@ def _asked(source: str | Path, path: Path, class_names: Sequence[str], foreign: 
         foreign.refuse(f"describes a teacher from elsewhere, and {source} is a run of this project: leave it out")
         check_class_names(path, tuple(class_names))
         teacher = as_image_model(load_network(path), class_names)
-        return Asked(teacher.name, tuple(teacher.input_shape), lambda pixels: _softmax(teacher.predict(pixels)))
+        return Classifier(teacher.name, tuple(teacher.input_shape), lambda pixels: _softmax(teacher.predict(pixels)))
     model = foreign.open_foreign(str(source), data_classes=class_names, data_name="the student")
     columns = class_columns(model.class_names, class_names)
-    return Asked(
+    return Classifier(
         model.name,
         tuple(model.input_shape),
         lambda pixels: _softmax(model.predict(pixels)[:, columns]),

@@ -1,4 +1,4 @@
-"""The folder of a comparison, which names its runs, reports them, and asks the test split once.
+"""The folder of a comparison, which names its runs, reports them, and evaluates on the test split once.
 
 OUT/runs/CELL-SEED/    the run directory of every student
 OUT/comparison.json    settings, cells, runs, and what was measured on the test split

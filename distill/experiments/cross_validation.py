@@ -104,7 +104,7 @@ def cross_validate(train_fold: TrainFold, dataset: Dataset, *, out: str | Path) 
 
     Returns:
         The content of folds.json. Accuracies lie in 0..1; "deviation" is the sample standard deviation over
-        folds. Where a network is judged on several crops of an image, "accuracy" is that of their mean logits
+        folds. Where a network is evaluated on several crops of an image, "accuracy" is that of their mean logits
         and "crop_accuracy" counts every crop as an image of its own, as MicroExpNet's authors do.
 
     Raises:

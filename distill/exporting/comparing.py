@@ -1,4 +1,4 @@
-"""What an export costs and what it changes: each file is run on real images, beside the student it was made of."""
+"""What an export costs and what it changes: each file and its student are run on the same real images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class ExportRow:
     """Largest difference of a logit from the student's; logits are known up to one number for each image, so both are
     taken minus their mean over the classes."""
     agreement: float
-    """Share of images for which the student says the same class, 0..1."""
+    """Share of images for which the student predicts the same class, 0..1."""
     accuracy: float
     """0..1."""
     latency: Latency
@@ -46,8 +46,8 @@ class Comparison:
 
     Args:
         student: gives raw logits.
-        dataset: labelled images; all are looked at.
-        view_spec: of the student's training, for what it is judged on.
+        dataset: labelled images; all are scored.
+        view_spec: of the student's training; it decides which views evaluate the student.
         seconds: how long one image is repeated.
     """
 
@@ -73,7 +73,7 @@ class Comparison:
         )
 
     def _scored(self, model: keras.Model | ImageModel) -> np.ndarray:
-        """Return float32 [N, V, C] of the V views that the student is judged on."""
+        """Return float32 [N, V, C] of the V views that evaluate the student."""
         scorer = Scorer(model, self.dataset, view_spec=self.view_spec)
         return scorer.score(np.arange(len(self.dataset)), self.view_spec.evaluation_views)
 

@@ -72,10 +72,10 @@ def export_student(
         dataset: real images with the splits of the student's training: "train" sets the ranges of int8.
         formats: names of `FORMATS`; by default all whose packages are installed.
         split: whose images the files are compared on.
-        view_spec: of the student's training, for what it is judged on.
+        view_spec: of the student's training; it decides which views evaluate the student.
         record: of the student's run, for the card.
         class_order: how it is known that the student's classes stand in the order of `dataset`; for the card.
-        images: the most images that are looked at.
+        images: the most images that are scored.
         calibration: how many training images set the ranges of int8.
         seconds: how long the call for one image is repeated, for each file.
 
@@ -198,5 +198,5 @@ def _check_is_ours(out: Path) -> None:
     others = sorted(path.name for path in out.iterdir() if path.name not in written)
     if others:
         raise InputError(
-            f"{out} holds {', '.join(others[:3])} beside an earlier export: move it, or name a new folder"
+            f"{out} holds {', '.join(others[:3])} next to an earlier export: move it, or name a new folder"
         )

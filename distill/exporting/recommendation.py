@@ -13,8 +13,8 @@ def recommend(rows: Sequence[ExportRow]) -> tuple[ExportRow, list[str]]:
     """Return the row of the file to take, and a sentence about every file.
 
     Of the LiteRT files (of the ONNX file, or of all, where there are none) that lose no more than half a point of
-    accuracy against the student and say the same class for 95 % of the images, it is the fastest on the machine that
-    measured; of equally fast ones (within a tenth) the smallest. Where every file loses more, the most accurate one.
+    accuracy against the student and predict the same class for 95 % of the images, it is the fastest on the machine
+    that measured; of equally fast ones (within a tenth) the smallest. Where every file loses more, the most accurate.
 
     Args:
         rows: at least one with a file; the row without one is the student itself.
@@ -31,7 +31,7 @@ def recommend(rows: Sequence[ExportRow]) -> tuple[ExportRow, list[str]]:
     else:
         taken = max(candidates, key=lambda row: row.accuracy)
     first = f"Take {taken.file}: {_in_words(taken, best)}."
-    others = [f"{row.file}: {_beside(row, taken)}, {_in_words(row, best)}." for row in files if row is not taken]
+    others = [f"{row.file}: {_comparison(row, taken)}, {_in_words(row, best)}." for row in files if row is not taken]
     return taken, [first, *others]
 
 
@@ -45,7 +45,7 @@ def _in_words(row: ExportRow, best: float) -> str:
     return f"{row.bytes:,} bytes, {row.latency.frames_per_second:,.0f} frames/s here, {accuracy}"
 
 
-def _beside(row: ExportRow, taken: ExportRow) -> str:
+def _comparison(row: ExportRow, taken: ExportRow) -> str:
     speed = row.latency.frames_per_second / taken.latency.frames_per_second
     size = row.bytes / taken.bytes
     if speed * _NOTABLY < 1:

@@ -1,4 +1,4 @@
-"""What a logit store says of itself: who was asked, about what, in which way."""
+"""The header of a logit store: which teacher scored which images, and how."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -98,7 +98,7 @@ def training_differences(stored: LogitHeader, expected: LogitHeader) -> list[str
 
 
 def with_what_is_known(header: LogitHeader, *others: LogitHeader) -> LogitHeader:
-    """Return `header` with what one of `others`, of the same identity, knows besides.
+    """Return `header` with what one of `others`, of the same identity, knows in addition.
 
     That is what its teacher learned from, and how the order of its classes is known.
     """

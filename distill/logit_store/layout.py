@@ -1,7 +1,7 @@
 """The bytes of a logit store: HDF5 datasets in blocks of rows, a checksum for each block and the header; written.
 
-A finished store and a part of an unfinished one are the same kind of file; the attribute `kind` tells
-them apart. docs/logit_format.md describes both for other readers.
+A finished store and a part of an unfinished one are the same kind of file; the attribute `kind` says
+which it is. docs/logit_format.md describes both for other readers.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ STORE, PART = "logit store", "part of a logit store"
 COMMAND = "python -m distill.teacher_logits"
 HASH_BYTES = 16
 UNKNOWN_PIXELS = np.zeros(HASH_BYTES, np.uint8)
-"""The content hash of a sample whose image was not at hand when its logits were stored."""
+"""The content hash of a sample whose image was not available when its logits were stored."""
 
 CHECKSUM_BYTES = 16
 # With this version HDF5 keeps checksums of its own structures too, and every HDF5 since 1.10 reads it.

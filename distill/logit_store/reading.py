@@ -43,7 +43,7 @@ class Content:
     header: LogitHeader
     extent: Extent
     columns: Columns
-    """Its rows; without "logits", unless they were asked for."""
+    """Its rows; without "logits", unless they were requested."""
 
 
 def read_content(path: Path, *, kind: str, with_logits: bool = False) -> Content:
@@ -138,7 +138,7 @@ class _OpenFile:
 def _opened(path: Path, kind: str) -> Iterator[_OpenFile]:
     """Open a file of this format; whatever its bytes make HDF5 or the reader say is one kind of error.
 
-    One that another program has open is read all the same: its checksums tell whether it is whole.
+    One that another program has open is read all the same: its checksums say whether it is whole.
     """
     _check_signature(path)
     content: UnlockedFile | None = None

@@ -83,7 +83,7 @@ class LogitStore:
         Args:
             class_match: "exact" takes only the classes of `dataset` in their order. "names" finds the logits of
                 each class by its name, whatever the order and the spelling; classes that only the teacher knows
-                are left out, as if it had been told that the image shows none of them.
+                are left out, as if it knew that the image shows none of them.
 
         Raises:
             InputError: other class names or another order of them, or whatever `rows_of` finds.

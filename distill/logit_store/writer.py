@@ -83,7 +83,7 @@ class LogitWriter:
 
     def __enter__(self) -> "LogitWriter":
         if not self.complete:
-            with self._told_when_not_writable():
+            with self._refused_when_not_writable():
                 self._lock.acquire()
             self._look_at_store()  # another writer may have finished in between
         return self
@@ -125,7 +125,7 @@ class LogitWriter:
         if rows not in self._parts:
             raise ValueError(f"rows must be a slice that missing() returned. Received: {rows}")
         block = {**self._block(rows), "logits": self._checked_logits(rows, np.asarray(logits))}
-        with self._told_when_not_writable():
+        with self._refused_when_not_writable():
             self._lock.acquire()
             with atomic_file(self._part_path(rows)) as temporary:
                 id_bytes = block["sample_id"].dtype.itemsize
@@ -144,7 +144,7 @@ class LogitWriter:
             if self._shard is not None:
                 self._lock.release()
                 return self._folder
-            with self._told_when_not_writable():
+            with self._refused_when_not_writable():
                 self._merge()
             self._stored = self.header
         if self._shard is None and self._folder.is_dir():
@@ -166,7 +166,7 @@ class LogitWriter:
             )
 
     def _merge(self) -> None:
-        # Inside the folder of the parts, so that a kill leaves nothing beside the store.
+        # Inside the folder of the parts, so that a kill leaves nothing next to the store.
         merged = self._folder / f"merged{self.path.suffix}"
         with atomic_file(merged) as temporary:
             blocks = (self._finished_part(rows) for rows in self._parts)
@@ -181,7 +181,7 @@ class LogitWriter:
         return part.columns
 
     @contextmanager
-    def _told_when_not_writable(self) -> Iterator[None]:
+    def _refused_when_not_writable(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -257,8 +257,8 @@ class LogitWriter:
             )
         if views > wanted:
             raise InputError(
-                f"{self.path} already holds the views asked for, and others (views: stored {views}, expected "
-                f"{wanted}): use it as it is, ask for {views} views, or choose another --out"
+                f"{self.path} already holds these views, and others (views: stored {views}, expected "
+                f"{wanted}): use it as it is, give --views {views}, or choose another --out"
             )
         self._stored, self.header = stored.header, with_what_is_known(self.header, stored.header)
 

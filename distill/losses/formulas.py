@@ -17,8 +17,8 @@ from keras import KerasTensor, ops
 Tensor = KerasTensor
 
 _MASKED_LOGIT = -1e30  # its probability is 0, and 0 times its logarithm is 0 where -inf would give NaN
-# Less than these deviations is not divided by: at the first steps of a student that says the same of everything, it
-# would give gradients so large that Adam remembers them for thousands of steps.
+# Nothing is divided by less than these deviations: at the first steps, a student that predicts the same for all
+# images would give gradients so large that Adam remembers them for thousands of steps.
 _SMALLEST_LOGIT_DEVIATION = 0.01
 _SMALLEST_SHARE_OF_MEAN = 0.01  # of probabilities
 _SMALLEST_VARIANCE = 1e-24  # where all of these are 0; its power of -3/2 fits into float32
@@ -179,8 +179,8 @@ def transformed_teacher_matching(
 def mean_squared_logits(*, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """The mean over the classes of (z_s - z_t)².
 
-    Half of it is what Hinton's loss comes to at a high T, for logits of mean 0. No other loss here asks the student
-    for the teacher's mean, too: a constant added to a row of one of them changes the value.
+    Half of it is what Hinton's loss comes to at a high T, for logits of mean 0. No other loss here makes the student
+    match the teacher's mean, too: a constant added to a row of one of them changes the value.
 
     Ba and Caruana 2014, section 2 (half the sum over the classes), https://arxiv.org/abs/1312.6184;
     Kim et al. 2021 (the sum), https://arxiv.org/abs/2105.08919

@@ -31,8 +31,8 @@ class Batch(NamedTuple):
     label_probs: Tensor
     """float32 [B, C]; a row of zeros is an unlabelled example."""
     teacher: Mapping[str, Tensor]
-    """What the teacher says of the very views in `images`, by name: "logits" float32 [B, C], raw. Empty when training
-    from labels alone."""
+    """The teacher's outputs for the same views as `images`, by name: "logits" float32 [B, C], raw. Empty when
+    training from labels alone."""
     sample_weights: Tensor
     """float32 [B], how much each example counts in the loss."""
 

@@ -48,7 +48,8 @@ class BlazeFace:
         self._centres = _centres()
 
     def __call__(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return boxes float [n, 4] (left, top, right, bottom; pixels) and scores [n] (0..1), the surest first.
+        """Return boxes float [n, 4] (left, top, right, bottom; pixels) and scores [n] (0..1), the most confident
+        first.
 
         Args:
             photo: uint8 RGB [H, W, 3].
@@ -79,9 +80,9 @@ class BlazeFace:
 
 
 def merged(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return one box for each group that overlaps its surest: the mean, weighted by score; with the best score.
+    """Return one box for each group that overlaps its best one: the mean, weighted by score; with the best score.
 
-    A box that lies within the surest, or about it, is of the same face, and counts for nothing.
+    A box that lies within the best one, or about it, is of the same face, and counts for nothing.
     """
     faces, best = [], []
     left = np.argsort(-scores)

@@ -11,7 +11,7 @@ from distill.files import atomic_file
 from distill.prediction.predictor import Face
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp")
-"""What `save_picture` is asked for; a copy of any other file is a .png."""
+"""The formats that `save_picture` writes; a copy of a file of any other format is a .png."""
 
 _LINE, _EDGE, _TEXT = (255, 214, 0), (0, 0, 0), (0, 0, 0)
 _SMALLEST_SIDE = 320  # of a picture in which a label can be read, pixels

@@ -49,7 +49,7 @@ class ExportedModel:
 def is_exported(path: str | Path) -> bool:
     """Whether `path` means a file that this project exported, or the folder of such files.
 
-    An ONNX file that is there is asked: others write them, too.
+    An ONNX file that exists is opened to find out: others write them, too.
     """
     path = Path(path).expanduser()
     if path.suffix == onnx_student.SUFFIX and path.is_file():
@@ -83,7 +83,7 @@ def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
 
 
 def _check_fits(run: Callable[[np.ndarray], np.ndarray], description: ModelDescription, path: Path) -> None:
-    """Ask the network about one grey image, which says whether it is the one that is described."""
+    """Run the network on one grey image, to check that it is the one that is described."""
     classes = len(description.class_names)
     try:
         shape = run(np.full((1, *description.input_shape), 127.5, np.float32)).shape

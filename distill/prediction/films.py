@@ -91,7 +91,7 @@ class Frames:
             raise InputError(f"{self.name} gave no frame that can be read")
 
     def _film(self) -> Iterator[tuple[float, Capture]]:
-        """Yield the time of each frame, while it is the present one; tell at the end whether some are damaged."""
+        """Yield the time of each frame, while it is the present one; report at the end whether some are damaged."""
         seen, missed, lost, at = 0, 0, False, 0.0
         with closing(self._capture) as capture:
             count, step = capture.count, 1 / self._own_rate

@@ -1,7 +1,7 @@
 """What a temperature does to given logits: how sure they become, and how often they are right to be.
 
-A temperature means something only beside a scale of logits: divide both by two and nothing has changed. With NumPy
-alone, in float64.
+A temperature means something only together with a scale of logits: divide both by two and nothing has changed. With
+NumPy alone, in float64.
 """
 
 from collections.abc import Sequence
@@ -145,7 +145,7 @@ def calibrating_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Returns:
         `LOWEST_TEMPERATURE` (0.001) to `HIGHEST_TEMPERATURE` (100,000): the lowest for logits that are always
-        right, the highest for logits that tell nothing of the labels, or the contrary.
+        right, the highest for logits that say nothing about the labels, or the contrary.
 
     Raises:
         InputError: no row has a label.

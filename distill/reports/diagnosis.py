@@ -1,7 +1,7 @@
 """Do logits fit their labels as they stand? Accuracy against chance, and in every other order.
 
-A network whose classes stand in another order than was said gives answers that look right and are not. Labels tell:
-the confusion matrix of such a network is a good one with its columns exchanged.
+A network whose classes stand in another order than was said gives predictions that look right and are not. Labels
+show it: the confusion matrix of such a network is a good one with its columns exchanged.
 """
 
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ _NOISE = 2.0  # standard errors: what stays below may be nothing
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What labels say of logits."""
+    """How logits fit their labels."""
 
     images: int
-    """How many have a label; 0: nothing can be said."""
+    """How many have a label; 0: nothing is known."""
     accuracy: float | None = None
     """Share of them whose largest logit is that of the label, 0..1; None without labels."""
     chance: float | None = None
     """The accuracy of answers that are as frequent and have nothing to do with the labels."""
     near_chance: bool = False
-    """Whether the accuracy is hardly above chance, or so few images have labels that it cannot be told."""
+    """Whether the accuracy is hardly above chance, or so few images have labels that it cannot be known."""
     better_order: tuple[str, ...] | None = None
     """Class names in an order that fits far better, if any."""
     better_accuracy: float | None = None
@@ -56,8 +56,8 @@ def diagnose(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str])
     Accuracy is near chance where Cohen's kappa, (accuracy - chance) / (1 - chance), is within two standard errors of
     a tenth, or below it. The better order is the one of the largest accuracy, a linear assignment over the confusion
     matrix, or a usual one where that is as good within noise. It is named where it is better by four standard errors
-    on images that it was not chosen by (each half is judged in the order that the other half says), and is not near
-    chance itself.
+    on images that it was not chosen by (each half is evaluated in the order that fits the other half), and is not
+    near chance itself.
 
     Args:
         logits: float [N, C].
@@ -68,15 +68,15 @@ def diagnose(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str])
         ValueError: shapes that do not fit together, or a label that is no class.
     """
     labelled = np.asarray(labels) != UNLABELLED
-    labels, said = np.asarray(labels)[labelled], np.asarray(logits)[labelled].argmax(axis=1)
+    labels, predicted = np.asarray(labels)[labelled], np.asarray(logits)[labelled].argmax(axis=1)
     if not len(labels):
         return Diagnosis(images=0)
-    confusion = confusion_matrix(labels, said, len(class_names))
+    confusion = confusion_matrix(labels, predicted, len(class_names))
     stated = Diagnosis(len(labels), *_accuracy_and_chance(confusion), near_chance=_is_near_chance(confusion))
-    better = _better_order(labels, said, class_names)
+    better = _better_order(labels, predicted, class_names)
     if better is None:
         return stated
-    accuracy = float(np.mean(better[said] == labels))
+    accuracy = float(np.mean(better[predicted] == labels))
     names = tuple(class_names[position] for position in better)
     return Diagnosis(stated.images, stated.accuracy, stated.chance, stated.near_chance, names, accuracy)
 
@@ -100,7 +100,7 @@ def accuracy_text(found: Diagnosis) -> str:
 
 
 def warnings_of(found: Diagnosis, *, prefix: str = "") -> list[str]:
-    """Return what to tell the user, a sentence each, with the flags to give.
+    """Return what to report to the user, a sentence each, with the flags to give.
 
     Args:
         prefix: what the flags of the network begin with.
@@ -126,29 +126,29 @@ def order_text(names: Sequence[str]) -> str:
     return f"--classes {listed}" if called is None else f"--classes {listed} ({called})"
 
 
-def _better_order(labels: np.ndarray, said: np.ndarray, class_names: Sequence[str]) -> np.ndarray | None:
+def _better_order(labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]) -> np.ndarray | None:
     """Return int [C]: the class that each output stands for, or None where the stated order fits as well."""
     count = len(class_names)
-    best = _assigned(labels, said, count)
+    best = _assigned(labels, predicted, count)
     halves = np.empty(len(labels), int)
     halves[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % 2  # half of every class
-    unseen = np.empty_like(said)
+    unseen = np.empty_like(predicted)
     for half in (0, 1):
-        order = _assigned(labels[halves != half], said[halves != half], count)
-        unseen[halves == half] = order[said[halves == half]]
-    certain = exceeds(unseen == labels, said == labels) >= CERTAIN
+        order = _assigned(labels[halves != half], predicted[halves != half], count)
+        unseen[halves == half] = order[predicted[halves == half]]
+    certain = exceeds(unseen == labels, predicted == labels) >= CERTAIN
     if not certain or _is_near_chance(confusion_matrix(labels, unseen, count)):
         return None
     for _, names in _usual_orders(class_names):
         usual = np.array([class_names.index(name) for name in names])
-        if exceeds(best[said] == labels, usual[said] == labels) < _NOISE:
+        if exceeds(best[predicted] == labels, usual[predicted] == labels) < _NOISE:
             return None if np.array_equal(usual, np.arange(count)) else usual
     return best
 
 
-def _assigned(labels: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
+def _assigned(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Return int [C]: the class that each output stands for where most images are right; among equals, its own."""
-    counts = confusion_matrix(labels, said, classes)
+    counts = confusion_matrix(labels, predicted, classes)
     _, order = linear_sum_assignment((counts + np.eye(classes) / (2 * classes)).T, maximize=True)
     return order
 

@@ -22,7 +22,7 @@ def model_text(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         f"on {metrics.count + metrics.unlabelled:,} {data['split']} images of {data['name']}",
         f"accuracy {metrics.accuracy:.4f}   macro-F1 {metrics.macro_f1:.4f}   "
         f"calibration error {model['calibration']['error']:.4f}",
-        *(_beside(teacher) for teacher in model["teachers"]),
+        *(_compared(teacher) for teacher in model["teachers"]),
         *_copies(model["copies"]),
         *([] if model["class_order"] == KNOWN else [f"order of its classes: {model['class_order']}"]),
         *(f"warning: {warning}" for warning in model["warnings"]),
@@ -51,9 +51,9 @@ def _cells(model: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _beside(teacher: Mapping[str, Any]) -> str:
-    right = "" if teacher["accuracy"] is None else f", whose accuracy is {teacher['accuracy']:.4f}"
-    return f"says what {teacher['name']} says of {teacher['agreement']:.2%} of the images{right}"
+def _compared(teacher: Mapping[str, Any]) -> str:
+    right = "" if teacher["accuracy"] is None else f" (accuracy {teacher['accuracy']:.4f})"
+    return f"agrees with {teacher['name']}{right} on {teacher['agreement']:.2%} of the images"
 
 
 def _copies(copies: Mapping[str, Any] | None) -> list[str]:

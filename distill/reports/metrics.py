@@ -92,7 +92,7 @@ class EvaluationMetrics:
 
 
 def evaluate_predictions(*, labels: np.ndarray, logits: np.ndarray, class_names: Sequence[str]) -> EvaluationMetrics:
-    """Compare what a network says with the labels.
+    """Compare the predictions of a network with the labels.
 
     Args:
         labels: int [N], 0..C-1; `UNLABELLED` (-1) rows are left out and counted.

@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 from distill.files import atomic_file
 from distill.reports.metrics import EvaluationMetrics
 
-# Okabe & Ito's colours, which all kinds of colour vision tell apart (https://jfly.uni-koeln.de/color/).
+# Okabe & Ito's colours, which all kinds of colour vision distinguish (https://jfly.uni-koeln.de/color/).
 _ORANGE, _SKY, _BLUE, _GREY, _INK = "#E69F00", "#56B4E9", "#0072B2", "#999999", "#333333"
 _BARS = (_GREY, _ORANGE, _BLUE, _SKY)
 _GAINS = LinearSegmentedColormap.from_list("gains", [_ORANGE, "white", _BLUE])

@@ -83,7 +83,7 @@ def scatter_marks(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         `x_ticks` and `y_ticks`, each (place, text); `marks`, each `x`, `y`, `radius` and `speed` (frames/s or None),
-        `lines` (what is written beside it), `name` (whole), and where that stands: `label` (x, y), `anchor` and
+        `lines` (what is written next to it), `name` (whole), and where that stands: `label` (x, y), `anchor` and
         `leader` (the end of a line from the mark, or None where the label is next to it).
     """
     x_axis = _Axis(*_log_range([model["bytes"] for model in models]))
@@ -182,12 +182,12 @@ def _boxes_around(mark: Mapping[str, Any]) -> Iterator[_Box]:
     """Yield places for a label: right, left, below and above the mark, then all over the frame."""
     width, height = _LETTER * max(map(len, mark["lines"])), _LINE * len(mark["lines"])
     away, x, y = mark["radius"] + _GAP, mark["x"], mark["y"]
-    beside = [(x + away, y - height / 2), (x - away - width, y - height / 2)]
-    beside += [(x - width / 2, y + away), (x - width / 2, y - away - height)]
+    adjacent = [(x + away, y - height / 2), (x - away - width, y - height / 2)]
+    adjacent += [(x - width / 2, y + away), (x - width / 2, y - away - height)]
     everywhere = product(
         np.arange(SCATTER.left, SCATTER.right - width, _STEP), np.arange(SCATTER.top, SCATTER.bottom - height, _STEP)
     )
-    for left, top in (*beside, *everywhere):
+    for left, top in (*adjacent, *everywhere):
         yield left, top, left + width, top + height
 
 

@@ -1,4 +1,4 @@
-"""What a logit store holds, and what its logits are worth: numbers for JSON, and a table for people."""
+"""What a logit store holds, and how good its logits are: numbers for JSON, and a table for people."""
 
 from typing import Any
 
@@ -46,20 +46,20 @@ def store_diagnosis(store: LogitStore, dataset: Dataset | None = None, *, images
 
 
 def describe_store(store: LogitStore, dataset: Dataset | None = None) -> dict[str, Any]:
-    """Return the header, the size, and what the logits are worth, as plain values.
+    """Return the header, the size, and an evaluation of the logits, as plain values.
 
     Args:
-        dataset: what to evaluate the logits by, images and labels; by default all samples and the stored labels.
+        dataset: the images and labels to evaluate the logits on; by default all samples and the stored labels.
 
     Returns:
         JSON-able. Accuracies, top probabilities and calibration errors lie in 0..1, and are None without labels.
-        They are of the views that a network is judged on: the untouched image, or all crops as one.
+        They are of the views that evaluate a network: the untouched image, or all crops as one.
     """
     logits, labels = store.logits, store.labels
     if dataset is not None:
         logits, labels = logits[store.rows_of(dataset)], dataset.labels_among(store.class_names)
-    judged = _evaluated(store, logits)
-    diagnosis = diagnose(judged, labels, store.class_names)
+    evaluated = _evaluated(store, logits)
+    diagnosis = diagnose(evaluated, labels, store.class_names)
     labelled = int((labels != UNLABELLED).sum())
     return {
         "path": str(store.path),
@@ -72,11 +72,11 @@ def describe_store(store: LogitStore, dataset: Dataset | None = None) -> dict[st
         "judged_labelled": labelled,
         "diagnosis": diagnosis.to_dict(),
         "warnings": warnings_of(diagnosis),
-        "accuracy": accuracy(judged, labels),
+        "accuracy": accuracy(evaluated, labels),
         "accuracy_by_view": [accuracy(logits[:, view], labels) for view in range(logits.shape[1])],
         "largest_logit": float(np.abs(logits).max()),
-        "calibrating_temperature": calibrating_temperature(judged, labels) if labelled else None,
-        "temperatures": temperature_table(judged, labels),
+        "calibrating_temperature": calibrating_temperature(evaluated, labels) if labelled else None,
+        "temperatures": temperature_table(evaluated, labels),
     }
 
 
@@ -115,7 +115,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _evaluated(store: LogitStore, logits: np.ndarray) -> np.ndarray:
-    """Return [N, C]: the mean over the views that a network is judged on, of [N, V, C]."""
+    """Return [N, C]: the mean over the views that evaluate a network, of [N, V, C]."""
     return logits[:, ViewSpec.for_evaluation(store.view_spec).evaluation_views[: logits.shape[1]]].mean(axis=1)
 
 

@@ -48,7 +48,7 @@ def load_checkpoint(
 ) -> bool:
     """Put `network` and its optimizer, which is built, back to the last checkpoint in `folder` that is whole.
 
-    A damaged one is told in a line.
+    A damaged one is reported in a line.
 
     Args:
         remove_damaged: remove it, too.

@@ -33,7 +33,7 @@ def build_network(
     options: Mapping[str, Any] | None = None,
     policy: str = "float32",
 ) -> keras.Model:
-    """Build a network of a table. Its builder is given what is asked for here, and nothing else.
+    """Build a network of a table. Its builder is called with what is given here, and nothing else.
 
     Args:
         table: such as `TEACHERS` or `STUDENTS`: name -> a function that returns a `keras.Model`.
@@ -116,7 +116,7 @@ def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[
     """Give `network` the weights of a trained one; where that learned other classes, not those of the last layer.
 
     Args:
-        class_names: what `network` is to learn. A file that no run's record lies beside is compared by the
+        class_names: what `network` is to learn. A file without a run's record next to it is compared by the
             number of classes alone.
 
     Returns:

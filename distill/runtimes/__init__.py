@@ -1,1 +1,1 @@
-"""Networks that others made: Keras files, SavedModels, ONNX files and Python functions, all asked in one way."""
+"""Networks that others made: Keras files, SavedModels, ONNX files and Python functions, all with one interface."""

@@ -1,4 +1,4 @@
-"""`ForeignNetwork`: what is said of a network from elsewhere, because its file does not say it."""
+"""`ForeignNetwork`: the description of a network from elsewhere: what its file does not say."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignNetwork:
-    """What a network from elsewhere expects, gives, and tells apart. Settings that take one inherit its flags."""
+    """What a network from elsewhere expects and gives, and its classes. Settings that take one inherit its flags."""
 
     prefix: ClassVar[str] = ""
     """What the flags begin with."""
@@ -57,13 +57,13 @@ class ForeignNetwork:
         known: Sequence[str] = (),
         policy: str = "float32",
     ) -> ImageModel:
-        """Open a network from elsewhere; its `class_names` and `class_order` say what it tells apart.
+        """Open a network from elsewhere; its `class_names` and `class_order` describe its classes.
 
         Args:
             source, weights: as of `open_model`.
             data_classes: of the data, which are assumed to be the network's where nothing names its own.
             data_name: for messages.
-            known: what a record beside the file names.
+            known: the classes in a record next to the file.
             policy: as of `open_model`.
 
         Raises:
@@ -103,7 +103,7 @@ def in_order_of(model: ImageModel, class_names: Sequence[str]) -> "keras.Model":
 
 
 def with_class_order(model: ImageModel, order: ClassOrder) -> ImageModel:
-    """Return `model`, saying which classes it tells apart.
+    """Return `model` with the names of its classes.
 
     Raises:
         InputError: these are not as many as its outputs.

@@ -1,4 +1,4 @@
-"""`ImageModel`: the one face of every network that can be asked."""
+"""`ImageModel`: the one interface of every network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LOGITS, BEFORE_SOFTMAX, LOG_PROBABILITIES = "logits", "before softmax", "log pro
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageModel:
-    """A network that can be asked, whatever it runs on: rendered images in, raw logits out."""
+    """A network, whatever it runs on: rendered images in, raw logits out."""
 
     name: str
     """The stem of the file, the name of the folder, or `module:function`."""

@@ -1,6 +1,6 @@
 """What Keras 1 and 2 wrote otherwise than Keras 3 reads it: a table to which the next difference is added as a row.
 
-`CLASSES` are layers of another name, `SETTINGS` what layers were told and Keras 3's do not take, `OPERATIONS` the
+`CLASSES` are layers of another name, `SETTINGS` what layers were given and Keras 3's do not take, `OPERATIONS` the
 functions of TensorFlow that stood between layers. Only what Keras 3 computes alike is in here: tests compare it with
 `tf_keras`.
 """

@@ -34,10 +34,10 @@ def open_file(
     """Open the network in a Keras file.
 
     Of one that describes a network alone, `.json`, the weights are those of the file `weights`; by default of the
-    only one of the same name beside it, `.weights.h5`, `.h5` or `.hdf5`.
+    only one of the same name next to it, `.weights.h5`, `.h5` or `.hdf5`.
 
     One that is a graph of layers is rebuilt: the input format becomes part of it, nested models become part of one
-    flat graph, and it ends before its softmax. One that is a registered Python class is asked as it is.
+    flat graph, and it ends before its softmax. One that is a registered Python class is called as it is.
 
     Raises:
         InputError: the file is damaged, holds weights alone or anything that could run code; the network does not
@@ -104,13 +104,13 @@ def _load(path: Path, weights: str | None) -> tuple[keras.Model, dict]:
 
 def _weights_of(path: Path, given: str | None) -> Path:
     """Return the file with the weights of a network that `path` describes."""
-    beside = [path.with_suffix(suffix) for suffix in _WEIGHTS_SUFFIXES]
-    found = [Path(given).expanduser()] if given is not None else [file for file in beside if file.is_file()]
+    candidates = [path.with_suffix(suffix) for suffix in _WEIGHTS_SUFFIXES]
+    found = [Path(given).expanduser()] if given is not None else [file for file in candidates if file.is_file()]
     if len(found) != 1:
-        names = " and ".join(file.name for file in found) or "no such file lies beside it"
+        names = " and ".join(file.name for file in found) or "there is no such file"
         raise InputError(
             f"{path} describes a network without its weights: give them as --weights, or as the only one of "
-            f"{', '.join(file.name for file in beside)} beside it ({names})"
+            f"{', '.join(file.name for file in candidates)} next to it ({names})"
         )
     if not found[0].is_file():
         raise InputError(f"{found[0]} is no file: expected the weights of {path}, .h5 or .hdf5")
@@ -131,7 +131,7 @@ def _culprit(described: dict) -> str:
 def _rebuilt(
     model: keras.Model, pixel_format: PixelFormat, policy: str, gives: str, source: str
 ) -> tuple[keras.Model | None, Predict, int, str]:
-    """Return the rebuilt network (None where its values, not its layers, tell that it gives probabilities)."""
+    """Return the rebuilt network (None where its values, not its layers, show that it gives probabilities)."""
     shape = _one(model, "output", source)
     if len(shape) != 2 or shape[1] is None or shape[1] < 2:
         raise InputError(

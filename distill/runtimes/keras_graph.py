@@ -42,7 +42,7 @@ def without_softmax(flat: keras.Model, *, source: str) -> tuple[keras.Model, str
 
     Returns:
         The model, and `BEFORE_SOFTMAX`, or `LOGITS` where it ends in a layer with weights and no activation;
-        None where its last layer does not tell.
+        None where its last layer does not show it.
 
     Raises:
         InputError: it ends in another activation.

@@ -22,7 +22,7 @@ _OLD_ROOM = "_layer_checkpoint_dependencies"  # of Keras 2.12 and 2.13, which co
 def load_weights(model: keras.Model, path: Path, description: Description) -> None:
     """Give a network the weights in a `.keras`, `.h5` or `.hdf5` file.
 
-    Keras 1 and 2, and Keras 3 in `.h5`, name every weight: names decide where they tell all of them apart, else the
+    Keras 1 and 2, and Keras 3 in `.h5`, name every weight: names decide where all of them differ, else the
     order does, as in Keras itself. In `.keras` and `.weights.h5` files the layers are numbered by their kind.
 
     Args:
@@ -132,7 +132,7 @@ def _set_weights(layer: keras.Layer, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _by_name(layer: keras.Layer, names: Sequence[str]) -> list[keras.Variable] | None:
-    """Return the variables in the order of their names in a file, None where names do not tell them all apart."""
+    """Return the variables in the order of their names in a file, None where they do not all differ."""
     known = [(f"{leaf.name}_{each.name}", each) for leaf in _leaves(layer) for each in leaf.weights]
     variables = dict(sorted(known, key=lambda each: -len(each[0])))
     if len(variables) != len(known):

@@ -59,5 +59,5 @@ def _fingerprint(function: Callable, source: str) -> str:
         return str(fingerprint)
     file = getattr(sys.modules[source.partition(":")[0]], "__file__", None)
     if file is None or not Path(file).is_file():
-        raise InputError(f"{source} has no source file to tell it by: give the function an attribute fingerprint")
+        raise InputError(f"{source} has no source file to identify it: give the function an attribute fingerprint")
     return files_sha256({"source": Path(file)})

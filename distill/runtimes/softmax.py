@@ -13,7 +13,7 @@ SOFTMAX_NAMES = ("Softmax", "LogSoftmax", "softmax", "log_softmax")
 """Operations and activations whose input are logits, whatever the runtime."""
 
 AUTO, GIVES_LOGITS, GIVES_PROBABILITIES = GIVES = ("auto", "logits", "probabilities")
-"""What can be said of what a network gives; auto: its last layer tells, or else its values."""
+"""What a network gives; auto: its last layer shows it, or else its values."""
 
 _NOISE, _FLAT = 5, (0.0, 128.0, 255.0)
 _PROBES = _NOISE + len(_FLAT)
@@ -49,7 +49,7 @@ def checked(predict: Predict, image_shape: tuple[int, int, int], *, source: str)
 def probed(
     predict: Predict, image_shape: tuple[int, int, int], *, source: str, gives: str = AUTO
 ) -> tuple[Predict, int, str]:
-    """As `checked`, and tell from the values how to get raw logits.
+    """As `checked`, and find out from the values how to get raw logits.
 
     Rows that are all nonnegative and sum to 1 are probabilities. Their logarithm is the logits minus one number
     for each image, which no softmax sees.
@@ -100,7 +100,7 @@ def from_probabilities(
 
 
 def check_given(logits_from: str, gives: str, *, source: str) -> None:
-    """Check that what is said of a network agrees with its last layer, where that tells.
+    """Check that the description of a network agrees with its last layer, where that shows what it gives.
 
     Raises:
         InputError: it is said to give logits and ends in a softmax, or the other way round.
@@ -126,7 +126,7 @@ def in_batches_of(count: int | None, predict: Predict) -> Predict:
 
 
 def probe_images(image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Return float32 pixels 0..255 [8, h, w, c] that tell networks apart: noise, black, grey and white."""
+    """Return float32 pixels 0..255 [8, h, w, c] that distinguish networks: noise, black, grey and white."""
     noise = np.random.default_rng(0).uniform(0, 255, (_NOISE, *image_shape))
     flat = [np.full(image_shape, level) for level in _FLAT]
     return np.concatenate([noise, flat]).astype(np.float32)

@@ -1,1 +1,1 @@
-"""What networks say of images: logits of any views, into a store or into a batch, and what they are worth."""
+"""Scoring images with networks: logits of any views, into a store or into a batch, and checks of networks."""

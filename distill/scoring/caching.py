@@ -1,4 +1,4 @@
-"""Ask a teacher once: its logits for every view of every image, into a logit store."""
+"""Score data once with a teacher: its logits for every view of every image, into a logit store."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ from distill.scoring.network_identity import (
 from distill.scoring.scorer import Scorer
 from distill.versions import versions
 
-_ASKED_AGAIN = 4  # images: what changes a teacher shows in each
+_SCORED_AGAIN = 4  # images: whatever changes a teacher shows in each of them
 
 
 def cache_logits(
@@ -52,7 +52,7 @@ def cache_logits(
 
     An interrupted call that is repeated goes on where it stopped; a finished store of the same settings is
     opened; to a finished store of fewer views the others are added. Where anything is stored, the teacher is
-    first asked again about a few images of it, because its fingerprint need not cover all that it computes.
+    first checked on a few images of it, because its fingerprint need not cover all that it computes.
 
     Args:
         teacher: takes pixels 0..255 at its own `input_shape`, returns raw logits.
@@ -74,8 +74,8 @@ def cache_logits(
 
     Raises:
         InputError: the teacher has another number of classes, ends in a softmax, or gives logits that are
-            not finite; it no longer says what is stored; `out` holds something else, or another process writes
-            it; there is no room.
+            not finite; it no longer gives the logits that are stored; `out` holds something else, or another process
+            writes it; there is no room.
     """
     check_at_least(1, batch_size=batch_size)
     teacher = named_teacher(teacher, dataset, class_names=class_names)
@@ -95,7 +95,7 @@ def cache_logits(
         missing = writer.missing()
         store = open_logits(writer.path) if writer.views_present else None
         scorer = Scorer(inference_model(teacher), dataset, view_spec=view_spec, batch_size=batch_size)
-        _check_says_the_same(teacher, scorer, writer, store)
+        _check_gives_the_same(teacher, scorer, writer, store)
         if writer.complete:
             print(f"{out} is already complete")
         else:
@@ -125,7 +125,7 @@ def named_teacher(
 
 
 def as_image_model(teacher: keras.Model | ImageModel, class_names: Sequence[str]) -> ImageModel:
-    """Return `teacher` as something that can be asked, checked to give a logit for each of `class_names`.
+    """Return `teacher` as an `ImageModel`, checked to give a logit for each of `class_names`.
 
     Raises:
         InputError: it has another number of classes, takes something else than images, or ends in a softmax.
@@ -192,8 +192,8 @@ def describe_logits(
     )
 
 
-def _check_says_the_same(teacher: ImageModel, scorer: Scorer, writer: LogitWriter, store: LogitStore | None) -> None:
-    """Ask again about a few rows of what is stored already, if anything is.
+def _check_gives_the_same(teacher: ImageModel, scorer: Scorer, writer: LogitWriter, store: LogitStore | None) -> None:
+    """Score a few rows of what is stored already again, if anything is.
 
     Raises:
         InputError: a logit differs by more than rounding explains.
@@ -202,14 +202,14 @@ def _check_says_the_same(teacher: ImageModel, scorer: Scorer, writer: LogitWrite
     if found is None:
         return
     rows, stored = found
-    asked = scorer.score(rows, range(stored.shape[1]))
-    difference = np.abs(asked - stored)
+    scored = scorer.score(rows, range(stored.shape[1]))
+    difference = np.abs(scored - stored)
     if difference.max() > explained_by_rounding(stored, teacher.numeric_policy):
         row, view, column = worst = np.unravel_index(difference.argmax(), difference.shape)
         which = f"{scorer.dataset.ids[rows[row]]}, view {view}, {writer.header.class_names[column]}"
         raise InputError(
             f"{teacher.name} no longer gives the logits that {writer.path} began with ({which}: stored "
-            f"{stored[worst]:.6g}, now {asked[worst]:.6g}): bring it back as it was, or choose another --out"
+            f"{stored[worst]:.6g}, now {scored[worst]:.6g}): bring it back as it was, or choose another --out"
         )
 
 
@@ -218,14 +218,14 @@ def _some_stored(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return rows of `dataset` and what is stored of them: in the finished store, or in any part of this one."""
     if store is not None:
-        rows = np.arange(min(len(dataset), _ASKED_AGAIN))
+        rows = np.arange(min(len(dataset), _SCORED_AGAIN))
         return rows, store.read(store.rows_of(dataset)[rows])
     for path in sorted(parts_folder(writer.path).glob(PART_FILES)):  # those of other shards too
         try:
             part = read_content(path, kind=PART, with_logits=True)
         except DamagedError:  # it is written anew
             continue
-        rows = part.extent.first_row + np.arange(min(part.extent.rows, _ASKED_AGAIN))
+        rows = part.extent.first_row + np.arange(min(part.extent.rows, _SCORED_AGAIN))
         ids = decode_ids(part.columns["sample_id"][: len(rows)])
         if not differences(part.header, writer.header) and np.array_equal(ids, dataset.ids[rows]):
             return rows, part.columns["logits"][: len(rows)]

@@ -1,4 +1,4 @@
-"""What tells one network from another, and whether it fits the data."""
+"""What distinguishes one network from another, and whether it fits the data."""
 
 import hashlib
 import json

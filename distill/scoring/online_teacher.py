@@ -44,7 +44,7 @@ class OnlineTeacher:
         temperature: float | None,
         columns: Sequence[str] = PARAMETERS,
     ) -> "OnlineOutputs":
-        """Return what computes "logits" of the classes of `dataset`, in their order; what else it knows is left out.
+        """Return what computes "logits" of the classes of `dataset`, in their order; its other classes are left out.
 
         Raises:
             InputError: the teacher does not know one of them, or `names` has more than "logits".

@@ -44,7 +44,7 @@ class Scorer:
     ) -> np.ndarray:
         """Return float32 [len(indices), len(views), C]; every image is read once for all its views.
 
-        `on_batch` is told the number of images after each batch, for a progress bar.
+        `on_batch` is called with the number of images after each batch, for a progress bar.
         """
         indices = np.asarray(indices)
         images_per_batch = max(1, self.batch_size // len(views))
@@ -60,7 +60,7 @@ class Scorer:
         return np.concatenate(scored)
 
     def score_for_evaluation(self) -> np.ndarray:
-        """Return float32 [N, C]: of every image, the mean over the views that a network is judged on."""
+        """Return float32 [N, C]: of every image, the mean over the views that evaluate a network."""
         return self.score(np.arange(len(self.dataset)), self.view_spec.evaluation_views).mean(axis=1)
 
 

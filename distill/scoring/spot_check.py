@@ -1,4 +1,4 @@
-"""Ask a teacher again about some of what it said: does a logit store still tell the truth?"""
+"""Score some images of a logit store again: does the teacher still give the logits that are stored?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from distill.scoring.scorer import Scorer
 
 @dataclass(frozen=True)
 class SpotCheck:
-    """What a teacher said when it was asked again."""
+    """How the logits of a teacher that scored some images again differ from the stored ones."""
 
     images: int
     """How many of the stored images were drawn."""
@@ -43,7 +43,7 @@ def spot_check(
     seed: int = 0,
     batch_size: int = 256,
 ) -> SpotCheck:
-    """Ask `teacher` again about all views of images drawn at random.
+    """Let `teacher` score all views of images drawn at random again.
 
     Args:
         dataset: the images that the store was written for, or some of them, with their pixels.
@@ -65,13 +65,13 @@ def spot_check(
     drawn = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:images])
     stored = store.read(store.rows_of(dataset)[drawn])
     scorer = Scorer(inference_model(teacher), dataset, view_spec=view_spec, batch_size=batch_size)
-    asked = scorer.score(drawn, range(store.header.views))
+    scored = scorer.score(drawn, range(store.header.views))
     check = SpotCheck(
         images=len(drawn),
         views=store.header.views,
-        largest_difference=float(np.abs(asked - stored).max()),
+        largest_difference=float(np.abs(scored - stored).max()),
         tolerance=explained_by_rounding(stored, teacher.numeric_policy),
-        agreement=float((asked.argmax(2) == stored.argmax(2)).mean()),
+        agreement=float((scored.argmax(2) == stored.argmax(2)).mean()),
     )
     if check.largest_difference > check.tolerance:
         raise InputError(
@@ -83,9 +83,9 @@ def spot_check(
 
 
 def _check_header(teacher: ImageModel, store: LogitStore, dataset: Dataset, *, view_spec: ViewSpec) -> None:
-    """Compare what the store says of its teacher with the one at hand."""
+    """Compare the teacher in the store's header with the one that is given."""
     expected = describe_logits(teacher, dataset, views=store.header.views, view_spec=view_spec)
     # A part of the data will do for a spot check, and the file's dtype is no matter of the teacher.
     found = differences(store.header, expected, but=("dataset_fingerprint", "logits_dtype"))
     if found:
-        raise InputError(f"{store.path} was written by another teacher, or asked otherwise ({'; '.join(found)})")
+        raise InputError(f"{store.path} was written by another teacher, or with other settings ({'; '.join(found)})")

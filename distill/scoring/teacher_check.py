@@ -1,4 +1,4 @@
-"""Ask a network from elsewhere about a few labelled images: do its classes and its pixels fit the labels?"""
+"""Check a network from elsewhere on a few labelled images: do its classes and its pixels fit the labels?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import PixelFormat
 
 IMAGES = 400
-"""How many labelled images are shown: a tenth more or less of them right is told from noise, and it takes seconds."""
+"""How many labelled images are scored: enough to see a tenth more or less of them right, and it takes seconds."""
 
 _DEFAULT = {"range": (0.0, 255.0), "mean": (), "std": (), "order": "rgb"}
 _OF_ANY_NETWORK = ({"range": (0, 255)}, {"range": (0, 1)}, {"range": (-1, 1)})
@@ -28,7 +28,7 @@ _PER_CALL = 64
 
 @dataclass(frozen=True)
 class TeacherCheck:
-    """What a few labelled images say of a network."""
+    """How a network does on a few labelled images."""
 
     diagnosis: Diagnosis
     """Of its answers, described as it is."""
@@ -38,7 +38,7 @@ class TeacherCheck:
     """Of its answers under these."""
 
     def warnings(self, *, prefix: str = "") -> list[str]:
-        """Return what to tell the user, a sentence each; `prefix` is what the network's flags begin with."""
+        """Return what to report to the user, a sentence each; `prefix` is what the network's flags begin with."""
         better = self.with_better_input
         if better is None:
             return warnings_of(self.diagnosis, prefix=prefix)
@@ -51,16 +51,16 @@ class TeacherCheck:
 
 
 def check_teacher(network: ImageModel, dataset: Dataset, *, images: int = IMAGES) -> TeacherCheck:
-    """Compare what a network says of some labelled images, untouched, with their labels.
+    """Compare a network's predictions for some labelled images, untouched, with their labels.
 
     Where its pixels are 0..255, which they are when nobody described them, or where its accuracy is near chance, the
     usual other input formats are tried as well. Nothing is changed.
 
     Args:
         network: with `class_names`; of a network of this project, whose `input_format` is empty, only the classes are
-            looked at.
+            checked.
         dataset: whose labels are found among `class_names` by their names.
-        images: the most that are shown.
+        images: the most that are scored.
     """
     labels = dataset.labels_among(network.class_names)
     rows = np.flatnonzero(labels != UNLABELLED)
@@ -68,7 +68,7 @@ def check_teacher(network: ImageModel, dataset: Dataset, *, images: int = IMAGES
         return TeacherCheck(Diagnosis(images=0))
     rows = rows[np.linspace(0, len(rows) - 1, min(images, len(rows))).round().astype(int)]  # from all over the data
     pixels = render_numpy(dataset.read(rows), np.tile(IDENTITY, (len(rows), 1)), image_shape=network.input_shape)
-    found, right = _judged(network, pixels, labels[rows])
+    found, right = _diagnosed(network, pixels, labels[rows])
     own = _format_of(network)
     if own is None or not (found.near_chance or _is_default(own)):
         return TeacherCheck(found)
@@ -99,7 +99,7 @@ def seen_as(pixels: np.ndarray, wanted: PixelFormat, own: PixelFormat) -> np.nda
 def _tried(
     network: ImageModel, pixels: np.ndarray, labels: np.ndarray, own: PixelFormat, *, grey: bool
 ) -> list[tuple[str, Diagnosis, np.ndarray]]:
-    """Return the flags of each usual format with what `_judged` says of it."""
+    """Return the flags of each usual format with the result of `_diagnosed`."""
     usual = _OF_ANY_NETWORK if own.channels == 1 else (*_OF_ANY_NETWORK, *_OF_COLOR_NETWORKS)
     tried = []
     for settings in usual:
@@ -107,13 +107,13 @@ def _tried(
             continue
         wanted = replace(own, **{**_DEFAULT, **settings})
         try:
-            tried.append((_flags(settings), *_judged(network, seen_as(pixels, wanted, own), labels)))
+            tried.append((_flags(settings), *_diagnosed(network, seen_as(pixels, wanted, own), labels)))
         except InputError:  # such pixels it does not take
             continue
     return tried
 
 
-def _judged(network: ImageModel, pixels: np.ndarray, labels: np.ndarray) -> tuple[Diagnosis, np.ndarray]:
+def _diagnosed(network: ImageModel, pixels: np.ndarray, labels: np.ndarray) -> tuple[Diagnosis, np.ndarray]:
     """Return the diagnosis, and which images are right in the order that fits: bool [N]."""
     parts = [network.predict(pixels[start : start + _PER_CALL]) for start in range(0, len(pixels), _PER_CALL)]
     logits, names = np.concatenate(parts), network.class_names

@@ -1,4 +1,4 @@
-"""Batches: the same view of an image for the student and for what its teacher says."""
+"""Batches: the same view of an image for the student and for its teacher's outputs."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ Tensor = KerasTensor | np.ndarray
 
 
 class TeacherOutputs(Protocol):
-    """What a teacher says of the images of one data set, from a cache or computed there and then."""
+    """The outputs of a teacher for the images of one data set, from a cache or computed for each batch."""
 
     online: bool
     """Whether it is computed for every batch, which takes longer by far than a training step."""
@@ -78,9 +78,9 @@ class ViewBatches:
     Args:
         dataset: images to train on.
         image_shape: height, width, channels that the student takes.
-        view_spec: how views are drawn. It must be the one that `teacher` looked at, since an augmentation that the
+        view_spec: how views are drawn. It must be the one that `teacher` scored, since an augmentation that the
             teacher never scored would be taught the wrong answer.
-        teacher: what it says of `dataset`; None for labels alone.
+        teacher: its outputs for `dataset`; None for labels alone.
         views: V, the number of views that epochs take from; None draws a new view in every epoch, which only
             labels can teach.
         view_order: "next": every image goes through its views in turn; "random": an epoch takes any of the V, for
@@ -160,11 +160,11 @@ class ViewBatches:
 
     @property
     def online(self) -> bool:
-        """Whether a teacher computes what it says for every batch."""
+        """Whether a teacher computes its outputs for every batch."""
         return self.teacher is not None and self.teacher.online
 
     def teacher_sample(self) -> Mapping[str, np.ndarray]:
-        """Return what the teacher says of one image, each output [1, ...]: its names and shapes."""
+        """Return the teacher's outputs for one image, each [1, ...]: their names and shapes."""
         return self.rows(np.zeros(1, np.int64), epoch=0).teacher
 
     @property

@@ -22,7 +22,7 @@ _ROWS_PER_BLOCK = 4096  # what is in float64 at a time
 
 @dataclass(frozen=True, eq=False)
 class CachedTeachers:
-    """The teachers of a student: their stores, and how what they say becomes one array of logits.
+    """The teachers of a student: their stores, and how their logits become one array.
 
     Raises:
         InputError: stores of other views, weights or a mean that cannot be used, or either of them for one teacher.
@@ -68,14 +68,14 @@ class CachedTeachers:
         return self.stores[0].header.views
 
     def join(self, dataset: Dataset, *, temperature: float | None) -> np.ndarray:
-        """Return float32 [len(dataset), V, C]: what the teachers say of `dataset`, in its order, of its classes.
+        """Return float32 [len(dataset), V, C]: the teachers' logits for `dataset`, in its order, of its classes.
 
         Args:
             temperature: T of the loss that these logits are for; None: it has none.
 
         Raises:
             InputError: a store does not fit the data set (see `LogitStore.join`), or the mean of probabilities is
-                asked for without a temperature.
+                requested without a temperature.
         """
         if temperature is None and self.mean == "probabilities":
             raise InputError("teacher-mean probabilities needs a loss with a temperature: give logits")
@@ -103,7 +103,7 @@ class CachedTeachers:
         return CachedOutputs(logits=self.join(dataset, temperature=temperature))
 
     def on_extra_data(self, name: str, logits: "Logits | None") -> "CachedTeachers":
-        """Return what the same teachers say of extra data.
+        """Return the same teachers for extra data.
 
         Raises:
             InputError: there are no logits of it, or those of other teachers or in another order, in which they

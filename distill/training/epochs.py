@@ -16,8 +16,8 @@ from distill.training.batches import JointBatches, ViewBatches
 from distill.training.validation import Validation
 
 TrainEpoch = Callable[[int, tqdm, keras.callbacks.CallbackList], Mapping[str, float]]
-"""Trains epoch n, counted from 0, moves the bar, tells the callbacks of its batches, and returns columns of
-metrics.csv, of which "train_loss" is one."""
+"""Trains epoch n, counted from 0, moves the bar, calls the callbacks for its batches, and returns columns of
+metrics.csv, among them "train_loss"."""
 
 
 def run_epochs(
@@ -69,10 +69,10 @@ def run_epochs(
         validate = Validation(network, optimizer, validation, view_spec=batches.view_spec, own_layers=own_layers)
         images = batches.images
         network.stop_training = False
-        told = keras.callbacks.CallbackList(
+        callback_list = keras.callbacks.CallbackList(
             list(callbacks), model=network, epochs=epochs, steps=len(batches), verbose=0
         )
-        told.on_train_begin()
+        callback_list.on_train_begin()
         with (
             _kept_on_interrupt(run, epochs),
             tqdm(total=epochs * images, initial=first_epoch * images, unit="image", disable=not progress) as bar,
@@ -85,15 +85,15 @@ def run_epochs(
                 if (lr := learning_rate(epoch, [row["validation_loss"] for row in run.rows])) is not None:
                     optimizer.learning_rate = lr
                 _reseed(network, seed=batches.seed, epoch=epoch)
-                told.on_epoch_begin(epoch)
-                row = _timed_epoch(train_epoch, epoch, bar, told, images=images)
+                callback_list.on_epoch_begin(epoch)
+                row = _timed_epoch(train_epoch, epoch, bar, callback_list, images=images)
                 row |= validate()
                 row["learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
                 run.record_epoch(network, row, averaged=validate.averaged)
-                told.on_epoch_end(epoch, keras_logs(row))
+                callback_list.on_epoch_end(epoch, keras_logs(row))
                 if network.stop_training:
                     break
-        told.on_train_end(keras_logs(run.rows[-1]) if run.rows else None)
+        callback_list.on_train_end(keras_logs(run.rows[-1]) if run.rows else None)
         return with_history(run.finish(), run.rows)
 
 
@@ -134,11 +134,11 @@ def show_means(bar: tqdm, means: Mapping[str, float], *, images: int) -> None:
 
 
 def _timed_epoch(
-    train_epoch: TrainEpoch, epoch: int, bar: tqdm, told: keras.callbacks.CallbackList, *, images: int
+    train_epoch: TrainEpoch, epoch: int, bar: tqdm, callback_list: keras.callbacks.CallbackList, *, images: int
 ) -> dict[str, float]:
     """Train one epoch; return its columns, with how long it took."""
     started = time.perf_counter()
-    trained = train_epoch(epoch, bar, told)
+    trained = train_epoch(epoch, bar, callback_list)
     seconds = time.perf_counter() - started
     if not math.isfinite(trained["train_loss"]):
         raise InputError(

@@ -37,7 +37,7 @@ def _train_epoch(
     batches: ViewBatches,
     epoch: int,
     bar: tqdm,
-    told: keras.callbacks.CallbackList,
+    callback_list: keras.callbacks.CallbackList,
 ) -> dict[str, float]:
     raw_weights = _WeightsAtEpochEnd()
     history = network.fit(
@@ -45,7 +45,7 @@ def _train_epoch(
         initial_epoch=epoch,
         epochs=epoch + 1,
         shuffle=False,  # the batches are in a random order already
-        callbacks=[_Progress(bar, batches, told), raw_weights],
+        callbacks=[_Progress(bar, batches, callback_list), raw_weights],
         verbose=0,
     )
     if network.optimizer.use_ema:  # `fit` ends with their moving average in the place of the weights
@@ -69,17 +69,17 @@ class _RenderedEpoch(keras.utils.PyDataset):
 
 
 class _Progress(keras.callbacks.Callback):
-    """Moves the bar of the whole run, and tells the user's callbacks of batches; `run_epochs` does of epochs."""
+    """Moves the bar of the whole run, and calls the user's callbacks for batches; `run_epochs` does for epochs."""
 
-    def __init__(self, bar: tqdm, batches: ViewBatches, told: keras.callbacks.CallbackList):
+    def __init__(self, bar: tqdm, batches: ViewBatches, callback_list: keras.callbacks.CallbackList):
         super().__init__()
-        self._bar, self._batches, self._told = bar, batches, told
+        self._bar, self._batches, self._callback_list = bar, batches, callback_list
 
     def on_train_batch_begin(self, batch, logs=None):
-        self._told.on_train_batch_begin(batch, logs)
+        self._callback_list.on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._told.on_train_batch_end(batch, logs)
+        self._callback_list.on_train_batch_end(batch, logs)
         first = batch * self._batches.batch_size
         images = min(self._batches.batch_size, len(self._batches.dataset) - first)
         show_means(self._bar, logs, images=images)

@@ -31,9 +31,9 @@ class ReadAhead(Generic[Item]):
             yield item
 
     def _wait_for(self, coming) -> Item:
-        asked = time.perf_counter()
+        started = time.perf_counter()
         item = coming.result()
-        self._waited += time.perf_counter() - asked
+        self._waited += time.perf_counter() - started
         return item
 
     @property

@@ -69,7 +69,7 @@ class Recipe:
     """Largest norm of all gradients together; larger ones are scaled down to it."""
     ema: float | None = None
     """Keeps a moving average of the weights, of which this share (such as 0.999) stays in every step. It is validated
-    beside the weights, and the better of both is kept."""
+    next to the weights, and the better of both is kept."""
     patience: int | None = None
     """Stops after so many epochs without a better validation accuracy."""
     class_weights: str = "none"

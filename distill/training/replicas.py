@@ -54,7 +54,7 @@ class Replicas:
         return picked[:, start:end]
 
     def check_batch(self, images: int) -> None:
-        """Refuse a batch of which a replica would get nothing.
+        """Refuse a batch that is too small to give every replica a part.
 
         Raises:
             InputError: fewer images than replicas.
@@ -112,7 +112,7 @@ def average_statistics(network: keras.Model, layers: Sequence[keras.layers.Layer
 
 
 def check_agreement(strategy: tf.distribute.Strategy, what: str) -> None:
-    """Check that all processes of a strategy say the same `what`; each waits for all others.
+    """Check that all processes of a strategy have the same `what`; each waits for all others.
 
     Raises:
         InputError: they do not.

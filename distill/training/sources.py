@@ -1,4 +1,4 @@
-"""What a student learns from: the images of a data set, with their labels, and with what a teacher says of them."""
+"""What a student learns from: the images of a data set, with their labels, and with a teacher's predictions."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +17,19 @@ from distill.training.recipe import Recipe
 
 
 class Teacher(Protocol):
-    """Who says something of the images a student learns from: `CachedTeachers`, `OnlineTeacher`, your own."""
+    """A teacher for the images that a student learns from: `CachedTeachers`, `OnlineTeacher`, your own."""
 
     view_spec: ViewSpec | None
-    """How the views were drawn that it looked at; None: it looks at any."""
+    """How the views were drawn that it scored; None: it scores any."""
     views: int | None
     """V, how many of them there are for each image; None: as many as are drawn."""
     one_temperature: bool
-    """Whether what it says is right at one temperature alone, so that a schedule may not move it."""
+    """Whether its logits are right at one temperature alone, so that a schedule may not move it."""
 
     def outputs(
         self, dataset: Dataset, names: Collection[str], *, temperature: float | None, columns: Sequence[str]
     ) -> TeacherOutputs:
-        """Return what it says of `dataset`, of its classes in their order.
+        """Return its outputs for `dataset`, of its classes in their order.
 
         Args:
             names: which of its outputs are needed, such as "logits".
@@ -42,7 +42,7 @@ class Teacher(Protocol):
         ...
 
     def on_extra_data(self, name: str, logits: Logits | None) -> "Teacher":
-        """Return the same teacher for extra data called `name`, of which it needs cached logits, or does not.
+        """Return the same teacher for extra data called `name`; it may need cached logits of it.
 
         Raises:
             InputError: it needs them and there are none, there are some that it does not need, or they are another's.
@@ -50,7 +50,7 @@ class Teacher(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Return JSON-able facts for a run's record: what decides what it says."""
+        """Return JSON-able facts for a run's record: what its outputs depend on."""
         ...
 
 
@@ -61,7 +61,7 @@ class ExtraData:
     dataset: Dataset
     """Of the classes of the run in the same order, or without any."""
     logits: Logits | None = None
-    """What the teacher of the run says of it; None where that is online, or where there is none."""
+    """The outputs of the run's teacher for it; None where that is online, or where there is none."""
 
     def taught(self, main: Dataset, teacher: Teacher | None, objective: Objective) -> tuple[Dataset, Teacher | None]:
         """Return the images to learn from, and what teaches them.

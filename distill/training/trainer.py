@@ -26,7 +26,7 @@ Sums = dict[str, tf.Tensor]
 # What is divided by a count rather than by weights.
 _COUNTED = {"correct": ("accuracy", "labelled"), "agreeing": ("agreement", "images")}
 
-# How TensorFlow tells that another process is gone.
+# How TensorFlow reports that another process is gone.
 _OF_LOST_WORKERS = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
     *(tf.errors.DeadlineExceededError, tf.errors.InternalError),

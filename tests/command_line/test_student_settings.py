@@ -59,7 +59,7 @@ def build(student, **settings):
     return StudentSettings(**settings).build_student(student, 7)
 
 
-def test_a_function_from_elsewhere_is_told_what_was_asked_for_and_no_more():
+def test_a_function_from_elsewhere_is_called_with_what_was_given_and_no_more():
     assert build("own_networks:small").get_layer("conv2d").filters == 4
     network = build("own_networks:small", student_options={"width": 5, "kernel": [1, 2], "name": "mine"})
     assert (network.layers[2].kernel.shape, network.name) == ((1, 2, 1, 5), "mine")

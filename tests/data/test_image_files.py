@@ -93,7 +93,7 @@ def test_a_missing_file_is_named(write_image):
 
 @pytest.mark.parametrize("size", [(10_000, 5_001), (20_000, 20_000)])
 def test_an_image_too_large_to_be_a_face_is_refused_by_its_header(tmp_path, size):
-    header = b"P5 %d %d 255\n" % size  # netpbm, told by its first bytes, needs no pixels to say its size
+    header = b"P5 %d %d 255\n" % size  # netpbm, recognised by its first bytes, needs no pixels to say its size
     (tmp_path / "a.png").write_bytes(header)
     with pytest.raises(InputError, match="a.png has more than 50 million pixels"):
         open_image_files([tmp_path / "a.png"])

@@ -118,7 +118,7 @@ def test_an_unreadable_file_is_named(write_csv, monkeypatch):
 
 @pytest.mark.parametrize(("name", "classes"), [("synthetic", 7), ("synthetic-8", 8)])
 def test_synthetic_names_open_drawn_faces(monkeypatch, name, classes):
-    asked = {}
-    monkeypatch.setattr("distill.data.synthetic_faces.synthetic_faces", lambda **given: asked.update(given))
+    received = {}
+    monkeypatch.setattr("distill.data.synthetic_faces.synthetic_faces", lambda **given: received.update(given))
     open_dataset(name)
-    assert asked == {"count": 4000, "classes": classes, "seed": 0}
+    assert received == {"count": 4000, "classes": classes, "seed": 0}

@@ -322,7 +322,7 @@ class TestStores:
 
 
 def test_through_the_commands(my_views, faces, capsys):
-    """Cached, verified, taught and evaluated; and each is told by name where the row is missing."""
+    """Cached, verified, taught and evaluated; and each names the row where it is missing."""
     network().save("teacher.keras")
     data = ("--data", VERSION_0_1 / "faces")
     blurred = ("--view.extra", BLUR, "strength", "0.5")

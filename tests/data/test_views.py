@@ -260,7 +260,7 @@ def test_crops_survive_json_and_are_refused_when_damaged(crops):
             ViewSpec.from_dict({**description, **damage})
 
 
-def test_a_network_is_judged_on_the_untouched_image_or_on_all_crops(crops):
+def test_a_network_is_evaluated_on_the_untouched_image_or_on_all_crops(crops):
     assert (ViewSpec().crop_count, ViewSpec().evaluation_views) == (0, (0,))
     assert crops.evaluation_views == tuple(range(crops.crop_count))
     assert ViewSpec(crops="microexpnet").crop_count == 8
@@ -273,7 +273,7 @@ def test_crops_are_the_same_for_every_sample_and_none_lies_outside(crops):
     np.testing.assert_array_equal(crops.parameters(["a", "b"], [2, 0]), drawn[[2, 0]])
     assert drawn.dtype == np.float32
     for view in (-1, len(views)):
-        with pytest.raises(InputError, match=f"view {view} is asked for, .* ask for at most {len(views)} views"):
+        with pytest.raises(InputError, match=f"view {view} is requested, .* request at most {len(views)} views"):
             crops.parameters(["a", "b"], [0, view])
 
 

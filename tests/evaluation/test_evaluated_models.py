@@ -1,4 +1,4 @@
-"""Whatever can be evaluated has one face."""
+"""Whatever can be evaluated has the same interface."""
 
 import keras
 import numpy as np
@@ -62,7 +62,7 @@ def test_a_keras_file_is_described(network):
     }
 
 
-def test_the_speed_is_that_of_a_litert_file_that_says_the_same(network):
+def test_the_speed_is_that_of_a_litert_file_with_the_same_predictions(network):
     saved, path = network
     (model,) = open_evaluated([str(path)], NAMES)
     speed = model.speed(0.01)

@@ -11,11 +11,11 @@ from distill.data.dataset import UNLABELLED, ArrayImages
 from distill.errors import InputError
 from distill.evaluation.evaluate_model import evaluate_model, evaluation_logits
 from distill.evaluation.evaluation_report import (
-    TeacherOpinion,
+    TeacherPredictions,
     copied_from_training,
     copies_and_others,
     report_on,
-    teacher_opinion,
+    teacher_predictions,
     worst_mistakes,
 )
 from distill.logit_store import open_logits
@@ -40,7 +40,7 @@ def softmax(row):
 
 
 def test_every_figure_is_that_of_plain_loops(faces, logits, rng):
-    teacher = TeacherOpinion("big", "f" * 64, rng.normal(0, 2, logits.shape).astype(np.float32))
+    teacher = TeacherPredictions("big", "f" * 64, rng.normal(0, 2, logits.shape).astype(np.float32))
     found = report_on(logits, faces, teachers=[teacher])
     same, divergence, right, likelihood = [], [], [], []
     for own, theirs, label in zip(logits.tolist(), teacher.logits.tolist(), faces.labels.tolist(), strict=True):
@@ -50,10 +50,10 @@ def test_every_figure_is_that_of_plain_loops(faces, logits, rng):
         if label != UNLABELLED:
             right.append((q.index(max(q)) == label, p.index(max(p)) == label, max(q)))
             likelihood.append(-math.log(q[label]))
-    (beside,) = found["teachers"]
-    assert beside["agreement"] == pytest.approx(np.mean(same))
-    assert beside["divergence"] == pytest.approx(np.mean(divergence))
-    assert [found["accuracy"], beside["accuracy"]] == pytest.approx(np.mean(right, axis=0)[:2].tolist())
+    (compared,) = found["teachers"]
+    assert compared["agreement"] == pytest.approx(np.mean(same))
+    assert compared["divergence"] == pytest.approx(np.mean(divergence))
+    assert [found["accuracy"], compared["accuracy"]] == pytest.approx(np.mean(right, axis=0)[:2].tolist())
     assert found["calibration"]["mean_top_probability"] == pytest.approx(np.mean(right, axis=0)[2])
     assert found["calibration"]["negative_log_likelihood"] == pytest.approx(np.mean(likelihood))
     assert sum(row["count"] for row in found["calibration"]["bins"]) == found["count"] == len(right)
@@ -63,7 +63,7 @@ def test_every_figure_is_that_of_plain_loops(faces, logits, rng):
 
 def test_log_probabilities_say_the_same_as_the_logits_they_come_from(faces, logits):
     log_probs = np.log([softmax(row) for row in logits.astype(np.float64)])
-    teacher = TeacherOpinion("big", "", logits[::-1])
+    teacher = TeacherPredictions("big", "", logits[::-1])
     first, second = (report_on(each, faces, teachers=[teacher]) for each in (logits, log_probs))
     assert first["confusion"] == second["confusion"]
     assert first["calibration"]["error"] == pytest.approx(second["calibration"]["error"])
@@ -73,7 +73,7 @@ def test_log_probabilities_say_the_same_as_the_logits_they_come_from(faces, logi
     assert first["teachers"][0]["divergence"] == pytest.approx(second["teachers"][0]["divergence"])
 
 
-def test_mistakes_are_the_surest_first_and_all_of_them_wrong(faces, logits):
+def test_mistakes_are_the_most_confident_first_and_all_of_them_wrong(faces, logits):
     probs = np.array([softmax(row) for row in logits.tolist()])
     by_hand = []
     for row, label, sample_id in zip(probs, faces.labels, faces.ids, strict=True):
@@ -122,18 +122,18 @@ def test_nothing_is_said_without_labels_or_of_a_network_that_diverged(faces, log
         report_on(np.full_like(logits, np.nan), faces)
 
 
-def test_a_teacher_is_heard_from_its_store(tmp_path):
+def test_the_predictions_of_a_teacher_come_from_its_store(tmp_path):
     dataset, teacher = bright_and_dark(), plain_student()
     cache_logits(teacher, dataset, tmp_path / "l.h5", views=2, progress=False)
     part = dataset.split("validation")
-    opinion = teacher_opinion(open_logits(tmp_path / "l.h5"), part)
-    assert opinion.name == "plain"
-    np.testing.assert_allclose(opinion.logits, evaluation_logits(teacher, part), rtol=1e-3, atol=1e-4)
+    predictions = teacher_predictions(open_logits(tmp_path / "l.h5"), part)
+    assert predictions.name == "plain"
+    np.testing.assert_allclose(predictions.logits, evaluation_logits(teacher, part), rtol=1e-3, atol=1e-4)
     swapped = replace(part, class_names=part.class_names[::-1], labels=1 - part.labels)
     np.testing.assert_array_equal(
-        teacher_opinion(open_logits(tmp_path / "l.h5"), swapped).logits, opinion.logits[:, ::-1]
+        teacher_predictions(open_logits(tmp_path / "l.h5"), swapped).logits, predictions.logits[:, ::-1]
     )
-    found = report_on(evaluation_logits(teacher, part), part, teachers=[opinion])
+    found = report_on(evaluation_logits(teacher, part), part, teachers=[predictions])
     assert found["accuracy"] == evaluate_model(teacher, part).accuracy == found["teachers"][0]["accuracy"]
     assert found["teachers"][0]["agreement"] == 1
     assert found["teachers"][0]["divergence"] == pytest.approx(0, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Every format, and every network: the file gives what the network gives, and says what it is."""
+"""Every format, and every network: the file gives what the network gives, and describes itself."""
 
 import contextlib
 import dataclasses
@@ -65,7 +65,7 @@ def test_a_file_gives_the_students_probabilities(name, written, student, pixels)
     assert given.dtype == np.float32
     np.testing.assert_allclose(given.sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(given, expected, atol=TOLERANCES[FORMATS[name].precision])
-    assert np.abs(expected - expected[0]).max() > 0.05  # the student tells the faces apart
+    assert np.abs(expected - expected[0]).max() > 0.05  # the student distinguishes the faces
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "saved-model"])

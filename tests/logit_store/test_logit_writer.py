@@ -150,16 +150,16 @@ def test_file_in_the_place_of_the_parts_is_left_alone(path, writer_for):
     ],
     ids=errno.errorcode.get,
 )
-def test_what_cannot_be_written_is_told_with_its_mend(path, written, monkeypatch, code, mend):
+def test_what_cannot_be_written_is_reported_with_its_mend(path, written, monkeypatch, code, mend):
     def failing(descriptor):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", failing)
     with pytest.raises(
         InputError, match=re.escape(f"teacher.h5.parts cannot be written ({os.strerror(code)})")
-    ) as told:
+    ) as refused:
         written(path)
-    assert mend in str(told.value)
+    assert mend in str(refused.value)
 
 
 # What may be written

@@ -169,15 +169,15 @@ def test_a_teacher_that_learned_from_other_faces_is_refused(tmp_path, path, writ
         written(unfinished, teacher_training=others)
 
 
-# What a user is told
+# What is reported to the user
 
 
 def test_fewer_views_are_among_those_that_are_there(stored, add_views, writer_for):
     add_views(stored)
-    message = "already holds the views asked for, and others .views: stored 4, expected 2.*ask for 4 views"
-    with pytest.raises(InputError, match=message) as told:
+    message = "already holds these views, and others .views: stored 4, expected 2.*give --views 4"
+    with pytest.raises(InputError, match=message) as refused:
         writer_for(stored)
-    assert "delete" not in str(told.value)
+    assert "delete" not in str(refused.value)
 
 
 def test_a_store_that_was_written_anew_is_to_be_opened_again(stored, add_views, more_logits):

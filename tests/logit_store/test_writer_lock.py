@@ -1,4 +1,4 @@
-"""One writer at a time: a second one is told, and changes nothing."""
+"""One writer at a time: a second one is refused, and changes nothing."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def held_elsewhere(path):
         process.wait()
 
 
-def test_a_second_writer_is_told_and_changes_nothing(path, held_elsewhere, writer_for, written, files):
+def test_a_second_writer_is_refused_and_changes_nothing(path, held_elsewhere, writer_for, written, files):
     process = held_elsewhere()
     for write in (lambda: writer_for(path).__enter__(), lambda: written(path)):
         with pytest.raises(InputError, match="another process is writing into .*teacher.h5.parts: wait"):
@@ -85,8 +85,8 @@ def test_a_lock_that_another_shard_just_looks_at_is_no_writer(path):
     looked_at.acquire()  # as the other does, for a moment
     timer = Timer(0.2, looked_at.release)
     timer.start()
-    beside = WriterLock(parts_folder(path), Shard(2, 2))
-    beside.acquire()
+    other_shard = WriterLock(parts_folder(path), Shard(2, 2))
+    other_shard.acquire()
     timer.join()
 
 

@@ -166,7 +166,7 @@ def test_no_gradient_reaches_the_teacher(name, student_logits, teacher_logits, l
 
 
 @every_loss
-def test_rests_at_the_teacher_unless_it_says_otherwise(name, teacher_logits, label_probs):
+def test_rests_at_the_teacher_unless_its_table_row_says_otherwise(name, teacher_logits, label_probs):
     gradient, _ = gradients(name, teacher_logits, teacher_logits, label_probs)
     at_rest = np.abs(gradient).max() < 1e-4
     assert at_rest == (name not in NOT_AT_REST_AT_THE_TEACHER)
@@ -224,7 +224,7 @@ def _assert_finite(name, student, teacher, labels):
     "name", sorted(SOFT_LOSSES.keys() - {"dist"})
 )  # to which certain probabilities are constants
 def test_networks_that_are_certain_keep_their_digits(name, rng):
-    """A mass of 10^-26 beside the target is 0 as 1 - p, and its logarithm would be lost."""
+    """A mass of 10^-26 next to the target is 0 as 1 - p, and its logarithm would be lost."""
     student_logits, teacher_logits = rng.normal(0, 2, (2, B, C)).astype(np.float32)
     student_logits[:, 2] += 150
     teacher_logits[:, 3] += 150

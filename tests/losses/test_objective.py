@@ -1,4 +1,4 @@
-"""What can stand for an objective, what it computes, and by what a run tells it from another."""
+"""What can stand for an objective, what it computes, and how a run distinguishes it from another."""
 
 import sys
 from types import SimpleNamespace

@@ -43,7 +43,7 @@ def test_films_of_odd_sizes_are_written(tmp_path, size):
     with film_written(tmp_path / "film.mp4", rate=10) as writer:
         writer.write(np.full((*size, 3), 120, np.uint8))
     ((_, frame),) = Frames(tmp_path / "film.mp4")
-    assert all(abs(got - asked) <= 1 for got, asked in zip(frame.shape, size, strict=False))
+    assert all(abs(got - expected) <= 1 for got, expected in zip(frame.shape, size, strict=False))
 
 
 def test_colours_keep_their_order(tmp_path):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from distill.data.dataset import ArrayImages, Dataset
-from distill.evaluation.evaluation_report import TeacherOpinion, report_on
+from distill.evaluation.evaluation_report import TeacherPredictions, report_on
 
 LATENCY = {"p50_ms": 0.05, "p99_ms": 0.07, "frames_per_second": 20000.0}
 
@@ -30,7 +30,7 @@ def found_of(dataset: Dataset, name: str, *, seed: int = 0, **values) -> dict[st
     rng = np.random.default_rng(seed)
     classes = dataset.num_classes
     logits = rng.normal(0, 2, (len(dataset), classes)) + 2 * np.eye(classes)[np.maximum(dataset.labels, 0)]
-    teacher = TeacherOpinion("big", "0123456789abcdef", rng.normal(0, 2, logits.shape))
+    teacher = TeacherPredictions("big", "0123456789abcdef", rng.normal(0, 2, logits.shape))
     copies = rng.random(len(dataset)) < 0.2
     return {
         "name": name,

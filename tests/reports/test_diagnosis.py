@@ -1,4 +1,4 @@
-"""Whether labels tell another order of the classes, and an accuracy near chance."""
+"""Whether labels show another order of the classes, and an accuracy near chance."""
 
 from itertools import permutations
 

@@ -48,7 +48,7 @@ def test_everything_is_on_the_page(faces, page):
     for part in (
         *("2 models on faces", "81 validation split; 9 more without a label", "Some Processor", "python 3.11"),
         *("one", "two", *faces.class_names, "65,000 parameters", "260 kB", "0.050 ms", "20,000"),
-        *(f"{100 * found['accuracy']:.1f} %", f"{found['macro_f1']:.3f}", "Beside its teacher", "big"),
+        *(f"{100 * found['accuracy']:.1f} %", f"{found['macro_f1']:.3f}", "Compared with its teacher", "big"),
         *(
             f"Calibration error {100 * found['calibration']['error']:.1f} %",
             "exact or mirrored copies of training images",
@@ -132,7 +132,7 @@ def test_what_is_not_known_is_said(faces):
     page = evaluation_page(report_of(faces, model, model), faces)
     assert page.count("it cannot be converted") == 2 * (2 + 1)  # two cells of the table, and the section
     assert "hollow: not measured" in page
-    for absent in ("Copies of training images", "Beside its teacher", "surest mistakes", "<img"):
+    for absent in ("Copies of training images", "Compared with its teacher", "most confident mistakes", "<img"):
         assert absent not in page
 
 

@@ -21,7 +21,7 @@ def shown(browser_page, tmp_path):
     return browser_page
 
 
-def test_it_opens_without_a_problem_and_asks_nobody(shown):
+def test_it_opens_without_a_problem_and_requests_nothing_else(shown):
     assert shown.problems == []
     assert [url for url in shown.requested if not url.startswith(("file:", "data:"))] == []
     assert shown.page.locator("h1").inner_text() == "3 models on faces"

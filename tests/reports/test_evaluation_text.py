@@ -14,14 +14,14 @@ def report():
     return report_of(faces, found_of(faces, "one", copies=copies), found_of(faces, "two", **unknown, copies=None))
 
 
-def test_a_model_is_told_with_its_tables(report):
+def test_a_model_is_described_with_its_tables(report):
     text = model_text(report["models"][0], report["data"])
     facts, classes, confusion = text.split("\n\n")
     lines = facts.splitlines()
     assert lines[0] == "one: microexpnet, Keras, 65,000 parameters"
     assert lines[1] == "on 90 validation images of /somewhere/faces"
     assert lines[2].startswith(f"accuracy {report['models'][0]['accuracy']:.4f}   macro-F1 ")
-    assert lines[3].startswith("says what big says of ")
+    assert lines[3].startswith("agrees with big (accuracy ")
     assert lines[4] == "accuracy 0.7500 of 11 exact or mirrored copies of training images, 0.5000 of 70 others"
     assert len(classes.splitlines()) == len(confusion.splitlines()) == 4
 

@@ -66,7 +66,7 @@ def emptied(content):
 
 
 def flipped(content):
-    middle = len(content) // 2  # among the weights, where nothing but a checksum can tell
+    middle = len(content) // 2  # among the weights, where nothing but a checksum can show it
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
@@ -127,7 +127,7 @@ def test_a_table_that_lost_epochs_is_refused(dataset, tmp_path, monkeypatch):
         fit_small(dataset, tmp_path / "run", student=plain_student())
 
 
-def test_a_user_who_interrupts_is_told_what_is_kept(dataset, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_reports_what_is_kept(dataset, tmp_path, monkeypatch, capsys):
     interrupted_after(2, tmp_path / "run", dataset, monkeypatch, KeyboardInterrupt, epochs=5)
     assert capsys.readouterr().out == f"2 of 5 epochs are kept in {tmp_path / 'run'}\n"
 
@@ -257,7 +257,7 @@ def held_elsewhere(tmp_path):
     process.wait()
 
 
-def test_a_second_process_is_told_and_changes_nothing(dataset, held_elsewhere):
+def test_a_second_process_is_refused_and_changes_nothing(dataset, held_elsewhere):
     run, process = held_elsewhere
     with pytest.raises(InputError, match="another process trains into .*run: wait until it has finished"):
         fit_small(dataset, run, epochs=1, student=plain_student())

@@ -34,7 +34,7 @@ def teacher(path):
 
 @pytest.mark.parametrize("order", ["fer2013", "alphabetical", "affectnet7"])
 @pytest.mark.parametrize("described", [InputFormat(), InputFormat(range=(-1, 1))])
-def test_its_pixels_and_any_order_of_its_classes_are_told_by_labels(shared, path, order, described):
+def test_its_pixels_and_any_order_of_its_classes_are_found_by_labels(shared, path, order, described):
     with np.load(shared / "data" / "fer2013.npz", allow_pickle=False) as data:
         chosen = np.flatnonzero(data["usage"] == "PublicTest")[:1200]
         images, labels = data["images"][chosen][..., None], data["labels"][chosen]

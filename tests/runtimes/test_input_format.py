@@ -1,4 +1,4 @@
-"""What a network is told of its pixels is what it gets, and nothing is left open or contradicted."""
+"""A network gets the pixels that it is described to take, and nothing is left open or contradicted."""
 
 import numpy as np
 import pytest

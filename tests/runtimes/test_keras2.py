@@ -236,7 +236,7 @@ def test_functions_of_tensorflow_between_layers(tmp_path, name, form):
 
 
 def application(name, scale, **settings):
-    """Build an application whose norms have seen a few images of -scale..scale, so that it tells them apart."""
+    """Build an application whose norms have seen a few images of -scale..scale, so that it distinguishes them."""
     settings = {"weights": None, "include_top": False, "input_shape": (48, 48, 3), **settings}
     base = getattr(tf_keras.applications, name)(**settings)
     norms = [each for each in base._flatten_layers() if isinstance(each, old.BatchNormalization)]
@@ -586,7 +586,7 @@ def test_the_function_that_the_page_shows_runs_what_cannot_be_translated(in_tmp_
     (in_tmp_path / "old_teacher.py").write_text(example)
     model = functional(lambda x: old.Lambda(lambda y: y / 2)(x), shape=(12, 12, 3))
     model.save(in_tmp_path / "old_teacher.h5")
-    opened = open_model("old_teacher:ask", input_format=InputFormat(size=12, channels=3, range=(-1, 1)))
+    opened = open_model("old_teacher:score", input_format=InputFormat(size=12, channels=3, range=(-1, 1)))
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 12, 12, 3)).astype(np.float32)
     assert opened.sha256 == hashlib.sha256((in_tmp_path / "old_teacher.h5").read_bytes()).hexdigest()
     np.testing.assert_allclose(opened.predict(pixels), model.predict(pixels / 127.5 - 1, verbose=0), atol=1e-5)
@@ -611,7 +611,7 @@ class TestArchitectures:
         model = classifier(conv())
         source = saved(model, tmp_path, ".json")
         model.save_weights(tmp_path / "net.weights.h5")
-        assert "beside it (net.weights.h5 and net.h5)" in refusal(open_model, source)
+        assert "next to it (net.weights.h5 and net.h5)" in refusal(open_model, source)
         (tmp_path / "net.h5").unlink()
         check_same(model, source)
 

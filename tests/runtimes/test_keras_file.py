@@ -97,7 +97,7 @@ def test_a_sequential_network(plain, pixels, save, suffix):
     np.testing.assert_allclose(opened.predict(pixels), plain.predict_on_batch(pixels), rtol=1e-5, atol=1e-5)
 
 
-def test_where_layers_do_not_tell_the_values_do(plain, trunk, pixels, save):
+def test_where_layers_do_not_show_it_the_values_do(plain, trunk, pixels, save):
     inputs, relu, weights = trunk
     summed = keras.Model(inputs, layers.Add()([dense_of(weights)(pool(relu)), dense_of(weights)(pool(relu))]))
     model = open_model(save(summed))
@@ -148,7 +148,7 @@ def test_a_nested_backbone_is_dissolved_and_its_norms_fold(pixels, save):
 
 @pytest.mark.parametrize("saved_as", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_the_policy_is_the_one_asked_for(plain, pixels, save, saved_as, policy):
+def test_the_policy_is_the_one_given(plain, pixels, save, saved_as, policy):
     def clone(layer):
         return type(layer).from_config({**layer.get_config(), "dtype": saved_as})
 
@@ -170,7 +170,7 @@ def test_pixels_as_they_are_need_no_layer(plain, save):
     assert [type(each).__name__ for each in network.layers[:2]] == ["InputLayer", "Conv2D"]
 
 
-def test_a_network_for_images_of_any_size_is_told_one(pixels, save):
+def test_a_network_for_images_of_any_size_is_given_one(pixels, save):
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, layers.Dense(CLASSES)(layers.GlobalMaxPooling2D()(layers.Conv2D(2, 3)(inputs))))
     source = save(model)
@@ -255,11 +255,11 @@ def test_registered_layers_and_networks_are_known(pixels, save):
     square = np.concatenate([pixels, pixels], axis=2)[:, :, :8]
     expected = subclassed.predict_on_batch(square / 255)
     source = save(subclassed)
-    told = InputFormat(size=8, channels=3, range=(0, 1))
-    opened = open_model(source, input_format=told)
+    described = InputFormat(size=8, channels=3, range=(0, 1))
+    opened = open_model(source, input_format=described)
     assert (opened.network, opened.logits_from) == (None, LOG_PROBABILITIES)
     np.testing.assert_allclose(softmax(opened.predict(square)), expected, rtol=1e-5, atol=1e-6)
-    message = refusal(open_model, source, input_format=told, policy="mixed_bfloat16")
+    message = refusal(open_model, source, input_format=described, policy="mixed_bfloat16")
     assert "is a Python class of its own and computes in float32" in message
 
 

@@ -1,4 +1,4 @@
-"""Every kind of network gives the logits that the plain Keras model gives, whatever it was told of its pixels."""
+"""Every kind of network gives the logits that the plain Keras model gives, whatever pixels it takes."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ LOOKED_INTO = {"a Keras file", "an ONNX file", "a LiteRT file"}  # the others ar
 
 @pytest.fixture
 def square(plain):
-    """A function that says nothing of its images can only be told of square ones."""
+    """A function that says nothing of its images can only be described to take square ones."""
     import keras
 
     inputs = keras.Input((8, 8, 3))
@@ -30,7 +30,7 @@ def square(plain):
 
 @pytest.fixture(params=[each.name for each in FORMATS])
 def written(request, plain, square, in_tmp_path):
-    """Name of a format, its writer of the test's network, what it must be told, and the network."""
+    """Name of a format, its writer of the test's network, how it must be described, and the network."""
     name = request.param
     network = square if name in SIZES else plain
 
@@ -45,8 +45,8 @@ def images_for(network) -> np.ndarray:
 
 
 def test_the_logits_are_those_of_the_plain_network(written):
-    name, write, told, network = written
-    model = open_model(write(), input_format=InputFormat(**told))
+    name, write, described, network = written
+    model = open_model(write(), input_format=InputFormat(**described))
     pixels = images_for(network)
     np.testing.assert_allclose(model.predict(pixels), network.predict_on_batch(pixels), rtol=1e-5, atol=1e-5)
     assert model.predict(pixels).dtype == np.float32
@@ -59,8 +59,8 @@ def test_the_logits_are_those_of_the_plain_network(written):
 
 
 def test_a_softmax_is_undone(written):
-    name, write, told, network = written
-    model = open_model(write(ending="softmax"), input_format=InputFormat(**told, range=(0, 1)))
+    name, write, described, network = written
+    model = open_model(write(ending="softmax"), input_format=InputFormat(**described, range=(0, 1)))
     pixels = images_for(network)
     expected, logits = network.predict_on_batch(pixels / 255), model.predict(pixels)
     np.testing.assert_allclose(softmax(logits), softmax(expected), atol=1e-6)
@@ -75,9 +75,9 @@ def test_a_softmax_is_undone(written):
 
 @pytest.mark.parametrize("channels_first", [False, True])
 def test_every_setting_of_the_input_reaches_the_network(written, channels_first):
-    name, write, told, network = written
+    name, write, described, network = written
     layout = {"layout": "channels_first"} if channels_first and name in SIZES else {}
-    settings = InputFormat(**told, **layout, range=(-1, 1), mean=(0.1, 0.2, 0.3), std=(0.5, 2, 4), order="bgr")
+    settings = InputFormat(**described, **layout, range=(-1, 1), mean=(0.1, 0.2, 0.3), std=(0.5, 2, 4), order="bgr")
     model = open_model(write(channels_first=channels_first), input_format=settings)
     pixels = images_for(network)
     formatted = np.stack(
@@ -104,14 +104,14 @@ def test_every_setting_of_the_input_reaches_the_network(written, channels_first)
 
 
 def test_a_sigmoid_is_refused(written):
-    _, write, told, _ = written
+    _, write, described, _ = written
     source = write(ending="sigmoid")
-    message = refusal(open_model, source, input_format=InputFormat(**told, range=(-1, 1)))
+    message = refusal(open_model, source, input_format=InputFormat(**described, range=(-1, 1)))
     assert source in message
     assert "sigmoid" in message
 
 
-def test_every_format_can_be_written_here_and_is_told_from_a_name(written):
+def test_every_format_can_be_written_here_and_is_distinguished_from_a_name(written):
     name, write, _, _ = written
     assert WRITERS.keys() == {each.name for each in FORMATS}
     source = write()
@@ -120,8 +120,8 @@ def test_every_format_can_be_written_here_and_is_told_from_a_name(written):
 
 
 def test_half_precision_is_for_keras_alone(written):
-    name, write, told, network = written
-    options = {"input_format": InputFormat(**told), "policy": "mixed_bfloat16"}
+    name, write, described, network = written
+    options = {"input_format": InputFormat(**described), "policy": "mixed_bfloat16"}
     if name == "a Keras file":
         model = open_model(write(), **options)
         pixels = images_for(network) / 255
@@ -136,8 +136,8 @@ def test_half_precision_is_for_keras_alone(written):
 
 
 def test_what_is_said_to_be_logits_is_taken_as_it_is(written):
-    name, write, told, network = written
-    options = {"input_format": InputFormat(**told, range=(0, 1)), "gives": "logits"}
+    name, write, described, network = written
+    options = {"input_format": InputFormat(**described, range=(0, 1)), "gives": "logits"}
     pixels = images_for(network)
     expected = network.predict_on_batch(pixels / 255)
     plain_model = open_model(write(), **options)
@@ -154,8 +154,8 @@ def test_what_is_said_to_be_logits_is_taken_as_it_is(written):
 
 
 def test_what_is_said_to_be_probabilities_must_be_some(written):
-    name, write, told, network = written
-    options = {"input_format": InputFormat(**told, range=(0, 1)), "gives": "probabilities"}
+    name, write, described, network = written
+    options = {"input_format": InputFormat(**described, range=(0, 1)), "gives": "probabilities"}
     pixels = images_for(network)
     expected = softmax(network.predict_on_batch(pixels / 255))
     np.testing.assert_allclose(
@@ -206,7 +206,7 @@ def test_what_cannot_be_opened_says_what_could(in_tmp_path):
     assert 'unknown numeric policy "float16"' in refusal(open_model, "folder.keras", policy="float16")
 
 
-def test_size_and_channels_are_asked_for_or_contradicted(plain, in_tmp_path):
+def test_size_and_channels_are_required_or_contradicted(plain, in_tmp_path):
     source = WRITERS["an ONNX file"](plain, in_tmp_path)
     assert f"{source} has channels 3, the settings say 1" in refusal(
         open_model, source, input_format=InputFormat(channels=1)

@@ -24,9 +24,9 @@ def save(tmp_path):
     def saved(function, *signature, name="serving_default") -> str:
         module = tf.Module()
         module.weight = tf.Variable(np.random.default_rng(0).normal(0, 1, (3, CLASSES)).astype(np.float32))
-        module.ask = tf.function(lambda *images: function(module, *images), input_signature=signature or [IMAGES])
+        module.score = tf.function(lambda *images: function(module, *images), input_signature=signature or [IMAGES])
         path = tmp_path / "teacher"
-        tf.saved_model.save(module, str(path), signatures={name: module.ask})
+        tf.saved_model.save(module, str(path), signatures={name: module.score})
         return str(path)
 
     return saved
@@ -47,7 +47,7 @@ def edit(source, change) -> None:
 
 def test_its_only_signature_is_taken_whatever_it_is_called(save, pixels):
     expected = pixels.astype(np.float64).mean(axis=(1, 2)) @ np.random.default_rng(0).normal(0, 1, (3, CLASSES))
-    model = open_model(save(pooled, name="ask"))
+    model = open_model(save(pooled, name="score"))
     np.testing.assert_allclose(model.predict(pixels), expected, rtol=1e-4, atol=1e-3)
     assert model.input_shape == SHAPE
 
@@ -120,14 +120,14 @@ def test_a_function_that_hides_from_the_list_is_found(tmp_path):
     def harmless(images):
         return tf.reduce_mean(images, axis=(1, 2))
 
-    def ask(images):
+    def score(images):
         return tf.reduce_mean(images, axis=(1, 2)) + tf.cast(tf.strings.length(tf.io.read_file("secret")), tf.float32)
 
     module = tf.Module()
     module.harmless = tf.function(harmless, input_signature=[IMAGES])
-    module.ask = tf.function(ask, input_signature=[IMAGES])
+    module.score = tf.function(score, input_signature=[IMAGES])
     source = str(tmp_path / "teacher")
-    tf.saved_model.save(module, source, signatures=module.ask)
+    tf.saved_model.save(module, source, signatures=module.score)
 
     def hide(graph):
         functions = graph.object_graph_def.concrete_functions
@@ -144,7 +144,7 @@ BENIGN = ("BoostedTrees", "CTC", "SparseCore", "SparseDenseMatmul", "GetMinibatc
 TELLING = ("file", "path", "_dir", "url", "uri", "token", "address", "prefix", "vocab", "server")
 
 
-def test_every_operation_that_is_told_a_place_is_known():
+def test_every_operation_that_is_given_a_place_is_known():
     for name in dir(tf.raw_ops):
         operation = op_def_registry.get(name)
         if operation is None or any(word in name for word in BENIGN):
@@ -194,8 +194,8 @@ class TestRefused:
 
     def test_several_signatures_inputs_or_outputs(self, save, tmp_path):
         module = tf.Module()
-        module.ask = tf.function(lambda images: tf.reduce_mean(images, axis=(1, 2)), input_signature=[IMAGES])
-        tf.saved_model.save(module, str(tmp_path / "two"), signatures={"a": module.ask, "b": module.ask})
+        module.score = tf.function(lambda images: tf.reduce_mean(images, axis=(1, 2)), input_signature=[IMAGES])
+        tf.saved_model.save(module, str(tmp_path / "two"), signatures={"a": module.score, "b": module.score})
         message = refusal(open_model, str(tmp_path / "two"))
         assert 'has the signatures a, b, expected "serving_default" or a single one' in message
         message = refusal(open_model, save(lambda module, left, right: pooled(module, left), IMAGES, IMAGES))

@@ -1,4 +1,4 @@
-"""Probabilities are told from logits by their values, and turned back into logits up to a constant."""
+"""Probabilities are distinguished from logits by their values, and turned back into logits up to a constant."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def logits_of(images):
     return images.reshape(len(images), -1) @ WEIGHTS
 
 
-def ask(outputs, images=IMAGES):
+def probe(outputs, images=IMAGES):
     """What is made of a network that gives `outputs(images)`."""
     predict, classes, logits_from = probed(outputs, SHAPE, source="teacher")
     assert classes == CLASSES
@@ -24,14 +24,14 @@ def ask(outputs, images=IMAGES):
 
 
 def test_logits_stay_as_they_are():
-    logits, logits_from = ask(logits_of)
+    logits, logits_from = probe(logits_of)
     np.testing.assert_allclose(logits, logits_of(IMAGES), rtol=1e-6)
     assert (logits.dtype, logits_from) == (np.float32, LOGITS)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 def test_probabilities_become_their_logarithms(dtype):
-    logits, logits_from = ask(lambda images: softmax(logits_of(images)).astype(dtype))
+    logits, logits_from = probe(lambda images: softmax(logits_of(images)).astype(dtype))
     np.testing.assert_allclose(
         softmax(logits), softmax(logits_of(IMAGES)), atol=1e-3 if dtype == np.float16 else 1e-6
     )
@@ -39,13 +39,13 @@ def test_probabilities_become_their_logarithms(dtype):
 
 
 def test_log_probabilities_are_logits_already():
-    logits, logits_from = ask(lambda images: np.log(softmax(logits_of(images))))
+    logits, logits_from = probe(lambda images: np.log(softmax(logits_of(images))))
     np.testing.assert_allclose(logits, np.log(softmax(logits_of(IMAGES))), rtol=1e-6)
     assert logits_from == LOG_PROBABILITIES
 
 
 def test_a_probability_of_zero_stays_finite():
-    logits, _ = ask(lambda images: softmax(1e6 * logits_of(images)).astype(np.float32))
+    logits, _ = probe(lambda images: softmax(1e6 * logits_of(images)).astype(np.float32))
     assert np.isfinite(logits).all()
     assert logits.min() == np.log(np.finfo(np.float32).tiny)
 

@@ -46,14 +46,14 @@ def write_function(plain, folder, *, ending="", channels_first=False) -> str:
     (folder / f"{name}.py").write_text(
         "import keras\n"
         f"model = keras.saving.load_model({str(folder / 'network.inner.keras')!r})\n"
-        "def ask(images):\n"
+        "def score(images):\n"
         "    return model.predict_on_batch(images)\n"
     )
-    return f"{name}:ask"
+    return f"{name}:score"
 
 
 def write_onnx(plain, folder, *, ending="", channels_first=True, batch="B", before_end=()) -> str:
-    """Write the network by hand, layer by layer, in ONNX' own layout unless told otherwise."""
+    """Write the network by hand, layer by layer, in ONNX' own layout unless described otherwise."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

@@ -103,15 +103,15 @@ def test_each_image_is_read_once_for_all_its_views(tmp_path, faces):
     assert read == list(range(18))
 
 
-def test_more_views_are_added_to_a_finished_file_without_asking_again(tmp_path, faces):
-    teacher, asked_at_once = Teacher(), Teacher()
+def test_more_views_are_added_to_a_finished_file_without_scoring_again(tmp_path, faces):
+    teacher, scored_at_once = Teacher(), Teacher()
     few = cache_logits(teacher.model(), faces, tmp_path / "t.h5", views=2, **QUIET)
     assert few.logits.shape == (18, 2, 3)
     teacher.seen.clear()
     shuffled = faces.subset(np.random.default_rng(1).permutation(18))
     more = cache_logits(teacher.model(), shuffled, tmp_path / "t.h5", views=5, **QUIET)
-    assert sum(map(len, teacher.seen)) == 18 * 3 + 4 * 2  # a few are asked again, in the views that are stored
-    whole = cache_logits(asked_at_once.model(), faces, tmp_path / "whole.h5", views=5, **QUIET)
+    assert sum(map(len, teacher.seen)) == 18 * 3 + 4 * 2  # a few are scored again, in the views that are stored
+    whole = cache_logits(scored_at_once.model(), faces, tmp_path / "whole.h5", views=5, **QUIET)
     assert more.header == whole.header
     np.testing.assert_allclose(more.join(faces), whole.join(faces), rtol=1e-5)  # in other batches
     with pytest.raises(InputError, match="views: stored 5, expected 4"):
@@ -160,19 +160,19 @@ def test_a_half_done_store_notices_a_teacher_that_changed_behind_its_fingerprint
     assert sum(map(len, teacher.seen)) == (14 + 4) * 4
 
 
-def test_a_shard_notices_that_the_others_asked_another_teacher(tmp_path, faces):
+def test_a_shard_notices_that_the_others_used_another_teacher(tmp_path, faces):
     out = tmp_path / "t.h5"
     cache_logits(Teacher().model(), faces, out, shard=Shard(1, 2), **QUIET)
     with pytest.raises(InputError, match=CHANGED):
         cache_logits(Teacher(scale=1.5).model(sha256="1.0"), faces, out, shard=Shard(2, 2), **QUIET)
 
 
-def test_a_damaged_part_is_not_asked_about(tmp_path, faces, monkeypatch):
+def test_a_damaged_part_is_not_scored_again(tmp_path, faces, monkeypatch):
     out = tmp_path / "t.h5"
     cut_off(monkeypatch, Teacher().model(), faces, out, parts=2)
     first, second = sorted((tmp_path / "t.h5.parts").glob("part-*.h5"))
     first.write_bytes(first.read_bytes()[:-9])
-    with pytest.raises(InputError, match=CHANGED):  # the second one tells
+    with pytest.raises(InputError, match=CHANGED):  # the second one shows it
         cache_logits(Teacher(scale=1.5).model(sha256="1.0"), faces, out, **QUIET)
     second.write_bytes(second.read_bytes()[:-9])
     changed = cache_logits(Teacher(scale=1.5).model(sha256="1.0"), faces, out, **QUIET)
@@ -180,7 +180,7 @@ def test_a_damaged_part_is_not_asked_about(tmp_path, faces, monkeypatch):
     np.testing.assert_array_equal(changed.logits, whole.logits)
 
 
-def test_a_folded_network_that_says_something_else_is_not_used(monkeypatch, faces):
+def test_a_folded_network_that_gives_other_logits_is_not_used(monkeypatch, faces):
     inputs = keras.Input((8, 8, 1))
     network = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
     teacher = as_image_model(network, CLASSES)
@@ -224,7 +224,7 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path, faces):
 # Spot checks
 
 
-def test_a_spot_check_asks_the_same_teacher_again(tmp_path, faces):
+def test_a_spot_check_scores_again_with_the_same_teacher(tmp_path, faces):
     teacher = Teacher()
     store = cache_logits(teacher.model(), faces, tmp_path / "t.h5", **QUIET)
     teacher.seen.clear()
@@ -273,7 +273,7 @@ def test_a_spot_check_that_cannot_be_drawn(tmp_path, faces, settings, message):
         spot_check(Teacher().model(), store, faces, **settings)
 
 
-def test_a_spot_check_asks_in_batches_of_the_size_given(tmp_path, faces):
+def test_a_spot_check_scores_in_batches_of_the_size_given(tmp_path, faces):
     teacher = Teacher()
     store = cache_logits(teacher.model(), faces, tmp_path / "t.h5", **QUIET)
     teacher.seen.clear()
@@ -387,7 +387,7 @@ def test_killed_at_random_moments_and_resumed_gives_the_uninterrupted_file(tmp_p
         assert int(done.stdout.split("with ")[1].split()[0]) > 3  # kills did come in the middle
 
 
-@pytest.mark.parametrize(("views", "message"), [(9, "ask for at most 8 views"), (0, "views must be 1")])
+@pytest.mark.parametrize(("views", "message"), [(9, "request at most 8 views"), (0, "views must be 1")])
 def test_views_that_cannot_be_are_refused_before_anything_is_written(tmp_path, faces, monkeypatch, views, message):
     monkeypatch.setattr(caching, "LogitWriter", None)
     crops = ViewSpec(crops="microexpnet")
@@ -431,7 +431,7 @@ except InputError as error:
 
 
 @pytest.mark.parametrize(("limit", "written"), [(9_000, 1), (20_000, 4)], ids=["part", "merge"])
-def test_a_full_disk_is_told_and_loses_nothing(tmp_path, limit, written):
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path, limit, written):
     path = tmp_path / "t.h5"
     full = run(FULL_DISK, path, limit)
     assert full.returncode == 0, full.stderr  # HDF5 crashes the interpreter where its own writes fail

@@ -1,4 +1,4 @@
-"""Whether a few labelled images tell that a network takes other pixels, or has its classes in another order."""
+"""Whether a few labelled images show that a network takes other pixels, or has its classes in another order."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ IMAGENET = InputFormat(range=(0, 1), mean=(0.485, 0.456, 0.406), std=(0.229, 0.2
 
 
 def faces(channels: int) -> Dataset:
-    """Noise around a brightness (and, of color, around a share of red) that tells the class."""
+    """Noise around a brightness (and, of color, around a share of red) that shows the class."""
     rng = np.random.default_rng(0)
     labels = np.arange(420) % 7
     levels = np.stack([30 + 30 * labels] * channels, axis=1)
@@ -93,8 +93,8 @@ def test_pixels_and_order_are_named_together():
     check = check_teacher(network(InputFormat(range=(-1, 1)), InputFormat(), names=ALPHABETICAL), faces(1))
     (said,) = check.warnings()
     assert said.endswith(f"with --input.range -1 1 --classes {','.join(ALPHABETICAL)} (alphabetical)")
-    told = network(InputFormat(range=(-1, 1)), InputFormat(range=(-1, 1)), names=ALPHABETICAL, said=ALPHABETICAL)
-    assert check_teacher(told, faces(1)).warnings() == []
+    described = network(InputFormat(range=(-1, 1)), InputFormat(range=(-1, 1)), names=ALPHABETICAL, said=ALPHABETICAL)
+    assert check_teacher(described, faces(1)).warnings() == []
 
 
 def test_what_was_described_is_questioned_only_near_chance():
@@ -130,11 +130,11 @@ def test_a_network_of_this_project_is_given_what_it_takes():
     assert sum(seen) == 50
 
 
-def test_without_labels_nothing_is_said_or_asked():
+def test_without_labels_nothing_is_reported_or_scored():
     dataset = faces(1)
     unlabelled = replace(dataset, labels=np.full(len(dataset), -1))
-    asked = network(InputFormat(), InputFormat())
-    assert check_teacher(replace(asked, predict=None), unlabelled).warnings() == []
+    opened = network(InputFormat(), InputFormat())
+    assert check_teacher(replace(opened, predict=None), unlabelled).warnings() == []
 
 
 @pytest.mark.parametrize("own", [InputFormat(), IMAGENET, InputFormat(range=(-1, 1), order="bgr")])

@@ -138,7 +138,7 @@ class TestTheMean:
         np.testing.assert_array_equal(combine_logits(logits, **how), whole)
 
     @pytest.mark.parametrize("mean", MEANS)
-    def test_a_teacher_of_weight_0_says_nothing(self, logits, mean):
+    def test_a_teacher_of_weight_0_changes_nothing(self, logits, mean):
         how = {"mean": mean, "temperature": 4.0}
         alone = combine_logits(logits[:1], weights=(1,), **how)
         np.testing.assert_array_equal(combine_logits(logits, weights=(2, 0), **how), alone)
@@ -191,7 +191,7 @@ class TestWhatIsRefused:
         with pytest.raises(InputError, match=r"A.h5 and .*C.h5: rotation: 10.0 and 20.*; seed: 3 and 4: cache"):
             check_same_views([*stores, other])
 
-    def test_crops_beside_drawn_views(self, store_of, stores, logits):
+    def test_crops_together_with_drawn_views(self, store_of, stores, logits):
         crops = store_of("C", logits[0], view_spec=ViewSpec(crops="microexpnet").to_dict())
         with pytest.raises(InputError, match=r"crops: None and microexpnet"):
             check_same_views([stores[0], crops])
@@ -308,7 +308,7 @@ def test_each_fold_learns_from_its_own_store_of_every_teacher(store_of, faces, l
     mean = 0.75 * logits[0].astype(np.float64) + 0.25 * logits[1]
     for fold, teachers in enumerate(_open_teachers(settings, folds)):
         np.testing.assert_allclose(teachers.join(folds, temperature=1.0), mean + 10 * fold, rtol=1e-5, atol=1e-5)
-    fewer = store_of("fewer", logits[0][:, :2])  # one teacher for all folds, beside one with its own for each
+    fewer = store_of("fewer", logits[0][:, :2])  # one teacher for all folds, together with one with its own for each
     with pytest.raises(InputError, match=r"A.fold-0.h5 holds 3, .*fewer.h5 holds 2"):
         _open_teachers(replace(settings, logits=(str(tmp_path / "A"), str(fewer.path))), folds)
 

@@ -32,7 +32,7 @@ def without_tensorflow(*args) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
-def test_a_teacher_trained_under_jax_says_the_same_under_tensorflow(tmp_path):
+def test_a_teacher_trained_under_jax_gives_the_same_logits_under_tensorflow(tmp_path):
     pytest.importorskip("jax")
     write_faces(tmp_path / "fer2013.csv")
     teacher = ("--data", tmp_path / "fer2013.csv", "--teacher", "plain_resnet_tiny", "--recipe", "strong")

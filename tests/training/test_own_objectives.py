@@ -171,7 +171,7 @@ class Watching(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("trainer", [train, train_from_labels])
-def test_callbacks_hear_what_fit_tells_them(dataset, tmp_path, trainer):
+def test_callbacks_are_called_as_fit_calls_them(dataset, tmp_path, trainer):
     watching, csv = Watching(), keras.callbacks.CSVLogger(tmp_path / "log.csv")
     recipe = Recipe(epochs=3, batch_size=8)
     how = {"recipe": recipe, "callbacks": [watching, csv], "progress": False}

@@ -239,7 +239,7 @@ STEP_DEPENDS_ON_THE_WEIGHT = {"adafactor", "ftrl", "lamb", "schedulefreeadamw"}
 
 
 @pytest.mark.parametrize("name", optimizers())
-def test_every_optimizer_decays_weights_beside_its_step_and_leaves_biases_alone(name):
+def test_every_optimizer_decays_weights_apart_from_its_step_and_leaves_biases_alone(name):
     if name == "muon" and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15):
         pytest.skip("older releases of Keras cannot run it on TensorFlow")
     steps = 2 if name in STEP_DEPENDS_ON_THE_WEIGHT else 1

@@ -141,7 +141,7 @@ def test_workers_whose_batch_norms_saw_other_images_validate_one_network_and_dec
     assert len({row["learning_rate"] for row in read_metrics(tmp_path / "run")}) > 1
 
 
-def test_workers_that_train_something_else_are_told(tmp_path):
+def test_workers_that_train_something_else_are_refused(tmp_path):
     addresses = free_addresses(2)
     workers = [
         start(

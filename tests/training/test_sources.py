@@ -106,8 +106,8 @@ def test_with_cached_logits_the_teacher_is_never_called_and_the_student_runs_onc
     teacher_calls, steps = calls_while_training("cached", logits=logits)
     assert teacher_calls == []
     assert steps == [8] * 5 * 2  # 40 images, two epochs
-    at_hand = OnlineTeacher(teacher, class_names=faces.class_names)
-    teacher_calls, steps = calls_while_training("online", teacher=at_hand)
+    online = OnlineTeacher(teacher, class_names=faces.class_names)
+    teacher_calls, steps = calls_while_training("online", teacher=online)
     assert not any(training for _, training in teacher_calls)
     assert sum(images for images, _ in teacher_calls) >= 40 * 2  # and a few to try whether it can be folded
     assert steps == [8] * 5 * 2
@@ -155,9 +155,9 @@ def test_classes_of_an_online_teacher_are_found_by_name(faces):
 def test_two_ways_to_be_taught_are_refused(faces, tmp_path):
     teacher = small_teacher()
     logits = cache_logits(teacher, faces, tmp_path / "logits.h5", views=1, progress=False)
-    at_hand = OnlineTeacher(teacher, class_names=faces.class_names)
+    online = OnlineTeacher(teacher, class_names=faces.class_names)
     with pytest.raises(InputError, match="two ways to be taught"):
-        train(plain_student(), faces, out=tmp_path / "run", logits=logits, teacher=at_hand)
+        train(plain_student(), faces, out=tmp_path / "run", logits=logits, teacher=online)
 
 
 # Several data sets
@@ -281,9 +281,9 @@ def test_extra_data_that_cannot_teach_is_refused(faces, tmp_path, columns, taugh
     assert not (tmp_path / "run").exists()
 
 
-def test_a_record_tells_a_run_with_extra_data_from_one_without(faces, tmp_path):
-    at_hand = OnlineTeacher(small_teacher(), class_names=faces.class_names)
-    how = {"teacher": at_hand, "recipe": Recipe(epochs=1), "out": tmp_path / "run", "progress": False}
+def test_a_record_distinguishes_a_run_with_extra_data_from_one_without(faces, tmp_path):
+    online = OnlineTeacher(small_teacher(), class_names=faces.class_names)
+    how = {"teacher": online, "recipe": Recipe(epochs=1), "out": tmp_path / "run", "progress": False}
     train(plain_student(), faces, **how, extra_data=[ExtraData(foreign_faces())])
     json.loads((tmp_path / "run" / "settings.json").read_text())
     with pytest.raises(InputError, match="holds a run with other settings .extra_data"):

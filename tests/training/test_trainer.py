@@ -384,7 +384,7 @@ def test_a_batch_without_weight_changes_nothing():
 # What is measured
 
 
-def test_an_epoch_tells_how_often_the_student_agrees_with_its_teacher(dataset, tmp_path, rng):
+def test_an_epoch_reports_how_often_the_student_agrees_with_its_teacher(dataset, tmp_path, rng):
     logits = rng.normal(0, 3, (40, 1, 2)).astype(np.float32)
     student, still = plain_student(), keras.optimizers.SGD(0.0)
     how = {"optimizer": still, "learning_rate": unchanged, "loss": DistillationLoss()}
@@ -407,7 +407,7 @@ def test_validation_by_hand(dataset):
     assert metrics == {name: pytest.approx(value, rel=1e-6) for name, value in expected.items()}
 
 
-def test_waiting_for_input_is_told_from_training(dataset, tmp_path, monkeypatch):
+def test_waiting_for_input_is_measured_apart_from_training(dataset, tmp_path, monkeypatch):
     fit_small(dataset, tmp_path / "quick", epochs=2)
     rows = ViewBatches.rows
 

@@ -42,7 +42,7 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path, classes: ClassList | None = None) -> Dataset:
-    """Read class folders; images are decoded when asked for.
+    """Read class folders; images are decoded when `Dataset.read` needs them.
 
     Classes are the folders' names in the project's spelling and `class_order`, or in the order of `classes` or of
     `classes.txt` in `path`; these also say what folders mean that are called by numbers. Splits are the folders
@@ -117,7 +117,7 @@ def _check_folders(root: Path, folders: Sequence[_Folder], classes: Sequence[str
             )
     for folder in _misplaced(root, folders):
         raise InputError(
-            f"class folder {folder} lies beside folders of splits: move it into one of them, such as {root}/train"
+            f"class folder {folder} lies next to folders of splits: move it into one of them, such as {root}/train"
         )
     outside = [folder.path for folder in folders if not folder.split]
     if outside and len(outside) < len(folders):
@@ -147,9 +147,9 @@ def _meaning(root: Path, folders: Sequence[_Folder], classes: ClassList | None) 
 
 def _left_out(root: Path, folders: Sequence[_Folder]) -> tuple[str, ...]:
     """Return notes on images that are not read, or read without a label."""
-    ignored, notes = _beside_splits(root, folders), []
+    ignored, notes = _next_to_splits(root, folders), []
     if ignored:
-        notes.append(f"folders beside the splits are ignored: {', '.join(folder.name for folder in ignored)}")
+        notes.append(f"folders next to the splits are ignored: {', '.join(folder.name for folder in ignored)}")
     notes += [
         f"the images in {folder.path} itself lie in no class folder: they have no label"
         for folder in folders
@@ -159,16 +159,16 @@ def _left_out(root: Path, folders: Sequence[_Folder]) -> tuple[str, ...]:
     return (*notes, *left_out(read, around={root, *(folder.parent for folder in read)}))
 
 
-def _beside_splits(root: Path, folders: Sequence[_Folder]) -> list[Path]:
+def _next_to_splits(root: Path, folders: Sequence[_Folder]) -> list[Path]:
     """Return the folders of `root` that are neither a class nor a split."""
     used = {folder.path.relative_to(root).parts[0] for folder in folders}
     return [folder for folder in _folders(root) if folder.name not in used]
 
 
 def _misplaced(root: Path, folders: Sequence[_Folder]) -> list[Path]:
-    """Return the folders that are called as a class, beside folders of splits."""
+    """Return the folders that are called as a class, next to folders of splits."""
     classes = {*SPELLINGS, *(canonical_name(folder.class_name) for folder in folders if folder.class_name)}
-    return [folder for folder in _beside_splits(root, folders) if canonical_name(folder.name) in classes]
+    return [folder for folder in _next_to_splits(root, folders) if canonical_name(folder.name) in classes]
 
 
 def _folders(root: Path) -> list[Path]:

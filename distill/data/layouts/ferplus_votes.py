@@ -28,14 +28,14 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path, classes: ClassList | None = None) -> Dataset:
-    """Join FER+ votes to the images of the fer2013.csv beside them, row by row.
+    """Join FER+ votes to the images of the fer2013.csv in the same folder, row by row.
 
     `label_probs` are the votes for the eight expressions, normalised; the label is the plurality, of equal
     counts the first in the order of `class_names`. Ids are those of fer2013.csv. Rows without votes, and rows
     whose plurality is "unknown" or "NF" (no face), are left out and counted in `notes`.
 
     Raises:
-        InputError: no fer2013.csv beside it, another number of rows or another Usage than there, a missing
+        InputError: no fer2013.csv in the same folder, another number of rows or another Usage than there, a missing
             column, or a vote that is no integer of 0 or more. The message names the file and the line.
     """
     usages, votes = _votes(path)
@@ -80,7 +80,7 @@ def _images_file(path: Path) -> Path:
     for name in (name + packing for name in IMAGES_FILES for packing in PACKINGS):
         if path.with_name(name).is_file():
             return path.with_name(name)
-    raise InputError(f"{path} holds votes without images: put {IMAGES_FILES[0]} into {path.parent} beside it")
+    raise InputError(f"{path} holds votes without images: put {IMAGES_FILES[0]} into {path.parent}, too")
 
 
 def _check_rows(path: Path, usages: list[str], faces: Dataset) -> None:

@@ -17,9 +17,9 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path, classes: ClassList | None = None) -> Dataset:
-    """Read the images in a folder, not those below it; they are decoded when asked for.
+    """Read the images in a folder, not those below it; they are decoded when `Dataset.read` needs them.
 
-    There are no labels and no class names: what a teacher says of these images is said in its own classes. Ids are
+    There are no labels and no class names: a teacher scores these images in its own classes. Ids are
     the files' names, sorted. Splits are those that the names begin with, if they do.
 
     Raises:

@@ -39,10 +39,10 @@ def recognise(path: Path) -> bool:
 
 
 def read(path: Path, classes: ClassList | None = None) -> Dataset:
-    """Read `PATH LABEL` lines; images are decoded when asked for.
+    """Read `PATH LABEL` lines; images are decoded when `Dataset.read` needs them.
 
     PATH is relative to the file and may contain spaces; it is the sample's id. LABEL is a number, or the
-    name of a class. What numbers mean is said by `classes`, or by `classes.txt` beside the file; where nobody says
+    name of a class. What numbers mean is said by `classes`, or by `classes.txt` in its folder; where nobody says
     it, only those of files with CK+ names are known. `foldK/` in every path gives `folds`, folders that are called
     as splits give these, or else file names that begin with one. Blank lines and lines that begin with # are skipped.
 
@@ -105,7 +105,7 @@ def _meaning(path: Path, lines: Sequence[_Line], classes: ClassList | None, *, c
         with_classes_file(classes, path.parent),
         source=path,
         where=lambda label: f"{path} line {first[label]}",
-        known={order: f"no {CLASSES_FILE} beside {path.name}, but file names of CK+"} if order else None,
+        known={order: f"no {CLASSES_FILE} next to {path.name}, but file names of CK+"} if order else None,
         classes_file=path.with_name(CLASSES_FILE),
     )
 
@@ -123,7 +123,7 @@ def _splits(path: Path, lines: Sequence[_Line]) -> tuple[list[str], tuple[str, .
 
 
 def _all_absolute(lines: Sequence[_Line]) -> bool:
-    """Whether the paths tell where the images lie on this machine, so that what they share says nothing of them."""
+    """Whether the paths say where the images lie on this machine, so that what they share says nothing of them."""
     return all(Path(line.path).is_absolute() for line in lines)
 
 

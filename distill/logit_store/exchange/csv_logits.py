@@ -31,7 +31,7 @@ def header_path(path: str | os.PathLike) -> Path:
 
 
 def write_csv_logits(store: LogitStore, path: str | os.PathLike) -> None:
-    """Write a line per view, and the header beside it; nine digits give every float32 back bit for bit.
+    """Write a line per view, and the header next to it; nine digits give every float32 back bit for bit.
 
     Raises:
         InputError: a class whose name cannot be that of a column.
@@ -47,7 +47,7 @@ def write_csv_logits(store: LogitStore, path: str | os.PathLike) -> None:
                 rows = slice(start, start + _ROWS_AT_ONCE)
                 writer.writerows(_lines(store, rows))
                 bar.update(len(store.sample_ids[rows]))
-    # Last: beside other rows than its own it would be refused, and not believed.
+    # Last: next to other rows than its own it is refused.
     write_json(header_path(path), header_document(store))
 
 
@@ -181,13 +181,13 @@ class _Rows:
 
 
 def _document(path: str | os.PathLike) -> dict | None:
-    """Return what the header beside a CSV file says, None where there is none."""
-    beside = header_path(path)
-    if not beside.is_file():
+    """Return the header next to a CSV file, None where there is none."""
+    header = header_path(path)
+    if not header.is_file():
         return None
-    if beside.stat().st_size > MAX_HEADER_BYTES:
-        raise InputError(f"{beside} is larger than {MAX_HEADER_BYTES:,} bytes: expected the header of an export")
-    return parse_document(beside.read_text(encoding="utf-8", errors="replace"), str(beside))
+    if header.stat().st_size > MAX_HEADER_BYTES:
+        raise InputError(f"{header} is larger than {MAX_HEADER_BYTES:,} bytes: expected the header of an export")
+    return parse_document(header.read_text(encoding="utf-8", errors="replace"), str(header))
 
 
 def _view(cell: str, where: str) -> int:

@@ -1,7 +1,7 @@
 """The header that goes with exported logits, and a checksum that says whether both still belong together.
 
-A header says who was asked about what. Beside rows that someone changed since, or that another file brought, it would
-be a lie, so it is taken only together with the rows that it was exported with.
+A header says which teacher scored which images. With rows that someone has changed since, or with those of another
+file, it would be wrong, so it is taken only together with the rows that it was exported with.
 """
 
 import hashlib

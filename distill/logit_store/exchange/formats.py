@@ -40,7 +40,7 @@ def export_logits(store: LogitStore, path: str | os.PathLike) -> None:
 
     - `X.npz`: the arrays logits, float32 [N, V, C], sample_id, content_hash, label, class_names, and header (JSON).
     - `X.csv`: the columns sample_id, view, label (the class, or empty), content_hash (hexadecimal), and one for each
-      class; a line for each view. The header lies beside it, as `X.header.json`.
+      class; a line for each view. The header lies next to it, as `X.header.json`.
 
     The header has a checksum of itself and of the rows.
 

@@ -152,7 +152,7 @@ def _check_shapes(arrays: dict[str, np.ndarray], path: str | os.PathLike) -> Non
     }
     for name, shape in expected.items():
         if name in arrays and arrays[name].shape != shape:
-            found = f"{list(arrays[name].shape)} beside logits {list(arrays['logits'].shape)}"
+            found = f"{list(arrays[name].shape)} with logits {list(arrays['logits'].shape)}"
             raise InputError(f"{path} holds {name} {found}: expected {_KINDS[name].words}")
 
 

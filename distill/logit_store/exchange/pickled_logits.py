@@ -31,7 +31,7 @@ def import_pickled_logits(
 ) -> LogitStore:
     """Write the logits that someone pickled as a logit store of one view, the untouched image.
 
-    The paths become the sample ids as they stand. Labels and pixels are unknown; `LogitStore.join` tells how
+    The paths become the sample ids as they stand. Labels and pixels are unknown; `LogitStore.join` says how
     such a store meets a data set. A finished store of the same pickle is opened as it is.
 
     Args:

@@ -69,10 +69,10 @@ class _PlainUnpickler(pickle.Unpickler):
     """The second lock: it would hold if an opcode that imports were ever allowed by mistake."""
 
     def find_class(self, module_name, global_name):
-        raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+        raise pickle.UnpicklingError(f"it refers to {module_name}.{global_name}")
 
     def persistent_load(self, pid):
-        raise pickle.UnpicklingError("it asks for an object from outside the file")
+        raise pickle.UnpicklingError("it refers to an object from outside the file")
 
 
 def _read(path: str | os.PathLike) -> bytes:
@@ -95,7 +95,7 @@ def _check_opcodes(content: bytes, name: str) -> None:
             refused = f"{opcode.name} at byte {position}, which is refused"
             raise InputError(f"{name} holds {refused}: {_EXPECTED}; of an array, its tolist()")
         if opcode.name in _STORES and (argument or 0) > number:
-            # The unpickler's memo is as long as its highest index: five bytes could ask for 64 GB.
+            # The unpickler's memo is as long as its highest index: five bytes could request 64 GB.
             raise ValueError(f"memo index {argument} at byte {position} is beyond what was stored")
         if opcode.name in _SCALARS:
             scalars += 1

@@ -59,9 +59,9 @@ def test_folders_of_splits_lie_above_or_below_the_classes(write_image, tmp_path,
         (("a/train/1.png", "b/train/1.png", "b/my_test/1.png"), '"my_test" may be a split'),
         (
             ("test/a/1.png", "test/b/1.png", "a/1.png"),
-            "class folder .*/a lies beside folders of splits: move",
+            "class folder .*/a lies next to folders of splits: move",
         ),
-        (("test/1.png", "happy/1.png", "sad/1.png"), "class folder .*/happy lies beside folders of splits"),
+        (("test/1.png", "happy/1.png", "sad/1.png"), "class folder .*/happy lies next to folders of splits"),
         (("a/train/1.png", "a/test/1.png", "b/1.png"), "/b has images outside the folders of splits"),
         (("a/test/1.png", "a/1.png", "b/test/1.png"), "/a has images outside the folders of splits"),
         (
@@ -184,12 +184,12 @@ def test_hidden_files_and_files_that_are_no_images_are_ignored(write_image, tmp_
     assert class_folders.read(tmp_path).ids.tolist() == ["a/1.png", "b/1.png"]
 
 
-def test_folders_beside_the_splits_are_ignored_and_noted(write_image, tmp_path):
+def test_folders_next_to_the_splits_are_ignored_and_noted(write_image, tmp_path):
     for name in ("train/a/1.png", "train/b/1.png", "unsorted/1.png"):
         write_image(name)
     dataset = class_folders.read(tmp_path)
     assert len(dataset) == 2
-    assert dataset.notes == ("folders beside the splits are ignored: unsorted",)
+    assert dataset.notes == ("folders next to the splits are ignored: unsorted",)
 
 
 @pytest.mark.parametrize("folder", ["c", "train/c", "validation/c"])

@@ -20,7 +20,7 @@ def test_images_of_a_folder_have_names_and_pixels_but_no_labels(tmp_path, write_
     assert "no labels" in faces.notes[0]
 
 
-def test_class_folders_are_read_as_such_though_an_image_lies_beside_them(tmp_path, write_image):
+def test_class_folders_are_read_as_such_though_an_image_lies_next_to_them(tmp_path, write_image):
     for name in ("happy/a.png", "sad/b.png", "loose.png"):
         write_image(name)
     assert open_dataset(tmp_path).class_names == ("happy", "sad")

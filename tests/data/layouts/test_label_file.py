@@ -8,7 +8,7 @@ from distill.errors import InputError
 
 @pytest.fixture
 def write_labels(write_image, write_csv):
-    """Return a function that writes labels.txt, and the images of its lines where they are asked for."""
+    """Return a function that writes labels.txt, and the images of its lines where they are wanted."""
 
     def write(*lines, images=()):
         for name in images:
@@ -105,7 +105,9 @@ def test_the_numbers_of_ckplus_files_are_known_and_noted(write_labels, names, la
     lines = [f"{name} {label}" for name, label in zip(names, labels, strict=True)]
     dataset = label_file.read(write_labels(*lines, images=names))
     assert dataset.class_names == CLASS_ORDERS[expected]
-    assert dataset.notes[0].startswith("no classes.txt beside labels.txt, but file names of CK+: labels are taken to")
+    assert dataset.notes[0].startswith(
+        "no classes.txt next to labels.txt, but file names of CK+: labels are taken to"
+    )
 
 
 def test_names_are_their_own_meaning(write_labels):

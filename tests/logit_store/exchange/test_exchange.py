@@ -85,7 +85,7 @@ def same(one, other):
 
 
 def bits(values):
-    """Tell -0 from 0."""
+    """Distinguish -0 from 0."""
     return values.view(np.uint32) if values.dtype == np.float32 else values
 
 
@@ -238,8 +238,8 @@ def drop_a_sample(path):
 
 
 def change_the_header(path):
-    beside = path.with_suffix(".header.json")
-    beside.write_text(beside.read_text().replace("facenet", "vgg"))
+    header = path.with_suffix(".header.json")
+    header.write_text(header.read_text().replace("facenet", "vgg"))
 
 
 @pytest.mark.parametrize("change", [change_a_cell, drop_a_sample, change_the_header])
@@ -293,7 +293,7 @@ def test_views_without_a_header_are_refused(exported, out):
         ({"teacher_input_shape": (48, 48, 1), "classes": "ckplus"}, "--classes, --teacher-input-shape"),
     ],
 )
-def test_no_setting_is_ignored_beside_a_header(exported, out, suffix, options, flags):
+def test_no_setting_is_ignored_next_to_a_header(exported, out, suffix, options, flags):
     assert refusal(exported(suffix), out, **options).endswith(f"has a header that says all: leave out {flags}")
 
 

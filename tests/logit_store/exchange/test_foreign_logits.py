@@ -76,7 +76,7 @@ def test_an_npz_of_logits_and_ids_is_enough(npz, out, dtype, shape):
     assert header.views == 1
 
 
-def test_an_npz_may_tell_more(npz, out):
+def test_an_npz_may_hold_more(npz, out):
     hashes = np.arange(48, dtype=np.uint8).reshape(3, 16)
     path = npz(
         sample_id=np.array(["a", "b", "ü"]).astype("U9"),
@@ -109,7 +109,7 @@ def test_a_csv_of_ids_and_classes_is_enough(csv_file, out, encoding):
     assert store.header.teacher_input_shape == UNKNOWN_SHAPE
 
 
-def test_a_csv_may_tell_more_in_any_order(csv_file, out):
+def test_a_csv_may_hold_more_in_any_order(csv_file, out):
     path = csv_file(
         "anger, Label ,SAMPLE_ID,View,happy,content_hash",
         f"1,joy,a,0,2,{'0f' * 16}",
@@ -182,7 +182,7 @@ def test_several_views_of_a_stranger_are_refused(npz, out):
         ({"logits": np.zeros((0, 3)), "sample_id": np.zeros(0, "U1")}, "logits is empty"),
         ({"logits": np.zeros((3, 0))}, "logits is empty"),
         ({"sample_id": np.array([1, 2, 3])}, "holds sample_id as int64 [3]: expected text [N]"),
-        ({"sample_id": np.array(["a", "b"])}, "holds sample_id [2] beside logits [3, 3]"),
+        ({"sample_id": np.array(["a", "b"])}, "holds sample_id [2] with logits [3, 3]"),
         ({"sample_id": np.array(["a", "b", "a"])}, "holds the sample id 'a' 2 times"),
         ({"sample_id": np.array(["a", "b", ""])}, "holds the sample id ''"),
         ({"sample_id": np.array(["a", "b", "\ud800"])}, "holds the sample id '\\ud800'"),
@@ -194,12 +194,12 @@ def test_several_views_of_a_stranger_are_refused(npz, out):
         ({"sample_id": np.full((3, 1), 2**31 - 1, np.uint32).view("U1")[:, 0]}, "holds sample_id that is no text"),
         ({"content_hash": np.zeros((3, 16))}, "holds content_hash as float64 [3, 16]: expected uint8 [N, 16]"),
         ({"content_hash": np.zeros((3, 16), np.uint16)}, "holds content_hash as uint16"),
-        ({"content_hash": np.zeros((3, 8), np.uint8)}, "holds content_hash [3, 8] beside logits"),
+        ({"content_hash": np.zeros((3, 8), np.uint8)}, "holds content_hash [3, 8] with logits"),
         ({"label": np.zeros(3)}, "holds label as float64 [3]: expected integers"),
         ({"label": np.array([0, 3, 0])}, "holds the label 3 for 'b': expected integers [N], 0..C-1 or -1"),
         ({"label": np.array([0, 0, -2])}, "holds the label -2 for 'c'"),
         ({"label": np.array([0, 0, 2**64 - 1], np.uint64)}, "holds the label 18446744073709551615 for 'c'"),
-        ({"class_names": np.array(["a", "b"])}, "holds class_names [2] beside logits [3, 3]"),
+        ({"class_names": np.array(["a", "b"])}, "holds class_names [2] with logits [3, 3]"),
         ({"class_names": np.array(["anger", "angry", "b"])}, "names the classes 'angry', 'angry', 'b'"),
         ({"class_names": np.array(["a", "b\nc", "d"])}, "names the classes 'a', 'b\\nc', 'd'"),
         ({"class_names": np.array(["a", "", "d"])}, "expected a name each, and each once"),
