@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tyro
 
-from distill.command_line.stage import import_keras_quietly
+from distill.keras_import import import_keras_quietly
 
 
 @dataclass(frozen=True, kw_only=True)

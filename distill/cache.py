@@ -7,10 +7,11 @@ from tyro.conf import Positional
 
 from distill.command_line.class_orders import print_accuracy, print_store_notes
 from distill.command_line.data_settings import DataClasses
-from distill.command_line.stage import import_keras_quietly, run_stages
+from distill.command_line.stage import run_stages
 from distill.command_line.teacher_settings import ScoringSettings
 from distill.data.class_order import ASSUMED
 from distill.errors import InputError
+from distill.keras_import import import_keras_quietly
 
 if TYPE_CHECKING:
     from distill.data.dataset import Dataset

@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, 130 interru
 
 import dataclasses
 import json
-import os
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import tyro.extras
 
 from distill.documents import read_json
 from distill.errors import GateError, InputError
-from distill.quiet import quiet_stderr
+from distill.keras_import import import_keras_quietly
 from distill.refusals import check_known
 from distill.runs.run_record import is_record, parse_record
 
@@ -27,7 +26,6 @@ Settings = TypeVar("Settings")
 DONE, GATE_CLOSED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 _GOES_ON = "interrupted: the same command goes on from here"
 _BEGINS_ANEW = "interrupted: the same command begins anew"
-_TRAINING_BACKENDS = ("tensorflow", "jax", "torch")
 
 _CONFIG_HELP = "--config FILE takes what is not given here from the settings.json of a run."
 
@@ -111,28 +109,6 @@ def _one_line_errors(interrupted: str = _GOES_ON) -> Iterator[None]:
         _exit(WRONG_INPUT, f"error: {error.filename or 'file system'}: {error.strerror or error}")
     except KeyboardInterrupt:
         _exit(INTERRUPTED, interrupted)
-
-
-def import_keras_quietly(needed: str = "tensorflow") -> None:
-    """Import Keras and its backend without TensorFlow's greetings about processors and missing GPUs.
-
-    They are written before its log level is read, straight to the file descriptor, and would stand before
-    every one-line error. What goes wrong in TensorFlow later is raised as an exception all the same.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        with quiet_stderr():
-            import keras
-
-            if keras.config.backend() == "tensorflow":
-                import tensorflow as tf
-
-                tf.config.list_physical_devices()
-    except (ImportError, ValueError) as error:  # not installed, or no such backend
-        raise InputError(f"Keras cannot start ({error}): set KERAS_BACKEND to an installed backend") from error
-    possible = _TRAINING_BACKENDS if needed == "any" else (needed,)
-    if keras.config.backend() not in possible:
-        raise InputError(f'Keras runs on "{keras.config.backend()}": set KERAS_BACKEND={" or ".join(possible)}')
 
 
 def _exit(code: int, message: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from distill.data.class_order import KNOWN
 from distill.data.expressions import class_columns
 from distill.errors import InputError
+from distill.keras_import import import_keras_quietly
 from distill.prediction.drawing import annotated
 from distill.prediction.exported_model import ExportedModel, is_exported, open_exported
 from distill.prediction.face_crops import face_pixels
@@ -155,8 +156,6 @@ def open_teacher(
     if is_exported(path):
         foreign.refuse(f"describes a teacher from elsewhere, and {source} describes itself: leave it out")
         return _in_order(open_exported(path), class_names)
-    from distill.command_line.stage import import_keras_quietly
-
     import_keras_quietly()
     return _keras_or_foreign(source, path, class_names, foreign)
 

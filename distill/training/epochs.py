@@ -12,7 +12,9 @@ from tqdm import tqdm
 from distill.data.dataset import Dataset
 from distill.errors import InputError
 from distill.runs.run_directory import RunDirectory, best_accuracy
+from distill.runs.scope import replicas_of
 from distill.training.batches import JointBatches, ViewBatches
+from distill.training.optimizer import let_one_replica_be
 from distill.training.validation import Validation
 
 TrainEpoch = Callable[[int, tqdm, keras.callbacks.CallbackList], Mapping[str, float]]
@@ -61,6 +63,8 @@ def run_epochs(
     Raises:
         InputError: another process trains into the same directory, or the loss is no longer finite.
     """
+    if replicas_of(network) == 1:
+        let_one_replica_be(optimizer)
     with run:
         if run.complete:  # by another process, a moment ago
             return with_history(run.best_network(), run.rows)

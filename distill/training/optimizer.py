@@ -44,6 +44,16 @@ def build_optimizer(recipe: Recipe, *, steps_per_epoch: int, replicas: int = 1) 
     return optimizer
 
 
+def let_one_replica_be(optimizer: keras.optimizers.Optimizer) -> None:
+    """Let the optimizer of a single replica take gradients as they are.
+
+    Keras adds them up over all replicas, over a single one as well; and TensorFlow keeps every graph that does so,
+    with all that it refers to, until the process ends.
+    """
+    if hasattr(optimizer, "_all_reduce_sum_gradients"):  # under TensorFlow
+        optimizer._all_reduce_sum_gradients = list
+
+
 def optimizers() -> dict[str, type[keras.optimizers.Optimizer]]:
     """Return Keras' optimizers by their names in lower case, but for those that only wrap another."""
     kinds = {name.lower(): kind for name, kind in vars(keras.optimizers).items() if inspect.isclass(kind)}

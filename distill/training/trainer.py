@@ -1,7 +1,8 @@
 """The trainer: one `tf.GradientTape` step, several of them in one call, and an epoch of those."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -62,7 +63,7 @@ def train_step(
     """
     replica = tf.distribute.get_replica_context()
     weight = tf.reduce_sum(batch.sample_weights)
-    weight_of_all = replica.all_reduce(tf.distribute.ReduceOp.SUM, weight)
+    weight_of_all = _sum_of_all(replica, weight)
     with tf.GradientTape() as tape:
         outputs = student(batch.images)
         parts = objective(outputs, batch, progress)
@@ -73,10 +74,14 @@ def train_step(
     variables = trained_variables(student.network, objective)
     gradients = tape.gradient(share, variables)
     if optimizer.global_clipnorm and replica.num_replicas_in_sync > 1:  # it is the norm of all together
-        of_all = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        gradients = [gradient / replica.num_replicas_in_sync for gradient in of_all]
+        gradients = [gradient / replica.num_replicas_in_sync for gradient in _sum_of_all(replica, gradients)]
     optimizer.apply(gradients, variables)  # which adds up those of all replicas
     return {**sums, "weight": weight, **_counts(outputs[LOGITS], batch)}
+
+
+def _sum_of_all(replica: tf.distribute.ReplicaContext, value: Any) -> Any:
+    # TensorFlow keeps every graph with an `all_reduce`, and all it refers to, until the process ends.
+    return value if replica.num_replicas_in_sync == 1 else replica.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 def _counts(student_logits: tf.Tensor, batch: Batch) -> Sums:
@@ -160,9 +165,22 @@ class CompiledSteps:
 def compiled_render(
     image_shape: tuple[int, int, int], columns: Sequence[str] = PARAMETERS
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Return `render` at that size as one loop over the pixels, which XLA makes of it."""
+    """Return `render` at that size as one loop over the pixels, which XLA makes of it.
+
+    TensorFlow keeps what XLA made until the process ends, so that of built-in operations is made once for each size.
+    """
+    own = tuple(columns) == PARAMETERS
+    return _compiled_once(image_shape, PARAMETERS) if own else _compiled(image_shape, columns)
+
+
+def _compiled(
+    image_shape: tuple[int, int, int], columns: Sequence[str]
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     draw = partial(render, image_shape=image_shape, columns=columns, warp=warp_anywhere)
     return tf.function(draw, jit_compile=True, autograph=False)
+
+
+_compiled_once = cache(_compiled)
 
 
 def fit(

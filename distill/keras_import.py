@@ -1,0 +1,30 @@
+"""Keras on the backend that a command needs, imported without a greeting."""
+
+import os
+
+from distill.errors import InputError
+from distill.quiet import quiet_stderr
+
+_TRAINING_BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def import_keras_quietly(needed: str = "tensorflow") -> None:
+    """Import Keras and its backend without TensorFlow's greetings about processors and missing GPUs.
+
+    They are written before its log level is read, straight to the file descriptor, and would stand before
+    every one-line error. What goes wrong in TensorFlow later is raised as an exception all the same.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with quiet_stderr():
+            import keras
+
+            if keras.config.backend() == "tensorflow":
+                import tensorflow as tf
+
+                tf.config.list_physical_devices()
+    except (ImportError, ValueError) as error:  # not installed, or no such backend
+        raise InputError(f"Keras cannot start ({error}): set KERAS_BACKEND to an installed backend") from error
+    possible = _TRAINING_BACKENDS if needed == "any" else (needed,)
+    if keras.config.backend() not in possible:
+        raise InputError(f'Keras runs on "{keras.config.backend()}": set KERAS_BACKEND={" or ".join(possible)}')
