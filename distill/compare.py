@@ -17,10 +17,10 @@ from distill.command_line.data_settings import DataSettings
 from distill.command_line.loss_settings import LossSettings, soft_loss
 from distill.command_line.stage import run_stage
 from distill.command_line.student_settings import StudentSettings
+from distill.command_line.student_training import TrainStudentSettings, train_one
 from distill.errors import InputError
 from distill.experiments.comparison import Cell, grid
 from distill.refusals import check_at_least
-from distill.train_student import TrainStudentSettings, train_one
 from distill.training.recipe import Recipe
 
 _OF_TEACHERS = ("logits", "teacher_weights", "teacher_mean", "class_match")

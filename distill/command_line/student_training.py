@@ -1,0 +1,130 @@
+"""`TrainStudentSettings`, the flags by which a student is trained, and `train_one`, which trains it."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.command_line.data_settings import FoldSettings
+from distill.command_line.loss_settings import LossSettings
+from distill.command_line.student_settings import StudentSettings
+from distill.command_line.teacher_settings import OnlineTeacherSettings
+from distill.errors import InputError
+from distill.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import keras
+
+OF_SEVERAL_TEACHERS = ("teacher_weights", "teacher_mean", "class_match")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
+    """Train a student, from cached logits, from an online teacher, or from labels alone.
+
+    The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
+    """
+
+    out: str
+    """Directory of the run."""
+    logits: tuple[str, ...] | None = None
+    """Stores that distill.teacher_logits wrote, one for each teacher, or with --folds its folders of them; none:
+    labels alone."""
+    teacher_weights: tuple[float, ...] | None = None
+    """Of several teachers: how much each counts, in the order of --logits; by default all the same."""
+    teacher_mean: str | None = None
+    """Of several teachers: the mean of their "logits" (default), or of their "probabilities" at the temperature."""
+    class_match: str | None = None
+    """A teacher's classes are those of the data in the same order ("exact", default), or are found by name among
+    its own, in any order ("names"): what else it knows is left out."""
+    online: OnlineTeacherSettings = field(default_factory=OnlineTeacherSettings)
+    """An online teacher: slower than a cache, but every epoch can have new views."""
+    extra_data: tuple[str, ...] = ()
+    """Further data sets to learn from in the same run, given as --data is, such as a folder of unlabelled images.
+    They choose nothing."""
+    extra_logits: tuple[str, ...] = ()
+    """Their stores, as many for each of them as --logits names, data set by data set."""
+    student: str = "microexpnet"
+    """Name of a network; or MODULE:FUNCTION, which returns a keras.Model that takes pixels 0..255 and gives logits,
+    and is called with classes, --student-options, and input_shape where --image-size is given."""
+    views: int | None = None
+    """Without logits: how many views of each image the epochs go through; by default always new ones."""
+    classes: int | None = None
+    """Number of classes that the data must have; those that it has by default."""
+    distribute: str = "none"
+    """Divide every batch: "mirrored" among the GPUs of this machine, "workers" among machines or processes. Each of
+    these is given the same command, and the environment variable TF_CONFIG that says which one it is."""
+    deterministic: bool = True
+    """Same seed, same weights, on GPUs, too. Without it they choose faster kernels; processors do not."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.logits == ():
+            raise InputError("--logits names no file: give the stores of teachers, or leave it out")
+        self._check_online()
+        if self.folds and self.distribute == "workers":
+            raise InputError("--folds are trained by one process: leave --distribute workers out")
+        self._check_extra_data()
+
+    def _check_online(self) -> None:
+        if self.online.teacher is None and self.online != OnlineTeacherSettings():
+            raise InputError("--online describes a teacher that is not named: give --online.teacher")
+        if self.online.teacher is None:
+            return
+        if self.logits is not None:
+            raise InputError("--logits and --online.teacher are two ways to be taught: give one of them")
+        if self.folds:
+            raise InputError(
+                "--online.teacher is one for all --folds, and may have learned from their test images: cache the "
+                "logits of a teacher for each fold, and give --logits"
+            )
+        ignored = [name for name in OF_SEVERAL_TEACHERS if getattr(self, name) is not None]
+        if ignored:
+            raise InputError(
+                f"--{ignored[0].replace('_', '-')} is for --logits, not for --online.teacher: leave it out"
+            )
+
+    def _check_extra_data(self) -> None:
+        if self.extra_data and self.folds:
+            raise InputError("--folds evaluates on every image, so that none may be extra: leave --extra-data out")
+        needed = len(self.extra_data) * len(self.logits or ())
+        if len(self.extra_logits) != needed:
+            raise InputError(
+                f"{len(self.extra_data)} data sets of --extra-data, and {len(self.logits or ())} stores of --logits, "
+                f"need {needed} stores of their own: received {len(self.extra_logits)} --extra-logits"
+            )
+
+
+def train_one(
+    settings: TrainStudentSettings,
+    dataset,
+    *,
+    out: str | Path | None = None,
+    scope: AbstractContextManager | None = None,
+    **taught,
+) -> "keras.Model":
+    """Build the student of `settings` as if it were the first network of this process, and train it.
+
+    Args:
+        out: the run directory; by default that of the settings.
+        scope: where its variables are made.
+        taught: arguments of `distill.training.train.train`, which say how it is taught.
+    """
+    import keras
+
+    from distill.runs.run_record import CommandRecord
+    from distill.training.train import train
+
+    keras.backend.clear_session()  # of earlier graphs, and of the names that their layers took
+    keras.utils.set_random_seed(settings.seed)
+    with scope or nullcontext():
+        student = settings.build_student(settings.student, dataset.num_classes)
+    return train(
+        student,
+        dataset,
+        out=out or settings.out,
+        views=settings.views,
+        recipe=settings,
+        command=CommandRecord(name="train_student", settings=asdict(settings)),
+        **taught,
+    )
