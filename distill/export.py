@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
-from distill.data.class_order import KNOWN
 from distill.errors import GateError, InputError
 from distill.refusals import check_at_least, check_within
 from distill.runtimes.foreign_network import ForeignNetwork
@@ -106,17 +105,15 @@ def export(settings: ExportSettings) -> None:
 def _student(settings: ExportSettings, dataset: "Dataset") -> "tuple[keras.Model, str]":
     """Return the network to export, with the classes of `dataset`, and how their order is known."""
     from distill.command_line.class_orders import print_network_check
-    from distill.runs.networks import check_class_names, load_network, recorded_run
+    from distill.evaluation.open_network import open_network
     from distill.runtimes.foreign_network import in_order_of
 
-    if Path(settings.model).is_dir() or recorded_run(settings.model) is not None:
-        settings.refuse(f"describes networks from elsewhere, and {settings.model} is a run of this project")
-        check_class_names(settings.model, dataset.class_names)
-        return load_network(settings.model), KNOWN
-    model = settings.open_foreign(settings.model, data_classes=dataset.class_names, data_name=dataset.name)
-    student = in_order_of(model, dataset.class_names)
-    print_network_check(model, dataset.split(settings.split))
-    return student, model.class_order
+    opened = open_network(settings.model, dataset.class_names, name_of_classes=dataset.name, foreign=settings)
+    if opened.trained is not None:
+        return opened.trained, opened.model.class_order
+    student = in_order_of(opened.model, dataset.class_names)
+    print_network_check(opened.model, dataset.split(settings.split))
+    return student, opened.model.class_order
 
 
 def _one_thread() -> None:

@@ -196,7 +196,7 @@ class TestLook:
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        ("others.tflite", "give a teacher of the same classes"),
+        ("others.tflite", "give one that knows all of these classes"),
         ("five.keras", "five gives 5 logits, the classes are 7"),
         ("none.tflite", "does not exist"),
         ("none.keras", "does not exist"),

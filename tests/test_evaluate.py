@@ -199,7 +199,7 @@ def test_the_published_microexpnet_is_evaluated(shared, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--mistakes", -1), "mistakes must be 0 or more, received -1"),
+        (("--mistakes", -1), "mistakes must be at least 0, received -1"),
         (("--seconds", -1), "seconds must lie in 0..600, received -1.0"),
         (("--seconds", "nan"), "seconds must lie in 0..600, received nan"),
         (("--model",), "--model names no model: give at least one"),

@@ -8,25 +8,24 @@ from typing import Any
 import keras
 import numpy as np
 
-from distill.data.class_order import KNOWN, ClassOrder
+from distill.data.class_order import KNOWN
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.evaluation.open_network import OpenedNetwork, is_foreign, open_network
 from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import FLOAT32, litert_flatbuffer
-from distill.prediction.exported_model import is_exported, open_exported
+from distill.prediction.exported_model import ExportedModel, is_exported
 from distill.prediction.latency import face_latency
 from distill.prediction.litert_file import LiteRTFile
 from distill.reports.diagnosis import diagnose, warnings_of
 from distill.reports.network_costs import multiply_adds
-from distill.runs.networks import check_class_names, load_network, recorded_run, recorded_views
+from distill.runs.networks import recorded_run, recorded_views
 from distill.runs.run_directory import BEST
 from distill.runtimes import keras_file
-from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
+from distill.runtimes.foreign_network import ForeignNetwork
 from distill.runtimes.image_model import ImageModel
-from distill.runtimes.saved_model import recognise as is_saved_model
-from distill.runtimes.softmax import from_probabilities
 from distill.scoring.teacher_check import check_teacher
 
 _RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX"}
@@ -137,25 +136,15 @@ def open_evaluated(
         foreign.refuse("describes networks from elsewhere, and there is none among the models: leave it out")
     opened: list[EvaluatedModel] = []
     for given in models:
-        if is_exported(given):
-            model = _open_exported(given, class_names)
-        elif is_foreign(given):
-            model = _open_foreign(given, class_names, foreign)
-        else:
-            model = _open_run(given, class_names)
+        said = foreign if is_foreign(given) else ForeignNetwork()  # what is said is of the others
+        network = open_network(given, class_names, name_of_classes="the data", foreign=said)
+        model = _evaluated(given, network)
         same = next((each for each in opened if each.file == model.file), None)
         if same is not None:
             raise InputError(f"{same.given} and {given} are the same model: name it once")
         opened.append(model)
     names = unique_names([_own_name(each) for each in opened])
     return [EvaluatedModel(**{**vars(each), "name": name}) for each, name in zip(opened, names, strict=True)]
-
-
-def is_foreign(model: str) -> bool:
-    """Whether `model` means a network from elsewhere: no export, and in no run's directory."""
-    if is_exported(model):
-        return False
-    return is_saved_model(model) or (not Path(model).is_dir() and recorded_run(model) is None)
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -178,27 +167,31 @@ def _own_name(model: EvaluatedModel) -> str:
     return model.file.parent.name if recorded_run(model.given) is not None else model.file.stem
 
 
-def _open_foreign(given: str, class_names: Sequence[str], foreign: ForeignNetwork) -> EvaluatedModel:
-    model = foreign.open_foreign(given, data_classes=class_names, data_name="the data")
-    class_columns(model.class_names, class_names)  # refuses a network that lacks one
+def _evaluated(given: str, opened: OpenedNetwork) -> EvaluatedModel:
+    if opened.exported is not None:
+        own = _of_export(opened.exported)
+    elif opened.trained is not None:
+        own = _of_run(given, opened.trained)
+    else:
+        own = _of_foreign(given, opened.model)
+    common = {"name": "", "given": given, "model": opened.model, "class_order": opened.model.class_order}
+    return EvaluatedModel(**common | {"view_spec": ViewSpec()} | own)
+
+
+def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
     path, network = Path(given).expanduser(), model.network
     parameters = None if network is None else network.count_params()
-    return EvaluatedModel(
-        name="",
-        given=given,
-        file=path.resolve(),
-        kind="Keras" if path.suffix in keras_file.SUFFIXES else _RUNTIMES.get(path.suffix, "other"),
-        network=model.name if network is None else network.name,
-        model=model,
-        class_order=model.class_order,
-        view_spec=ViewSpec(),
-        costs={
+    return {
+        "file": path.resolve(),
+        "kind": "Keras" if path.suffix in keras_file.SUFFIXES else _RUNTIMES.get(path.suffix, "other"),
+        "network": model.name if network is None else network.name,
+        "costs": {
             "parameters": parameters,
             "bytes": _bytes(path) if network is None else 4 * parameters,
             "multiply_adds": None if network is None else _multiply_adds(network),
         },
-        runner=lambda: _litert(_keras_network(model)),
-    )
+        "runner": lambda: _litert(_keras_network(model)),
+    }
 
 
 def _keras_network(model: ImageModel) -> keras.Model:
@@ -212,21 +205,17 @@ def _bytes(path: Path) -> int:
     return sum(each.stat().st_size for each in (path, *path.rglob("*")) if each.is_file())
 
 
-def _open_run(given: str, class_names: Sequence[str]) -> EvaluatedModel:
-    check_class_names(given, class_names)
-    network, path = load_network(given), Path(given)
-    parameters = network.count_params()
-    return EvaluatedModel(
-        name="",
-        given=given,
-        file=(path / BEST if path.is_dir() else path).resolve(),
-        kind="Keras",
-        network=network.name,
-        model=network,
-        view_spec=recorded_views(given),
-        costs={"parameters": parameters, "bytes": 4 * parameters, "multiply_adds": _multiply_adds(network)},
-        runner=lambda: _litert(network),
-    )
+def _of_run(given: str, network: keras.Model) -> dict[str, Any]:
+    path, parameters = Path(given), network.count_params()
+    return {
+        "file": (path / BEST if path.is_dir() else path).resolve(),
+        "kind": "Keras",
+        "network": network.name,
+        "model": network,
+        "view_spec": recorded_views(given),
+        "costs": {"parameters": parameters, "bytes": 4 * parameters, "multiply_adds": _multiply_adds(network)},
+        "runner": lambda: _litert(network),
+    }
 
 
 def _multiply_adds(network: keras.Model) -> int | None:
@@ -240,30 +229,11 @@ def _litert(network: keras.Model) -> LiteRTFile:
     return LiteRTFile(litert_flatbuffer(probabilities_network(network), FLOAT32), source=network.name)
 
 
-def _open_exported(given: str, class_names: Sequence[str]) -> EvaluatedModel:
-    exported = open_exported(given)
-    known = exported.description.class_names
-    if known != tuple(class_names):
-        raise InputError(
-            f"{exported.path} tells apart {', '.join(known)}, the data {', '.join(class_names)}: give data of the "
-            "same classes in the same order"
-        )
-    model = from_probabilities(
-        exported.probabilities,
-        name=exported.description.name,
-        input_shape=exported.description.input_shape,
-        classes=len(known),
-        sha256=exported.description.weights_sha256,
-    )
-    return EvaluatedModel(
-        name="",
-        given=given,
-        file=exported.path.resolve(),
-        network=exported.description.name,
-        kind=f"{_RUNTIMES[exported.path.suffix]} {exported.description.precision}",
-        model=with_class_order(model, ClassOrder(known, exported.description.class_order)),
-        class_order=exported.description.class_order,
-        view_spec=ViewSpec(),
-        costs={"parameters": None, "bytes": exported.path.stat().st_size, "multiply_adds": None},
-        runner=lambda: exported.run,
-    )
+def _of_export(exported: ExportedModel) -> dict[str, Any]:
+    return {
+        "file": exported.path.resolve(),
+        "kind": f"{_RUNTIMES[exported.path.suffix]} {exported.description.precision}",
+        "network": exported.description.name,
+        "costs": {"parameters": None, "bytes": exported.path.stat().st_size, "multiply_adds": None},
+        "runner": lambda: exported.run,
+    }

@@ -10,10 +10,10 @@ import numpy as np
 
 from distill.data.class_order import KNOWN
 from distill.data.expressions import class_columns
-from distill.errors import InputError
+from distill.evaluation.open_network import open_network
 from distill.keras_import import import_keras_quietly
 from distill.prediction.drawing import annotated
-from distill.prediction.exported_model import ExportedModel, is_exported, open_exported
+from distill.prediction.exported_model import is_exported
 from distill.prediction.face_crops import face_pixels
 from distill.prediction.photos import open_photo
 from distill.prediction.predictor import Face, Found, Predictor
@@ -151,53 +151,17 @@ def open_teacher(
     Raises:
         InputError: it cannot be used, or has other classes; `foreign` describes a teacher that is not from elsewhere.
     """
-    foreign = foreign or ForeignNetwork()
-    path = Path(source).expanduser()
-    if is_exported(path):
-        foreign.refuse(f"describes a teacher from elsewhere, and {source} describes itself: leave it out")
-        return _in_order(open_exported(path), class_names)
-    import_keras_quietly()
-    return _keras_or_foreign(source, path, class_names, foreign)
+    if not is_exported(source):
+        import_keras_quietly()
+    opened = open_network(source, class_names, name_of_classes="the student", foreign=foreign or ForeignNetwork())
+    model, columns = opened.model, class_columns(opened.model.class_names, class_names)
 
+    def probabilities(pixels: np.ndarray) -> np.ndarray:
+        if opened.exported is not None and len(columns) == model.classes:
+            return opened.exported.probabilities(pixels)[:, columns]
+        return _softmax(model.predict(pixels)[:, columns])
 
-def _in_order(exported: ExportedModel, class_names: Sequence[str]) -> Classifier:
-    """Return what gives the probabilities of `exported` in the order of `class_names`."""
-    own = exported.description.class_names
-    if sorted(own) != sorted(class_names):
-        raise InputError(
-            f"--teacher {exported.path} tells {', '.join(own)} apart, the student {', '.join(class_names)}: "
-            "give a teacher of the same classes"
-        )
-    order = [own.index(name) for name in class_names]
-    return Classifier(
-        exported.description.name,
-        exported.description.input_shape,
-        lambda pixels: exported.probabilities(pixels)[:, order],
-        exported.description.class_order,
-    )
-
-
-def _keras_or_foreign(
-    source: str | Path, path: Path, class_names: Sequence[str], foreign: ForeignNetwork
-) -> Classifier:
-    """Open a run of this project or a network from elsewhere; its logits are put in the order of `class_names`."""
-    from distill.runs.networks import check_class_names, recorded_run
-    from distill.runs.run_directory import load_network
-    from distill.scoring.caching import as_image_model
-
-    if recorded_run(path) is not None:
-        foreign.refuse(f"describes a teacher from elsewhere, and {source} is a run of this project: leave it out")
-        check_class_names(path, tuple(class_names))
-        teacher = as_image_model(load_network(path), class_names)
-        return Classifier(teacher.name, tuple(teacher.input_shape), lambda pixels: _softmax(teacher.predict(pixels)))
-    model = foreign.open_foreign(str(source), data_classes=class_names, data_name="the student")
-    columns = class_columns(model.class_names, class_names)
-    return Classifier(
-        model.name,
-        tuple(model.input_shape),
-        lambda pixels: _softmax(model.predict(pixels)[:, columns]),
-        model.class_order,
-    )
+    return Classifier(model.name, tuple(model.input_shape), probabilities, model.class_order)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
