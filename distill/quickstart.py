@@ -81,7 +81,9 @@ def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
         recipe = replace(student_recipe, seed=seed)
         alone = _train(train, student, dataset, out / f"labels-alone-{seed}", recipe, views=settings.views)
         networks["labels alone"].append(alone)
-        taught = _train(train, student, dataset, out / f"distilled-{seed}", recipe, logits=logits, loss=distilled)
+        taught = _train(
+            train, student, dataset, out / f"distilled-{seed}", recipe, logits=logits, objective=distilled
+        )
         networks["distilled"].append(taught)
     results = {kind: _measure(trained, dataset.split("test")) for kind, trained in networks.items()}
     print(f"\n{_table(results)}")

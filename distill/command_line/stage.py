@@ -7,6 +7,7 @@ import dataclasses
 import json
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,8 @@ def run_stage(
         default = _take_config(args, settings_class)
         if presets is not None:
             default = _take_preset(args, settings_class, presets, default)
+        # Defaults out of a record are plain values, of types that tyro knows from text alone. It takes them.
+        warnings.filterwarnings("ignore", r"The field '[\w-]+' is annotated with type", module="tyro")
         settings = tyro.cli(
             settings_class,
             args=args,

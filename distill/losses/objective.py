@@ -54,8 +54,8 @@ class Objective(Protocol):
     """T at which it uses a teacher's logits in the beginning: what the mean of several teachers' probabilities, given
     as logits, is exact at; None: it has none."""
     layers: Sequence[keras.layers.Layer] = ()
-    """Layers of its own, such as a projector, that are trained with the student. The run keeps their weights and
-    resumes them; the student's file does not hold them."""
+    """Layers of its own, such as a projector, that are trained with the student; those that are attributes need not
+    stand here. The run keeps their weights and resumes them; the student's file does not hold them."""
 
     def build(self, student_outputs: Mapping[str, KerasTensor], teacher_outputs: Mapping[str, KerasTensor]) -> None:
         """Make the weights of `layers`, once, before training; shapes and types are those of the outputs."""

@@ -11,6 +11,7 @@ RUN/summary.json         what came out; its presence says that the run is comple
 
 import csv
 import json
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -148,6 +149,8 @@ class RunDirectory:
         """
         self._own_layers = tuple(own_layers)
         if self.writes:
+            if not (self.path / LAST).exists():
+                self._check_can_be_loaded(student)
             self._begin()
         self._best_student = clone(student)  # to be saved without the optimizer's slots
         if not self.writes and is_there(self.path / BEST):
@@ -166,6 +169,17 @@ class RunDirectory:
             )
         self.saved_epochs = done
         return done
+
+    def _check_can_be_loaded(self, student: keras.Model) -> None:
+        """Refuse a network that only its own code could load again, before hours of training are lost by it."""
+        with tempfile.TemporaryDirectory(prefix=".untrained-", dir=self.path) as folder:
+            file = Path(folder) / "network.keras"
+            try:
+                student.save(file)
+                load_network(file)
+            except (InputError, ValueError, TypeError, NotImplementedError) as error:
+                what = str(error).replace(f"{file} ", "").splitlines()[0]
+                raise InputError(f"{student.name} could not be loaded again after training: it {what}") from error
 
     def _begin(self) -> None:
         if read_record(self.path) is None:

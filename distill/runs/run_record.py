@@ -103,6 +103,8 @@ class RunRecord:
     def __post_init__(self):
         if not isinstance(self.objective.get("formula"), str):
             raise ValueError("the objective has no formula")
+        if not isinstance(self.recipe.get("view", {}), dict):
+            raise ValueError(f"recipe.view is no object, but {self.recipe['view']!r}")
 
     @property
     def training_fingerprints(self) -> dict[str, str]:

@@ -111,6 +111,6 @@ def with_class_order(model: ImageModel, order: ClassOrder) -> ImageModel:
     if model.classes != len(order.names):
         raise InputError(
             f"{model.name} gives {model.classes} logits, the classes are {len(order.names)} "
-            f"({', '.join(order.names)}): name the teacher's own classes in order"
+            f"({', '.join(order.names)}): name the teacher's own classes in order (--classes)"
         )
     return replace(model, class_names=order.names, class_order=order.source)

@@ -146,7 +146,7 @@ def as_image_model(teacher: keras.Model | ImageModel, class_names: Sequence[str]
     if teacher.classes != len(class_names):
         raise InputError(
             f"{teacher.name} gives {teacher.classes} logits, the classes are {len(class_names)} "
-            f"({', '.join(class_names)}): name the teacher's own classes in order"
+            f"({', '.join(class_names)}): name the teacher's own classes in order (--classes)"
         )
     return teacher
 

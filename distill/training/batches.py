@@ -223,7 +223,11 @@ class JointBatches:
         self.online = any(source.online for source in self.sources)
         self.bytes_per_image = max(source.bytes_per_image for source in self.sources)
         self.smallest_batch = min(source.smallest_batch for source in self.sources)
-        self.teacher_sample = first.teacher_sample
+        self.teacher_sample, self.image_shape, self.label_probs = (
+            first.teacher_sample,
+            first.image_shape,
+            first.label_probs,
+        )
 
     def __len__(self) -> int:
         """Batches in an epoch."""

@@ -28,6 +28,10 @@ def check_can_train(
     Raises:
         InputError: they do not; see `distill.training.train.train`.
     """
+    if None in network.input_shape[1:]:
+        raise InputError(
+            f"{network.name} takes images of any size, {network.input_shape[1:]}: give it an Input of a fixed one"
+        )
     check_gives_logits(network, dataset)
     _check_teacher(objective, teacher)
     check_views(teacher, views, recipe.view)

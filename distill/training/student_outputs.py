@@ -1,14 +1,20 @@
 """What an objective reads of a student, its logits and the outputs of layers, and what is trained with it."""
 
-from collections.abc import Collection
+import traceback
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import KerasTensor
 
 from distill.errors import InputError
-from distill.losses.objective import LOGITS, Objective
-from distill.refusals import alternatives
+from distill.losses.objective import LOGITS, Batch, DistillationObjective, Objective
+from distill.refusals import alternatives, reason
 from distill.training.batches import JointBatches, ViewBatches
+
+_TRIED = 3  # images in the batch that an objective from outside is tried with
 
 
 class StudentOutputs:
@@ -46,21 +52,97 @@ class StudentOutputs:
 
 
 def build_objective(objective: Objective, student: keras.Model, batches: ViewBatches | JointBatches) -> None:
-    """Make the weights of the objective's own layers, for the outputs of `student` and of its teacher."""
-    if getattr(type(objective), "build", None) is Objective.build:
-        return  # it makes nothing, so that nothing needs to be known
+    """Make the weights of the objective's own layers, for the outputs of `student` and of its teacher.
+
+    One from outside is also tried: traced once with the shapes of a batch, so that what is wrong with it shows before
+    anything is trained, and layers that `build` leaves to their first call have their weights.
+
+    Raises:
+        InputError: it fails, or returns something else than "loss" and parts of it, each [B].
+    """
+    if isinstance(objective, DistillationObjective) and not objective.loss.soft.source:
+        return  # of this project
     outputs = StudentOutputs(student, objective.student_layers).specifications
     teacher = {
         name: KerasTensor((None, *array.shape[1:]), array.dtype.name)
         for name, array in batches.teacher_sample().items()
         if name in objective.teacher_outputs
     }
-    objective.build(outputs, teacher)
+    try:
+        objective.build(outputs, teacher)
+        parts = _traced(objective, outputs, teacher, batches)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the code of somebody else raises
+        raise InputError(f"the objective {objective.formula} failed: {reason(error)}{_where(error)}") from error
+    _check_parts(parts, objective)
+
+
+def own_layers(objective: Objective) -> list[keras.layers.Layer]:
+    """Return the layers that are trained with the student: those in `layers`, and all that are attributes of it."""
+    attributes = [*objective.layers, *getattr(objective, "__dict__", {}).values()]
+    found = [
+        layer
+        for each in attributes
+        for layer in (each if isinstance(each, (list, tuple)) else [each])
+        if isinstance(layer, keras.layers.Layer)
+    ]
+    return list({id(layer): layer for layer in found}.values())
 
 
 def trained_variables(student: keras.Model, objective: Objective) -> list[keras.Variable]:
     """Return what a step changes: the student's trainable variables, and then those of the objective's layers."""
-    return [variable for part in (student, *objective.layers) for variable in part.trainable_variables]
+    return [variable for part in (student, *own_layers(objective)) for variable in part.trainable_variables]
+
+
+def _traced(
+    objective: Objective,
+    outputs: Mapping[str, KerasTensor],
+    teacher: Mapping[str, KerasTensor],
+    batches: ViewBatches | JointBatches,
+) -> Any:
+    """Return what the objective returns for batches of `_TRIED` images; nothing is computed."""
+
+    def placeholder(shape: Sequence[int | None], dtype: str = "float32") -> tf.TensorSpec:
+        return tf.TensorSpec([_TRIED, *shape[1:]], dtype)
+
+    specs = (
+        {name: placeholder(each.shape, each.dtype) for name, each in outputs.items()},
+        placeholder((None, *batches.image_shape)),
+        placeholder(batches.label_probs.shape),
+        {name: placeholder(each.shape, each.dtype) for name, each in teacher.items()},
+        placeholder((None,)),
+        tf.TensorSpec([], tf.float32),
+    )
+    parts: list[Any] = []
+
+    def call(student_outputs, images, label_probs, teacher_outputs, sample_weights, progress):
+        batch = Batch(images, label_probs, teacher_outputs, sample_weights)
+        parts.append(objective(student_outputs, batch, progress))
+        return progress
+
+    tf.function(call, autograph=False).get_concrete_function(*specs)
+    return parts[0]
+
+
+def _check_parts(parts: Any, objective: Objective) -> None:
+    expected = 'expected a dictionary with "loss" and any parts of it, each [B], one value per example'
+    if not isinstance(parts, Mapping) or "loss" not in parts:
+        found = f"one of {', '.join(parts)}" if isinstance(parts, Mapping) else type(parts).__name__
+        raise InputError(f"the objective {objective.formula} returned {found}: {expected}")
+    for name, part in parts.items():
+        shape = tuple(getattr(part, "shape", ()))
+        if shape != (_TRIED,):
+            shown = ", ".join("B" if side == _TRIED else str(side) for side in shape)
+            raise InputError(f"the objective {objective.formula} returned {name} of shape [{shown}]: {expected}")
+
+
+def _where(error: Exception) -> str:
+    """Return the place in the user's own code at which it failed."""
+    here = Path(__file__).parents[1]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    own = [frame for frame in frames if here not in Path(frame.filename).parents]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def _graph(student: keras.Model, layers: Collection[str]) -> keras.Model:

@@ -21,7 +21,7 @@ from distill.training.batches import JointBatches, Rows, ViewBatches
 from distill.training.epochs import run_epochs, show_means
 from distill.training.reading_ahead import ReadAhead
 from distill.training.replicas import Replicas, average_statistics, check_agreement
-from distill.training.student_outputs import StudentOutputs, build_objective, trained_variables
+from distill.training.student_outputs import StudentOutputs, build_objective, own_layers, trained_variables
 
 Sums = dict[str, tf.Tensor]
 # What is divided by a count rather than by weights.
@@ -68,7 +68,7 @@ def train_step(
         outputs = student(batch.images)
         parts = objective(outputs, batch, progress)
         sums = {name: tf.reduce_sum(batch.sample_weights * part) for name, part in parts.items()}
-        own = [loss for layer in objective.layers for loss in layer.losses]
+        own = [loss for layer in own_layers(objective) for loss in layer.losses]
         regularisation = tf.add_n([*student.losses, *own]) if student.losses or own else 0.0
         share = tf.math.divide_no_nan(sums["loss"], weight_of_all) + regularisation / replica.num_replicas_in_sync
     variables = trained_variables(student.network, objective)
@@ -209,7 +209,7 @@ def fit(
         build_objective(objective, student, batches)
     take_steps = CompiledSteps(student, optimizer, objective, batches.columns)
     train_epoch = partial(_train_epoch, take_steps, objective, batches, epochs)
-    how |= {"own_layers": objective.layers}
+    how |= {"own_layers": own_layers(objective)}
     how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}
     how |= {"progress": progress and replicas.writes}
     try:
@@ -248,7 +248,7 @@ def _train_epoch(
             means = _means(totals)
             callbacks.on_train_batch_end(done - 1, means)
             show_means(bar, means, images=int(sums["images"].sum()))
-    average_statistics(take_steps.student, objective.layers)
+    average_statistics(take_steps.student, own_layers(objective))
     columns = {f"train_{name}": value for name, value in means.items()}
     return columns | objective.numbers(float(progress[-1])) | {"input_share": blocks.share}
 

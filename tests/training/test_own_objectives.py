@@ -122,6 +122,53 @@ def test_a_layer_that_the_student_lacks_is_refused_with_near_names(dataset, taug
         fit_small(dataset, tmp_path, student=student_with_features(), objective=objective, batches=taught)
 
 
+class Wrong(Objective):
+    """Returns, or raises, what it is made of."""
+
+    teacher_outputs = ()
+
+    def __init__(self, returns):
+        self._returns = returns
+
+    def __call__(self, student_outputs, batch, progress):
+        return self._returns(student_outputs["logits"])
+
+
+@pytest.mark.parametrize(
+    ("returns", "message"),
+    [
+        (lambda logits: logits[:, 0], 'returned .*Tensor: expected a dictionary with "loss"'),
+        (lambda logits: {"los": logits[:, 0]}, "returned one of los: expected"),
+        (lambda logits: {"loss": keras.ops.mean(logits)}, r"returned loss of shape \[\]: expected .* each \[B\]"),
+        (lambda logits: {"loss": logits}, r"returned loss of shape \[B, 2\]"),
+        (
+            lambda logits: {"loss": logits[:, 0] - keras.ops.ones((7,))},
+            r"failed: .*equal.* \(test_own_objectives.py, l",
+        ),
+    ],
+)
+def test_an_objective_that_cannot_be_trained_on_is_refused_before_training(dataset, tmp_path, returns, message):
+    with pytest.raises(InputError, match=message):
+        fit_small(dataset, tmp_path, student=plain_student(), objective=Wrong(returns))
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_a_layer_that_is_an_attribute_is_trained_without_being_built_or_listed(dataset, tmp_path):
+    class Unlisted(Objective):
+        teacher_outputs = ()
+
+        def __init__(self):
+            self.scale = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+
+        def __call__(self, student_outputs, batch, progress):
+            return {"loss": keras.ops.mean((self.scale(student_outputs["logits"]) - 1) ** 2, axis=-1)}
+
+    objective = Unlisted()
+    fit_small(dataset, tmp_path, epochs=1, student=plain_student(), objective=objective)
+    assert not np.array_equal(objective.scale.kernel, np.ones((2, 1)))
+    np.testing.assert_array_equal(own_weights(tmp_path)[0], objective.scale.kernel)
+
+
 def test_an_objective_that_needs_a_teacher_is_refused_without_one(dataset, tmp_path):
     with pytest.raises(InputError, match="the objective Hint needs a teacher's logits: give --logits"):
         train(student_with_features(), dataset, out=tmp_path / "run", objective=Hint())
