@@ -155,9 +155,9 @@ class TestRefused:
         assert "did you mean microexpnet" in refusal(written, "microexpnett")
 
     def test_a_student_of_other_layers(self, written, monkeypatch):
-        def other(name, **options):
-            inputs = keras.Input((4,))
-            return keras.Model(inputs, keras.layers.Dense(8)(inputs), name=name)
+        def other(classes):
+            inputs = keras.Input((4, 4, 1))
+            return keras.Model(inputs, keras.layers.Dense(classes)(keras.layers.Flatten()(inputs)))
 
         monkeypatch.setitem(STUDENTS, "other", other)
         assert '"other" is not built of wc1, bc1' in refusal(written, "other")

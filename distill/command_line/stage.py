@@ -20,7 +20,6 @@ from distill.documents import read_json
 from distill.errors import GateError, InputError
 from distill.keras_import import import_keras_quietly
 from distill.refusals import check_known
-from distill.runs.run_record import is_record, parse_record
 
 Settings = TypeVar("Settings")
 
@@ -158,6 +157,8 @@ def _spell_out_resume(args: list[str]) -> None:
 
 def _take_config(args: list[str], settings_class: type[Settings]) -> Settings | None:
     """Remove `--config FILE` from `args`; return the settings in FILE, or None without it."""
+    from distill.runs.run_record import is_record, parse_record
+
     name = _take_flag(args, "--config")
     if name is None:
         return None
