@@ -39,7 +39,8 @@ def checked_images(array: np.ndarray, *, source: str, pixel_range: tuple[float, 
     if pixel_range is None and array.dtype != np.uint8:
         raise InputError(
             f"{source} holds {array.dtype}, expected uint8 pixels of 0..255: "
-            "give their pixel_range, such as (0, 1), or convert with images.astype('uint8')"
+            "convert with images.astype('uint8'), after (images * 255).round() if they are 0..1, or give "
+            "their pixel_range to Dataset.from_arrays"
         )
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or not array.size:
         hint = ", channels last: images.transpose(0, 2, 3, 1)" if array.ndim == 4 and array.shape[1] in (1, 3) else ""

@@ -170,6 +170,7 @@ def test_passwords_are_not_shown():
 def test_the_command_shows_a_stream_and_keeps_its_film(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     write_students(tmp_path)
+    capfd.readouterr()  # what the converter has to say
     face = np.asarray(Image.open(PORTRAIT).resize((256, 300)))[..., ::-1]
 
     def answer(handler, number):
