@@ -165,7 +165,7 @@ class TestWhatIsLeft:
 
     def test_other_settings_than_those_of_its_runs_are_reported_before_a_new_run_begins(self, work, compared, capsys):
         assert run(*base(work), *GRID, "--lambdas", 0.2, 0.5, "--lr", 0.1, "--out", compared) == 2
-        assert "holds a run with other settings (settings.lr: stored 0.001, now 0.1)" in failure(capsys)
+        assert "holds a run with other settings (recipe.lr: stored 0.001, now 0.1)" in failure(capsys)
         assert len(list((compared / "runs").iterdir())) == 6
 
     def test_time_left_is_estimated_from_the_runs_that_were_trained(self, work, tmp_path, capsys, monkeypatch):
@@ -284,7 +284,7 @@ class TestWhatIsRefused:
             (("--image-size", 0), "0"),
             (("--logits", "nowhere.h5"), "nowhere.h5 does not exist"),
             (("--teacher-mean", "logits", "--teacher-weights", 1), "are for several teachers"),
-            (("--view.rotation", 3), "was cached with other views (rotation: stored 5"),
+            (("--view.rotation", 3), "were cached with other views (rotation: stored 5"),
         ],
     )
     def test_wrong_settings_are_refused_before_anything_is_trained(self, work, tmp_path, capsys, flags, message):
