@@ -157,8 +157,6 @@ def _spell_out_resume(args: list[str]) -> None:
 
 def _take_config(args: list[str], settings_class: type[Settings]) -> Settings | None:
     """Remove `--config FILE` from `args`; return the settings in FILE, or None without it."""
-    from distill.runs.run_record import is_record, parse_record
-
     name = _take_flag(args, "--config")
     if name is None:
         return None
@@ -168,6 +166,8 @@ def _take_config(args: list[str], settings_class: type[Settings]) -> Settings | 
     stored = read_json(path, what="settings.json of a run")
     if not isinstance(stored, dict):
         raise InputError(f"{path} holds no settings: give the settings.json of a run")
+    from distill.runs.run_record import is_record, parse_record
+
     if is_record(stored):
         record = parse_record(stored, path)
         stored = record.recipe if record.command is None else record.command.settings
