@@ -42,7 +42,7 @@ def test_a_teacher_trained_under_jax_gives_the_same_logits_under_tensorflow(tmp_
     assert trained.returncode == 0, trained.stderr
     record = json.loads((tmp_path / "run" / "settings.json").read_text())
     assert "jax" in record["versions"]
-    assert record["settings"]["label_smoothing"] == 0.1
+    assert record["recipe"]["label_smoothing"] == 0.1
 
     best = keras.saving.load_model(tmp_path / "run" / "best.keras", compile=False)
     validation = open_dataset(tmp_path / "fer2013.csv").split("validation")
