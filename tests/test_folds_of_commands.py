@@ -208,7 +208,7 @@ class TestRecipes:
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
-            (("--recipe", "fer"), 'unknown recipe "fer": choose one of facenet, facenet_steps, fer_cnn, strong'),
+            (("--recipe", "fer"), 'unknown recipe "fer": did you mean fer_cnn?'),
             (("--recipe",), 'unknown recipe ""'),
             (("--recipe", "fer_cnn", "--schedule", "cosine"), "a cosine schedule ends at 0"),
         ],
