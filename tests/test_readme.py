@@ -20,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("example", "left"),
-    zip(blocks("python"), [{"teacher", "logits.h5", "student"}, {"pictures"}], strict=True),
+    list(zip(blocks("python"), [{"teacher", "logits.h5", "student"}, {"pictures"}], strict=True)),
 )
 def test_the_library_examples_run_in_under_ten_lines(tmp_path, monkeypatch, capsys, example, left):
     assert len([line for line in example.splitlines() if line.strip()]) < 10
