@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _OPTIONS = ("keep_prob", "pixel_scale")  # of students, until 0.1
+_RENAMED = {"beside": "extra_data", "beside_logits": "extra_logits"}  # until 0.1
 
 
 def upgraded_settings(settings: Any) -> Any:
@@ -11,7 +12,10 @@ def upgraded_settings(settings: Any) -> Any:
 
     What is no settings is returned as it is, for others to refuse.
     """
-    if not isinstance(settings, Mapping) or "pixel_scale" not in settings or "student_options" in settings:
+    if not isinstance(settings, Mapping):
+        return settings
+    settings = {_RENAMED.get(name, name): value for name, value in settings.items()}
+    if "pixel_scale" not in settings or "student_options" in settings:
         return settings
     options = {name: settings[name] for name in _OPTIONS if settings.get(name) is not None}
     kept = {name: value for name, value in settings.items() if name not in _OPTIONS}

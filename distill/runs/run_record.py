@@ -169,13 +169,12 @@ def parse_record(document: Any, file: Path) -> RunRecord:
     return record
 
 
-# Of version 1: which settings were the recipe's, and what flags were called.
+# Of version 1: which settings were the recipe's.
 _RECIPE_1 = {
     *("epochs", "optimizer", "momentum", "lr", "schedule", "warmup_epochs", "lr_steps", "lr_decay", "plateau"),
     *("weight_decay", "clip_norm", "ema", "patience", "class_weights", "label_smoothing", "batch_size", "view"),
     *("view_order", "seed"),
 }
-_RENAMED = {"beside": "extra_data", "beside_logits": "extra_logits"}
 
 
 def _upgraded(document: dict[str, Any], file: Path) -> dict[str, Any]:
@@ -190,7 +189,7 @@ def _upgraded(document: dict[str, Any], file: Path) -> dict[str, Any]:
     else:
         splits = None
     name = "train_student" if "student" in former.settings else "train_teacher"
-    settings = {_RENAMED.get(name, name): value for name, value in upgraded_settings(former.settings).items()}
+    settings = dict(upgraded_settings(former.settings))
     return {
         "version": VERSION,
         "recipe": {name: value for name, value in former.settings.items() if name in _RECIPE_1},
