@@ -47,10 +47,8 @@ class Capture:
         self._written = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self.complained = False
         """Whether FFmpeg wrote anything, which it does where a film is damaged, and also where it is unusual."""
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
-        how = (cv2.CAP_FFMPEG, timeouts) if is_stream(source) else ()
         with quiet_stderr(self._written):
-            self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source), *how)
+            self._capture = cv2.VideoCapture(*_how_to_open(source, cv2))
         self.opened: bool = self._capture.isOpened()
 
     @property
@@ -86,6 +84,17 @@ class Capture:
             self.complained = True
             self._written.seek(0)
             self._written.truncate()  # it may be a line for every block of every frame
+
+
+def _how_to_open(source: Source, cv2: ModuleType) -> tuple:
+    """What `cv2.VideoCapture` is given."""
+    if isinstance(source, int):
+        return (source,)
+    # Threads of a decoder would write between two calls, when the standard error is that of the user again.
+    options = [cv2.CAP_PROP_N_THREADS, 1]
+    if is_stream(source):
+        options += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
+    return str(source), cv2.CAP_FFMPEG, options
 
 
 class Live:
