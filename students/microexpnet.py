@@ -5,6 +5,7 @@ Face Images", 2017 and IPTA 2019, https://arxiv.org/abs/1711.07011.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from keras import initializers, layers
 
@@ -39,7 +40,7 @@ VARIANTS = {
 MICROEXPNET_2017, MICROEXPNET_2019 = VARIANTS["v_xxs"], VARIANTS["p12_xxs"]
 
 
-_SHARED = {
+_SHARED: dict[str, Any] = {
     "input_shape": (84, 84, 1),
     "classes": 8,
     "smallest": 1,  # every layer pads

@@ -4,11 +4,19 @@ Its units and their sources stand in `distill/building_blocks/residual_units.py`
 once, and no unit at that size, keep it near the cost of MicroExpNet.
 """
 
+from typing import Any
+
 from distill.building_blocks.builder import builder
 from distill.building_blocks.conventions import checked_keep_prob
 from distill.building_blocks.residual_units import Variant, residual_layers
 
-_STEM_AND_STAGES = {"stem": 24, "stem_kernel": 5, "widths": (48, 96), "strides": (2, 2, 2), "units": 1}
+_STEM_AND_STAGES: dict[str, Any] = {
+    "stem": 24,
+    "stem_kernel": 5,
+    "widths": (48, 96),
+    "strides": (2, 2, 2),
+    "units": 1,
+}
 
 
 @builder(

@@ -3,6 +3,8 @@
 Its units and their sources stand in `distill/building_blocks/residual_units.py`.
 """
 
+from typing import Any
+
 from distill.building_blocks.builder import builder
 from distill.building_blocks.residual_units import Variant, residual_layers
 
@@ -14,7 +16,7 @@ RESNET10 = Variant(stem=64, widths=(64, 128, 256, 512), strides=(2, 1, 2, 2, 2),
 PLAIN_RESNET_TINY = Variant(stem=16, widths=(16, 32, 64), strides=(2, 2, 2, 2), units=1, dropout=0.1)
 
 
-_SHARED = {"input_shape": (48, 48, 1), "classes": 7, "smallest": 1}  # every layer pads
+_SHARED: dict[str, Any] = {"input_shape": (48, 48, 1), "classes": 7, "smallest": 1}  # every layer pads
 
 
 @builder(name="plain_resnet", last_map="3x3x320", **_SHARED)

@@ -1,7 +1,7 @@
 """Render views into pixels: one batched operation, at each network's own size and channels, on any Keras backend."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from keras import KerasTensor, ops
 from distill.data.operations import OPERATIONS, STAGES, Operation
 from distill.data.view_columns import PARAMETERS, operations_in
 
-Tensor = KerasTensor
+Tensor: TypeAlias = KerasTensor
 
 
 class _Act(NamedTuple):

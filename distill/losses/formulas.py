@@ -12,9 +12,11 @@ z are logits, s the student, t the teacher, y the label, p^T = softmax(z / T), a
 finite at logit gaps of 10^4: probabilities are added up by logsumexp, and never subtracted from 1.
 """
 
+from typing import TypeAlias
+
 from keras import KerasTensor, ops
 
-Tensor = KerasTensor
+Tensor: TypeAlias = KerasTensor
 
 _MASKED_LOGIT = -1e30  # its probability is 0, and 0 times its logarithm is 0 where -inf would give NaN
 # Nothing is divided by less than these deviations: at the first steps, a student that predicts the same for all

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from keras import KerasTensor, tree
@@ -17,7 +17,7 @@ from distill.losses.objective import Batch
 from distill.refusals import check_at_least
 from distill.training.recipe import VIEW_ORDERS
 
-Tensor = KerasTensor | np.ndarray
+Tensor: TypeAlias = KerasTensor | np.ndarray
 
 
 class TeacherOutputs(Protocol):
