@@ -1,7 +1,7 @@
 """Export a student for devices: `python -m distill.export --model RUN --data D`."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
 from distill.errors import GateError, InputError
 from distill.refusals import check_at_least, check_within
+from distill.runs.trained_networks import trained_path
 from distill.runtimes.foreign_network import ForeignNetwork
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ class ExportSettings(ForeignNetwork, DataClasses):
     """
 
     model: str
-    """The directory of a run or its .keras file; or a .keras or .h5 file from elsewhere, a graph of layers, which
-    --input, --gives and --classes describe. What is exported takes pixels 0..255 and has the classes of the data."""
+    """The directory of a run or its .keras file; a trained network that comes with this package, by its name; or a
+    .keras or .h5 file from elsewhere, a graph of layers, which --input, --gives and --classes describe. What is
+    exported takes pixels 0..255 and has the classes of the data."""
     data: str
     """A data set of real images, as in training (MODULE:FUNCTION is a program: it can do whatever you can do). Some
     of its training images set the ranges of int8, and every file is compared with the student on --split."""
@@ -73,6 +75,7 @@ def export(settings: ExportSettings) -> None:
 
     _one_thread()
     out = _output(settings)
+    settings = replace(settings, model=trained_path(settings.model))
     dataset = open_as_trained(
         settings.data,
         [settings.model],

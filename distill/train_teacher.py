@@ -22,7 +22,8 @@ class TrainTeacherSettings(FoldSettings, Recipe):
     teacher: str = "facenet"
     """Name of the network."""
     weights: str | None = None
-    """A trained network of that name to begin with; where it learned other classes, its last layer is new."""
+    """A trained network of that name to begin with, a run or one that comes with this package; where it learned
+    other classes, its last layer is new."""
     image_size: int | None = None
     """Height and width that the network takes; the published ones by default."""
     policy: str = "float32"
@@ -36,6 +37,7 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
     from distill.experiments.cross_validation import cross_validate, folds_text
     from distill.runs.networks import begin_with, build_network
     from distill.runs.run_record import CommandRecord
+    from distill.runs.trained_networks import trained_path
     from distill.training.train import train_from_labels
     from teachers import TEACHERS
 
@@ -50,7 +52,7 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
         )
         begun = None
         if settings.weights is not None:
-            begun = begin_with(teacher, settings.weights, dataset.class_names)
+            begun = begin_with(teacher, trained_path(settings.weights), dataset.class_names)
         command = CommandRecord(name="train_teacher", settings=asdict(settings))
         return train_from_labels(
             teacher, dataset, out=out, recipe=settings, begins_with_sha256=begun, command=command

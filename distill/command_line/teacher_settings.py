@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from distill.data.class_order import KNOWN, class_order_of
 from distill.data.dataset import Dataset
 from distill.errors import InputError
+from distill.runs.run_record import read_record
+from distill.runs.trained_networks import trained_networks, trained_path
 from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
 
 if TYPE_CHECKING:
@@ -18,11 +20,11 @@ class TeacherSettings(ForeignNetwork):
     """Which teacher, and how it scores images."""
 
     teacher: str = "facenet"
-    """Name of a network, whose --weights are given; or a teacher from elsewhere, which --input describes: a
-    .keras, .h5, .onnx or .tflite file, a .json file that describes a network whose --weights lie in an .h5 file, the
-    folder of a SavedModel, or MODULE:FUNCTION. The last two are programs: they can do whatever you can do. A
-    function is known by the source of its module; where that loads weights, give the function an attribute
-    fingerprint, a text that changes with them."""
+    """A trained network that comes with this package; the name of a network, whose --weights are given; or a teacher
+    from elsewhere, which --input describes: a .keras, .h5, .onnx or .tflite file, a .json file that describes a
+    network whose --weights lie in an .h5 file, the folder of a SavedModel, or MODULE:FUNCTION. The last two are
+    programs: they can do whatever you can do. A function is known by the source of its module; where that loads
+    weights, give the function an attribute fingerprint, a text that changes with them."""
     weights: str | None = None
     """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file; of a .json
     file by default the .weights.h5 or .h5 file of the same name next to it."""
@@ -55,7 +57,7 @@ class TeacherSettings(ForeignNetwork):
                 policy=self.policy,
             )
         self._refuse(("input", "gives"), "teachers from elsewhere, whose file is named as --teacher")
-        weights = weights or self.weights
+        weights = weights or self.weights_path
         recorded = () if weights is None else _recorded_classes(weights)
         order = class_order_of(
             self.teacher,
@@ -79,12 +81,29 @@ class TeacherSettings(ForeignNetwork):
             raise InputError(f"{flags[0]} needs what it learned: give {flags[1]}, such as its run")
         return build_network(
             TEACHERS,
-            self.teacher,
+            self._architecture(),
             classes=len(class_names),
             image_size=self.image_size,
             weights=weights,
             policy=self.policy,
         )
+
+    @property
+    def weights_path(self) -> str | None:
+        """The run or file with what the network learned: `weights`, or that of a trained network.
+
+        Raises:
+            InputError: both are given.
+        """
+        trained = trained_networks().get(self.teacher)
+        if trained is None:
+            return None if self.weights is None else trained_path(self.weights)
+        self._refuse(("weights", "image_size"), "networks that are named without what they learned")
+        return str(trained)
+
+    def _architecture(self) -> str:
+        trained = trained_networks().get(self.teacher)
+        return self.teacher if trained is None else read_record(trained).network.name
 
     def _refuse(self, names: tuple[str, ...], wanted_by: str) -> None:
         """Refuse settings that would be ignored."""
