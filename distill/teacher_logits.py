@@ -36,12 +36,13 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
 
     dataset = open_dataset(settings.data, class_names=settings.data_classes)
     print_notes(dataset)
-    folds = folds_in(settings.weights) if settings.weights else ()
-    if not folds:
-        _cache(settings, dataset, weights=settings.weights, out=settings.out)
+    weights = settings.weights
+    if not weights or not (folds := folds_in(weights)):
+        _cache(settings, dataset, weights=weights, out=settings.out)
+        return
     for fold in folds:
         out = fold_path(settings.out, fold, ".h5")
-        _cache(settings, dataset, weights=str(fold_path(settings.weights, fold)), out=str(out))
+        _cache(settings, dataset, weights=str(fold_path(weights, fold)), out=str(out))
 
 
 def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out: str) -> None:
