@@ -231,6 +231,7 @@ OPERATIONS: dict[str, Operation] = {
 added under a name of its own, and acts after the built-in ones of its stage, in the order of names."""
 
 BUILT_IN = {name: row.place for name, row in OPERATIONS.items() if row.place is not None}
+"""Name of each row of this project -> its place."""
 
 
 def uniform_draws(
