@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from statistics import mean
-from typing import Annotated
+from typing import Annotated, Any
 
 from tqdm import tqdm
 from tyro.conf import arg
@@ -138,7 +138,7 @@ def _loss_settings(cell: Cell) -> LossSettings:
     if cell.loss is None:
         return LossSettings()
     usual = cell.weights is not None and soft_loss(cell.loss).warmup_epochs > 0
-    how = {"temperature": cell.temperature, "lambda_": cell.lambda_, "loss_weights": cell.weights}
+    how: dict[str, Any] = {"temperature": cell.temperature, "lambda_": cell.lambda_, "loss_weights": cell.weights}
     return LossSettings(loss=cell.loss, usual_warmup=usual, **how)
 
 
@@ -158,7 +158,8 @@ def _open_teachers(settings: CompareSettings):
     stores = [open_logits(path) for path in settings.logits]
     print_store_notes(*stores)
     named = {"weights": settings.teacher_weights, "mean": settings.teacher_mean, "class_match": settings.class_match}
-    return CachedTeachers(stores, **{name: value for name, value in named.items() if value is not None})
+    how: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    return CachedTeachers(stores, **how)
 
 
 def _record(settings: CompareSettings, learned, teachers) -> dict:
@@ -186,7 +187,7 @@ def _announced(runs: Iterable[tuple[Cell, int]], folder) -> Iterator[tuple[Cell,
     # fit, before anything new is trained.
     runs = sorted(runs, key=lambda run: (not folder.run(*run).exists(), run[1], run[0].loss is None))
     unfinished = [run for run in runs if not folder.is_finished(*run)]
-    seconds = []
+    seconds: list[float] = []
     for number, run in enumerate(runs, 1):
         left = f", about {tqdm.format_interval(mean(seconds) * len(unfinished))} left" if seconds else ""
         print(f"\nrun {number} of {len(runs)}{left}: {folder.run(*run).name}")

@@ -37,9 +37,9 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
     dataset = open_dataset(settings.data, class_names=settings.data_classes)
     print_notes(dataset)
     weights = settings.weights_path
-    folds = folds_in(weights) if weights else ()
-    if not folds:
+    if not weights or not (folds := folds_in(weights)):
         _cache(settings, dataset, weights=weights, out=settings.out)
+        return
     for fold in folds:
         out = fold_path(settings.out, fold, ".h5")
         _cache(settings, dataset, weights=str(fold_path(weights, fold)), out=str(out))

@@ -53,7 +53,8 @@ def _open_teachers(settings: TrainStudentSettings, dataset) -> list:
     from distill.logit_store import open_logits
     from distill.training.ensemble import CachedTeachers
 
-    stores = [open_fold_logits(path, dataset) if settings.folds else [open_logits(path)] for path in settings.logits]
+    paths = settings.logits or ()
+    stores = [open_fold_logits(path, dataset) if settings.folds else [open_logits(path)] for path in paths]
     print_store_notes(*(store for of_folds in stores for store in of_folds))
     return [CachedTeachers(of_fold, **_how_to_combine(settings)) for of_fold in zip(*stores, strict=True)]
 

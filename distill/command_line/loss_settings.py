@@ -1,6 +1,6 @@
 """`LossSettings`: the flags that say what a student learns."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
@@ -90,8 +90,7 @@ class LossSettings:
                 raise InputError(f'the loss "{loss.name}" has no usual warm-up: leave --usual-warmup out')
             if soft_weight.warmup_epochs:
                 raise InputError("--usual-warmup and --lambda-schedule.warmup-epochs are two warm-ups: give one")
-            ramp = {"end": soft_weight.end, "shape": soft_weight.shape}
-            soft_weight = WarmedRamp(**ramp, warmup_epochs=min(loss.soft.warmup_epochs, epochs))
+            soft_weight = replace(soft_weight, warmup_epochs=min(loss.soft.warmup_epochs, epochs))
         return DistillationObjective(
             loss=loss, temperature=self.temperature_schedule, soft_weight=soft_weight, epochs=epochs
         )

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 import tyro.extras
@@ -21,7 +21,10 @@ from distill.errors import GateError, InputError
 from distill.keras_import import import_keras_quietly
 from distill.refusals import check_known
 
-Settings = TypeVar("Settings")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 DONE, GATE_CLOSED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 _GOES_ON = "interrupted: the same command goes on from here"
@@ -60,7 +63,7 @@ def run_stage(
             default = _take_preset(args, settings_class, presets, default)
         # Defaults out of a record are plain values, of types that tyro knows from text alone. It takes them.
         warnings.filterwarnings("ignore", r"The field '[\w-]+' is annotated with type", module="tyro")
-        settings = tyro.cli(
+        settings: Any = tyro.cli(
             settings_class,
             args=args,
             default=default,
@@ -205,7 +208,7 @@ def _with_missing(settings_class: type[Settings], values: Mapping[str, Any]) -> 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
     """Return a JSON value as the type that a field declares."""
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return settings_from_dict(kind, value)
     value = _tuples(value)
     allowed = [typing.get_origin(each) or each for each in typing.get_args(kind) or (kind,)]

@@ -128,7 +128,7 @@ class OnlineTeacherSettings(TeacherSettings):
 
     prefix: ClassVar[str] = "online."
 
-    teacher: str | None = None
+    teacher: str | None = None  # type: ignore[assignment]  # what others require
     """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5, .json, .onnx or .tflite
     file, the folder of a SavedModel, or MODULE:FUNCTION. By default there is none."""
 

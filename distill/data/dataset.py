@@ -116,8 +116,8 @@ class Dataset:
         """
         from distill.data.from_memory import from_arrays
 
-        options = {"class_names": class_names, "splits": splits, "ids": ids, "pixel_range": pixel_range}
-        return from_arrays(images, labels, **options, name=name)
+        options: dict[str, Any] = {"class_names": class_names, "splits": splits, "ids": ids}
+        return from_arrays(images, labels, **options, pixel_range=pixel_range, name=name)
 
     @staticmethod
     def from_tf_data(
@@ -260,8 +260,10 @@ class _Subset:
 
     def __init__(self, source: ImageSource, indices: np.ndarray):
         if isinstance(source, _Subset):
-            source, indices = source.source, source.indices[indices]
-        self.source, self.indices, self.shape = source, indices, source.shape
+            indices, source = source.indices[indices], source.source
+        self.source: ImageSource = source
+        self.indices: np.ndarray = indices
+        self.shape = source.shape
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -298,7 +300,7 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
     if not 0 < fraction < 1:
         raise InputError(f"a validation fraction must lie between 0 and 1, received {fraction}")
     splits = np.where(dataset.splits == "", "train", dataset.splits).astype("U10")
-    how = SplitPolicy(policy=policy, seed=seed, fraction=fraction)
+    how = SplitPolicy(policy=policy, seed=seed, fraction=fraction)  # type: ignore[arg-type]  # of POLICIES, above
     if policy == "official" and "validation" in splits:
         return replace_splits(dataset, splits, how)
     pool = np.flatnonzero(splits != "test")

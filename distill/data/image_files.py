@@ -102,7 +102,8 @@ def left_out(folders: Iterable[Path], *, around: Iterable[Path] = ()) -> tuple[s
         around: folders of such folders; of these, images count.
     """
     read = {*folders}
-    suffixes, elsewhere = Counter(), Counter({folder: len(image_names(folder)) for folder in {*around} - read})
+    suffixes: Counter[str] = Counter()
+    elsewhere = Counter({folder: len(image_names(folder)) for folder in {*around} - read})
     for folder in read:
         for within, names, files in os.walk(folder):
             names[:] = [name for name in names if is_visible(name) and Path(within, name) not in read]

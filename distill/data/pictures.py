@@ -4,10 +4,10 @@ import struct
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
@@ -113,7 +113,7 @@ def unreadable(path: str | Path, error: Exception) -> InputError:
     return cannot_read_now(error, path) or damaged
 
 
-def _header(image: Image.Image) -> Header:
+def _header(image: ImageFile.ImageFile) -> Header:
     tags = getattr(image, "tag_v2", {})  # of TIFF, whose size Pillow gives turned or not, as its version has it
     width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)
     if _orientation(image) in _TURNED:
@@ -123,8 +123,8 @@ def _header(image: Image.Image) -> Header:
     return Header(height, width, grey, several)
 
 
-def _orientation(image: Image.Image) -> int:
-    if image.format == "PNG" and not _names_exif(image.fp):
+def _orientation(image: ImageFile.ImageFile) -> int:
+    if image.format == "PNG" and image.fp is not None and not _names_exif(image.fp):
         return 1
     try:
         return image.getexif().get(_ORIENTATION, 1)
@@ -132,7 +132,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _names_exif(png: BinaryIO) -> bool:
+def _names_exif(png: IO[bytes]) -> bool:
     """Whether a PNG file has a chunk that may say an orientation. Pillow would decode the pixels to find out."""
     before = png.tell()
     png.seek(_PNG_SIGNATURE_BYTES)

@@ -118,15 +118,13 @@ class SideBySide:
         found, finding = _timed(lambda: self._predictor.find(photo))
         if not found:
             return Look(photo, (), {FINDING: finding}, f"No face was found in this photo: {self._hint}.")
-        predictions, milliseconds = [], {FINDING: finding}
-        for role, network in ((STUDENT, self.student), (TEACHER, self.teacher)):
-            if network is None:
-                predictions.append([None] * len(found))
-                continue
-            predicted, milliseconds[role] = _timed(lambda network=network: self._predict(network, photo, found))
-            predictions.append(predicted)
-        faces = [Face(each.box, each.score, probs) for each, probs in zip(found, predictions[0], strict=True)]
-        rows = [Row(_cut(photo, each.box), *probs) for each, *probs in zip(found, *predictions, strict=True)]
+        milliseconds = {FINDING: finding}
+        ours, milliseconds[STUDENT] = _timed(lambda: self._predict(self.student, photo, found))
+        theirs: Sequence[Mapping[str, float] | None] = [None] * len(found)
+        if (teacher := self.teacher) is not None:
+            theirs, milliseconds[TEACHER] = _timed(lambda: self._predict(teacher, photo, found))
+        faces = [Face(each.box, each.score, probs) for each, probs in zip(found, ours, strict=True)]
+        rows = [Row(_cut(photo, each.box), one, other) for each, one, other in zip(found, ours, theirs, strict=True)]
         message = "One face was found." if len(rows) == 1 else f"{len(rows)} faces were found, the largest first."
         return Look(annotated(photo, faces), rows, milliseconds, message)
 
@@ -161,12 +159,12 @@ def open_teacher(
             return opened.exported.probabilities(pixels)[:, columns]
         return _softmax(model.predict(pixels)[:, columns])
 
-    return Classifier(model.name, tuple(model.input_shape), probabilities, model.class_order)
+    return Classifier(model.name, model.input_shape, probabilities, model.class_order)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
     """Return float32 [B, C], rows that sum to 1."""
-    return np.float32(np.exp(log_softmax(logits)))
+    return np.exp(log_softmax(logits)).astype(np.float32)
 
 
 def _cut(photo: np.ndarray, box: tuple[int, ...]) -> np.ndarray:

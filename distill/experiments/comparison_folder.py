@@ -25,7 +25,7 @@ from distill.files import write_csv, write_json
 from distill.runs.earlier import upgraded_settings
 from distill.runs.recorded_data import check_unseen
 from distill.runs.run_directory import SUMMARY, load_network, read_summary
-from distill.runs.run_record import read_record
+from distill.runs.run_record import record_of
 from distill.versions import versions
 
 REPORT = "comparison.json"
@@ -114,7 +114,7 @@ class ComparisonFolder:
     def _measure(self, runs: Sequence[tuple[Cell, int]], test: Dataset) -> None:
         for run in tqdm([self.run(*key) for key in runs], desc="test split", unit="student"):
             check_unseen(run, test, split="test")
-            view_spec = ViewSpec.for_evaluation(read_record(run).views.spec)
+            view_spec = ViewSpec.for_evaluation(record_of(run).views.spec)
             self._tested[run.name] = evaluate_model(load_network(run), test, view_spec=view_spec).accuracy
 
     def _save(self, report: Mapping) -> None:

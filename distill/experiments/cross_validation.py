@@ -17,7 +17,7 @@ import numpy as np
 
 from distill.busy_files import reading
 from distill.data.dataset import UNLABELLED, Dataset
-from distill.data.folds import fold_splits
+from distill.data.folds import fold_count, fold_splits
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.files import write_csv, write_json
@@ -25,7 +25,7 @@ from distill.logit_store import LogitStore, open_logits
 from distill.logit_store.parts import PART_FILES
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
 from distill.runs.run_directory import SUMMARY, read_metrics, read_summary
-from distill.runs.run_record import read_record
+from distill.runs.run_record import record_of
 from distill.scoring.scorer import Scorer
 from distill.versions import versions
 
@@ -67,7 +67,7 @@ def open_fold_logits(path: str | Path, dataset: Dataset) -> list[LogitStore]:
     Raises:
         InputError: a store is missing or damaged, or its teacher saw test images.
     """
-    folds = range(int(dataset.folds.max()) + 1)
+    folds = range(fold_count(dataset))
     if not Path(path).is_dir() or any(Path(path).glob(PART_FILES)):
         store = open_logits(path)
         print("note: one teacher for all folds: it must never have seen these images")
@@ -114,7 +114,7 @@ def cross_validate(train_fold: TrainFold, dataset: Dataset, *, out: str | Path) 
     _check_is_ours(out)
     dataset.content_hashes  # noqa: B018 - read every image once, not once per fold
     rows, logits = [], np.empty((len(dataset), dataset.num_classes), np.float32)
-    folds = int(dataset.folds.max()) + 1
+    folds = fold_count(dataset)
     for fold in range(folds):
         parts = fold_splits(dataset, fold)
         print(f"\nfold {fold} of 0..{folds - 1}")
@@ -158,11 +158,11 @@ def folds_text(report: dict) -> str:
 
 def _test(network: keras.Model, test: Dataset, run: Path) -> tuple[dict, np.ndarray]:
     """Return the row of a fold, and the logits [N, C] of its test images."""
-    record, summary = read_record(run), read_summary(run)
+    record, summary = record_of(run), read_summary(run)
     view_spec = ViewSpec.for_evaluation(record.views.spec)
     logits = Scorer(network, test, view_spec=view_spec).score(np.arange(len(test)), view_spec.evaluation_views)
     metrics = evaluate_predictions(labels=test.labels, logits=logits.mean(axis=1), class_names=test.class_names)
-    row = {"images": len(test)}
+    row: dict[str, float] = {"images": len(test)}
     if test.subjects is not None:
         row["subjects"] = len(np.unique(test.subjects))
     row |= {

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -146,7 +147,8 @@ def _opened(path: Path, kind: str) -> Iterator[_OpenFile]:
         with UnlockedFile(path) as content, h5py.File(path, "r", driver="fileobj", fileobj=content) as file:
             values = _checked_header(path, file, kind)
             header = LogitHeader.from_dict(values)
-            extent = Extent(**{field.name: values.get(field.name) for field in fields(Extent)})
+            rows: dict[str, Any] = {field.name: values.get(field.name) for field in fields(Extent)}
+            extent = Extent(**rows)
             types = column_types(header, file["sample_id"].dtype.itemsize)
             datasets = {
                 name: _checked_dataset(file[name], dtype, (extent.rows, *shape))

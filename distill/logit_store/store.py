@@ -188,7 +188,7 @@ def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 def _by_file_name(ids: np.ndarray, where: str | os.PathLike) -> dict[str, int]:
     """Return the position of each file name, in the order of `ids`; the paths may be those of any system."""
-    positions = {}
+    positions: dict[str, int] = {}
     for position, sample_id in enumerate(ids.tolist()):
         name = re.split(r"[/\\]", sample_id)[-1]
         if name in positions:

@@ -13,6 +13,8 @@ from distill.prediction.predictor import Face
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp")
 """The formats that `save_picture` writes; a copy of a file of any other format is a .png."""
 
+_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont  # as Pillow was built
+
 _LINE, _EDGE, _TEXT = (255, 214, 0), (0, 0, 0), (0, 0, 0)
 _SMALLEST_SIDE = 320  # of a picture in which a label can be read, pixels
 _SMALLEST_TEXT, _LARGEST_TEXT = 11, 1 / 16  # pixels, and the share of the picture's shorter side
@@ -74,7 +76,7 @@ def _draw_label(draw: ImageDraw.ImageDraw, size: tuple[int, int], box: tuple[int
     draw.text((x + pad - text_left, y + pad - text_top), text, fill=_TEXT, font=font)
 
 
-def _font(draw: ImageDraw.ImageDraw, text: str, *, width: int, size: tuple[int, int]) -> ImageFont.ImageFont:
+def _font(draw: ImageDraw.ImageDraw, text: str, *, width: int, size: tuple[int, int]) -> _Font:
     """A font in proportion to a face of `width` pixels, and small enough for `text` to fit into the picture."""
     height = min(max(_SMALLEST_TEXT, width * _TEXT_PER_FACE), max(_SMALLEST_TEXT, min(size) * _LARGEST_TEXT))
     font = ImageFont.load_default(height)

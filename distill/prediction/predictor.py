@@ -128,7 +128,7 @@ class Predictor:
     def _region(self, box: np.ndarray) -> Region:
         if self._detector.margin is None:
             return tuple(box)
-        return square_region(box, margin=self._detector.margin, lift=self._detector.lift)
+        return square_region(tuple(box), margin=self._detector.margin, lift=self._detector.lift)
 
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return dict(zip(self.class_names, row.tolist(), strict=True))

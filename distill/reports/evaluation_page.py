@@ -49,4 +49,5 @@ def _faces(report: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
     """Return the pictures of all mistakes, as data URLs: {id: url}."""
     wanted = {mistake["id"] for model in report["models"] for mistake in model["mistakes"]}
     rows = np.flatnonzero(np.isin(dataset.ids, sorted(wanted))) if wanted else np.empty(0, int)
-    return {str(dataset.ids[row]): picture_url(dataset.read([row])[0], largest=_LARGEST_FACE) for row in rows}
+    one_by_one = ((row, dataset.read(np.array([row]))[0]) for row in rows)
+    return {str(dataset.ids[row]): picture_url(face, largest=_LARGEST_FACE) for row, face in one_by_one}

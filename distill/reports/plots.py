@@ -107,7 +107,7 @@ def comparison_picture(
         path: the picture; its suffix says the format.
     """
     figure = _figure(7.5, 2.3 + 0.55 * len(accuracies))
-    strip, below = figure.subfigures(2, 1, height_ratios=(1.4, 0.9 + 0.55 * len(accuracies)))
+    (strip,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.4, 0.9 + 0.55 * len(accuracies)))
     for axes, face, name in zip(np.atleast_1d(strip.subplots(1, len(faces))), faces, face_names, strict=True):
         axes.imshow(face[..., 0], cmap="gray", vmin=0, vmax=255)
         axes.set(xticks=[], yticks=[], xlabel=name)
@@ -116,7 +116,7 @@ def comparison_picture(
     _save(figure, path)
 
 
-def temperature_picture(rows: Sequence[Mapping[str, float | None]], path: str | Path, *, title: str) -> None:
+def temperature_picture(rows: Sequence[Mapping[str, Any]], path: str | Path, *, title: str) -> None:
     """Draw mean top probability, and calibration error where it is known, against the temperature (log axis).
 
     Args:
@@ -181,7 +181,7 @@ def _gains(axes: Axes, cells: Sequence[Mapping[str, Any]], *, limit: float) -> A
         ink = "white" if cell["difference"] > 0.65 * limit else _INK
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=9)
         if cell["best"]:
-            frame = {"fill": False, "edgecolor": _INK, "linewidth": 2.5, "clip_on": False}
+            frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "linewidth": 2.5, "clip_on": False}
             axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, zorder=3, **frame))
     image = axes.imshow(points, cmap=_GAINS, vmin=-100 * limit, vmax=100 * limit, origin="lower", aspect="auto")
     names = ["none" if temperature is None else f"{temperature:g}" for temperature in temperatures]

@@ -73,9 +73,9 @@ class RunDirectory:
         self.rows = read_metrics(self.path)
         self.saved_epochs = 0
         self._lock = FileLock(self.path / LOCK, timeout=0)
-        self._best_student: keras.Model | None = None
+        self._best_student: keras.Model  # of `restore`, which also writes where events go
         self._own_layers: tuple[keras.layers.Layer, ...] = ()
-        self._events: Callable[[Mapping[str, float]], None] | None = None
+        self._events: Callable[[Mapping[str, float]], None]
         self._next_picture = 0.0
 
     def __enter__(self) -> "RunDirectory":
@@ -183,7 +183,7 @@ class RunDirectory:
 
     def _begin(self) -> None:
         if read_record(self.path) is None:
-            replace(self.record, versions=versions()).write(self.path)
+            replace(self.record, versions={**versions()}).write(self.path)
         if self._training_images is not None and TrainingImages.read(self.path) is None:
             self._training_images.write(self.path)
         for name in (SETTINGS, METRICS, CURVES, SUMMARY, LAST, BEST):
@@ -202,7 +202,8 @@ class RunDirectory:
         is_best = all(best_accuracy(row) > best_accuracy(earlier) for earlier in self.rows)
         self.rows.append(dict(row))
         if is_best:
-            self._best_student.set_weights((averaged if _averaged_is_best(row) else student).get_weights())
+            best = averaged if averaged is not None and _averaged_is_best(row) else student
+            self._best_student.set_weights(best.get_weights())
         if self.writes:
             self._save(student, is_best=is_best)
         self.saved_epochs = len(self.rows)

@@ -148,6 +148,18 @@ def read_record(folder: str | Path) -> RunRecord | None:
     return parse_record(read_json(file, what=_WHAT), file) if is_there(file) else None
 
 
+def record_of(run: str | Path) -> RunRecord:
+    """Return the record of the run in the folder `run`.
+
+    Raises:
+        InputError: there is none, or `read_record` refuses it.
+    """
+    record = read_record(run)
+    if record is None:
+        raise InputError(f"{run} holds no {SETTINGS}: expected the folder of a run")
+    return record
+
+
 def is_record(document: Any) -> bool:
     """Whether the content of a JSON file is meant as the record of a run."""
     return isinstance(document, dict) and ("version" in document or {"settings", "class_names"} <= document.keys())

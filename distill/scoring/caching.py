@@ -158,7 +158,7 @@ def inference_model(teacher: ImageModel) -> ImageModel:
     folded = fold_batch_norm(teacher.network)
     images = probe_images(teacher.input_shape)
     before, after = (
-        np.float32(keras.ops.convert_to_numpy(network(images, training=False)))
+        np.asarray(keras.ops.convert_to_numpy(network(images, training=False)), np.float32)
         for network in (teacher.network, folded)
     )
     same = np.abs(after - before).max() <= explained_by_rounding(before, teacher.numeric_policy)
@@ -245,6 +245,6 @@ def _score_missing(
         for rows in missing:
             views = range(present, writer.header.views)
             logits = scorer.score(np.arange(rows.start, rows.stop), views, on_batch=bar.update)
-            if store is not None:  # read part by part, so that it need not be held whole
+            if store is not None and stored_rows is not None:  # read part by part, so that it need not be held whole
                 logits = np.concatenate([store.read(stored_rows[rows]), logits], axis=1)
             writer.write(rows, logits)

@@ -89,7 +89,7 @@ class OnlineOutputs:
 
     online = True
 
-    def __init__(self, logits: Callable[[np.ndarray, np.ndarray], np.ndarray], columns: np.ndarray | None):
+    def __init__(self, logits: Callable[[np.ndarray, np.ndarray], np.ndarray], columns: Sequence[int] | None):
         self._logits, self._columns = logits, columns
 
     def __call__(

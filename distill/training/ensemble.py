@@ -28,7 +28,7 @@ class CachedTeachers:
         InputError: stores of other views, weights or a mean that cannot be used, or either of them for one teacher.
     """
 
-    stores: tuple[LogitStore, ...]
+    stores: Sequence[LogitStore]
     """At least one, all of the same views."""
     weights: tuple[float, ...] | None = None
     """Of each store, of any sum above 0; None: all the same."""
@@ -146,7 +146,11 @@ Logits = LogitStore | Sequence[LogitStore] | CachedTeachers
 
 
 def combine_logits(
-    teacher_logits: Sequence[np.ndarray], *, weights: Sequence[float] | None, mean: str, temperature: float
+    teacher_logits: Sequence[np.ndarray],
+    *,
+    weights: Sequence[float] | np.ndarray | None,
+    mean: str,
+    temperature: float,
 ) -> np.ndarray:
     """Return the weighted mean of several teachers, as logits.
 
@@ -221,7 +225,7 @@ def _mean_named(name: str) -> Callable[[np.ndarray, np.ndarray, float], np.ndarr
     return _MEANS[name]
 
 
-def _shares(weights: Sequence[float] | None, teachers: int) -> np.ndarray:
+def _shares(weights: Sequence[float] | np.ndarray | None, teachers: int) -> np.ndarray:
     """Return float64 [teachers] that sum to 1."""
     weights = [1.0] * teachers if weights is None else list(weights)
     if len(weights) != teachers:

@@ -19,12 +19,18 @@ from distill.training.recipe import Recipe
 class Teacher(Protocol):
     """A teacher for the images that a student learns from: `CachedTeachers`, `OnlineTeacher`, your own."""
 
-    view_spec: ViewSpec | None
-    """How the views were drawn that it scored; None: it scores any."""
-    views: int | None
-    """V, how many of them there are for each image; None: as many as are drawn."""
-    one_temperature: bool
-    """Whether its logits are right at one temperature alone, so that a schedule may not move it."""
+    @property
+    def view_spec(self) -> ViewSpec | None:
+        """How the views were drawn that it scored; None: it scores any."""
+
+    @property
+    def views(self) -> int | None:
+        """V, how many of them there are for each image; None: as many as are drawn."""
+
+    @property
+    def one_temperature(self) -> bool:
+        """Whether its logits are right at one temperature alone, so that a schedule may not move it."""
+        ...
 
     def outputs(
         self, dataset: Dataset, names: Collection[str], *, temperature: float | None, columns: Sequence[str]

@@ -224,7 +224,7 @@ class _Job:
         batches_of = partial(source_batches, self.network.input_shape[1:], self.objective, self.recipe)
         weights = self._weights(taught_at)
         taught = self.dataset.subset(taught_at)
-        sources = [batches_of(taught, self.teacher, views=self.views, sample_weights=weights)]
+        sources: list[Any] = [batches_of(taught, self.teacher, views=self.views, sample_weights=weights)]
         for each in self.extra_data:
             images, teacher = each.taught(self.dataset, self.teacher, self.objective)
             sources.append((batches_of(images, teacher, views=self.views), teacher))
@@ -261,7 +261,7 @@ class _Job:
 
 
 def _is_labelled(dataset: Dataset) -> np.ndarray:
-    return label_probabilities(dataset).any(axis=1)
+    return np.any(label_probabilities(dataset), axis=1)
 
 
 def _data_record(dataset: Dataset) -> DataRecord:

@@ -115,7 +115,7 @@ class CompiledSteps:
         self._render = compiled_render(student.input_shape[1:], columns)
         self._graphs: dict[tuple[int, ...], Callable[[Rows, np.ndarray], Sums]] = {}
 
-    def __call__(self, rows: Rows, progress: Sequence[float]) -> dict[str, np.ndarray]:
+    def __call__(self, rows: Rows, progress: Sequence[float] | np.ndarray) -> dict[str, np.ndarray]:
         """Take a step for each batch in `rows`, [steps, B, ...].
 
         Args:
@@ -125,12 +125,12 @@ class CompiledSteps:
         Returns:
             What `train_step` returned, added up over all replicas, a row for each step: float32 [steps].
         """
-        progress = np.array(progress, np.float32)
+        done = np.array(progress, np.float32)
         image_shape = rows.images_uint8.shape[2:]
         if image_shape not in self._graphs:
-            signature = tf.nest.map_structure(_of_any_length, (rows, progress))
+            signature = tf.nest.map_structure(_of_any_length, (rows, done))
             self._graphs[image_shape] = tf.function(self._steps, input_signature=signature, autograph=False)
-        return {name: values.numpy() for name, values in self._graphs[image_shape](rows, progress).items()}
+        return {name: values.numpy() for name, values in self._graphs[image_shape](rows, done).items()}
 
     def _steps(self, rows: Rows, progress: tf.Tensor) -> Sums:
         step = tf.function(self._step, autograph=False)

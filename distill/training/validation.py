@@ -49,18 +49,18 @@ class Validation:
     def __call__(self) -> dict[str, float]:
         """Return the columns "validation_...", and those of the averaged weights, which end in "_ema"."""
         if self.averaged is not None:
-            self._take_average()
+            self._take_average(self.averaged)
         return {
             f"validation_{name}{suffix}": value
             for suffix, scorer in self._scorers.items()
             for name, value in validation_metrics(scorer.score_for_evaluation(), self._dataset).items()
         }
 
-    def _take_average(self) -> None:
-        self.averaged.set_weights(self._network.get_weights())  # statistics of batch norms are averages already
-        self._optimizer.finalize_variable_values([*self.averaged.trainable_variables, *self._spare])
+    def _take_average(self, averaged: keras.Model) -> None:
+        averaged.set_weights(self._network.get_weights())  # statistics of batch norms are averages already
+        self._optimizer.finalize_variable_values([*averaged.trainable_variables, *self._spare])
         # JAX now shares memory with the optimizer, and would give it away in the next call of this network.
-        self.averaged.set_weights([np.array(weight) for weight in self.averaged.get_weights()])
+        averaged.set_weights([np.array(weight) for weight in averaged.get_weights()])
 
 
 def validation_metrics(logits: np.ndarray, dataset: Dataset) -> dict[str, float]:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.formulas import cross_entropy, soft_cross_entropy
-from distill.losses.soft_losses import SOFT_LOSSES
+from distill.losses.soft_losses import SOFT_LOSSES, SoftLoss
 
 ROOT = Path(__file__).resolve().parents[2]
 B, C = 5, 7
@@ -208,6 +208,7 @@ def test_a_record_holds_what_is_in_use_and_gives_the_loss_back(name):
         ({"lambda_": -0.1}, r"lambda must lie in 0\.\.1, received -0.1"),
         ({"lambda_": 1.5}, r"lambda must lie in 0\.\.1, received 1.5"),
         ({"lambda_": 0.5, "weights": (1, 1)}, r"lambda 0.5 and weights \(1, 1\) are two ways to combine"),
+        ({"soft": SoftLoss(soft_cross_entropy, "CE(t, s)", temperature=1.0)}, "give lambda or weights"),
         ({"weights": (0, 0)}, r"0 or more and one of them above 0, received \(0, 0\): try 1 1"),
         ({"weights": (-1, 1)}, r"received \(-1, 1\)"),
         ({"weights": (1, 1, 1)}, r"weights are two numbers, .* received \(1, 1, 1\)"),

@@ -129,6 +129,7 @@ def _all_absolute(lines: Sequence[_Line]) -> bool:
 
 def _folds(lines: Sequence[_Line], subjects: np.ndarray | None) -> np.ndarray | None:
     matches = [_FOLD.search(line.path) for line in lines]
-    if None not in matches:
-        return np.array([int(match[1]) for match in matches], np.int64)
+    numbers = [int(match[1]) for match in matches if match]
+    if len(numbers) == len(lines):
+        return np.array(numbers, np.int64)
     return None if subjects is None else subject_folds(subjects)
