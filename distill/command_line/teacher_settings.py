@@ -103,7 +103,8 @@ class TeacherSettings(ForeignNetwork):
 
     def _architecture(self) -> str:
         trained = trained_networks().get(self.teacher)
-        return self.teacher if trained is None else read_record(trained).network.name
+        record = None if trained is None else read_record(trained)
+        return self.teacher if record is None else record.network.name
 
     def _refuse(self, names: tuple[str, ...], wanted_by: str) -> None:
         """Refuse settings that would be ignored."""

@@ -7,7 +7,6 @@ weights, as float16, and the record of how they came about. So whatever takes a 
 import shutil
 import tempfile
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -22,7 +21,7 @@ _WEIGHTS = "model.weights.h5"
 
 def trained_networks() -> dict[str, Path]:
     """Return the folders of the trained networks that come with the package, by their names."""
-    folder = Path(find_spec("teachers").origin).parent / "trained"
+    folder = Path(__file__).parents[2] / "teachers" / "trained"
     return {each.name: each for each in sorted(folder.glob("*")) if (each / SETTINGS).is_file()}
 
 
