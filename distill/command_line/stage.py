@@ -62,7 +62,7 @@ def run_stage(
         if presets is not None:
             default = _take_preset(args, settings_class, presets, default)
         # Defaults out of a record are plain values, of types that tyro knows from text alone. It takes them.
-        warnings.filterwarnings("ignore", r"The field '[\w-]+' is annotated with type", module="tyro")
+        warnings.filterwarnings("ignore", r"The field .[\w-]+. is annotated with type", module="tyro")
         settings: Any = tyro.cli(
             settings_class,
             args=args,
