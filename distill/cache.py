@@ -88,7 +88,8 @@ class ImportSettings:
     """The logit store to write, an .h5 file."""
     classes: str | None = None
     """Whose order the logits are in, where the file does not say: "fer2013", "ferplus", "affectnet", "affectnet7",
-    "microexpnet", "ckplus", or names with commas between; of a pickle by default "microexpnet"."""
+    "rafdb", "microexpnet", "ckplus", "ckextended", or names with commas between; of a pickle by default
+    "microexpnet"."""
     teacher_name: str | None = None
     """Name of the network that gave the logits; by default the name of the file."""
     teacher_input_shape: tuple[int, int, int] | None = None

@@ -53,8 +53,8 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
 
     run = None if weights is None else recorded_run(weights)
     teacher = settings.open(dataset, weights=weights)
-    if teacher.input_format:  # from elsewhere: better checked now than after hours
-        print_network_check(teacher, dataset)
+    # One from elsewhere is better checked now than after hours.
+    warned = bool(teacher.input_format) and print_network_check(teacher, dataset)
     store = cache_logits(
         teacher,
         dataset,
@@ -75,7 +75,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
         f"{out}: {len(store):,} images x {header.views} views x {len(header.class_names)} classes "
         f"of {header.teacher_name}"
     )
-    print_accuracy(store)
+    print_accuracy(store, near_chance=not warned)
 
 
 def main() -> None:

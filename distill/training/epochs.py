@@ -15,7 +15,7 @@ from distill.runs.run_directory import RunDirectory, best_accuracy
 from distill.runs.scope import replicas_of
 from distill.training.batches import JointBatches, ViewBatches
 from distill.training.optimizer import let_one_replica_be
-from distill.training.validation import Validation
+from distill.training.validation import SMALLER_RATE, Validation
 
 TrainEpoch = Callable[[int, tqdm, keras.callbacks.CallbackList], Mapping[str, float]]
 """Trains epoch n, counted from 0, moves the bar, calls the callbacks for its batches, and returns columns of
@@ -36,6 +36,7 @@ def run_epochs(
     agree: Callable[[str], None] = lambda what: None,
     own_layers: Sequence[keras.layers.Layer] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    remedy: str = SMALLER_RATE,
     progress: bool = True,
 ) -> keras.Model:
     """Train `network` and leave metrics, curves and checkpoints in `run`.
@@ -54,6 +55,7 @@ def run_epochs(
         own_layers: of the objective, which are trained with `network`: the run keeps and resumes them, too.
         callbacks: of Keras. Their logs of an epoch are `keras_logs`, those of a batch the means of the epoch so far;
             one that sets `network.stop_training` ends the run after that epoch.
+        remedy: what to try where the loss, or a logit, is no longer finite.
         progress: show a bar with loss, accuracy, images/s and time left, over the whole run.
 
     Returns:
@@ -70,7 +72,14 @@ def run_epochs(
             return with_history(run.best_network(), run.rows)
         first_epoch = run.restore(network, optimizer, steps_per_epoch=len(batches), own_layers=own_layers)
         agree(f"{first_epoch} epochs are done of {run.identity}")
-        validate = Validation(network, optimizer, validation, view_spec=batches.view_spec, own_layers=own_layers)
+        validate = Validation(
+            network,
+            optimizer,
+            validation,
+            view_spec=batches.view_spec,
+            own_layers=own_layers,
+            remedy=remedy,
+        )
         images = batches.images
         network.stop_training = False
         callback_list = keras.callbacks.CallbackList(
@@ -91,6 +100,8 @@ def run_epochs(
                 _reseed(network, seed=batches.seed, epoch=epoch)
                 callback_list.on_epoch_begin(epoch)
                 row = _timed_epoch(train_epoch, epoch, bar, callback_list, images=images)
+                if not math.isfinite(row["train_loss"]):
+                    raise InputError(f"the loss of epoch {epoch + 1} is {row['train_loss']}: {remedy}")
                 row |= validate()
                 row["learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
                 run.record_epoch(network, row, averaged=validate.averaged)
@@ -144,10 +155,6 @@ def _timed_epoch(
     started = time.perf_counter()
     trained = train_epoch(epoch, bar, callback_list)
     seconds = time.perf_counter() - started
-    if not math.isfinite(trained["train_loss"]):
-        raise InputError(
-            f"the loss of epoch {epoch + 1} is {trained['train_loss']}: try a smaller learning rate (--lr)"
-        )
     return {"epoch": epoch + 1, **trained, "seconds": seconds, "images_per_second": images / seconds}
 
 

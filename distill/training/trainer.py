@@ -21,7 +21,14 @@ from distill.training.batches import JointBatches, Rows, ViewBatches
 from distill.training.epochs import run_epochs, show_means
 from distill.training.reading_ahead import ReadAhead
 from distill.training.replicas import Replicas, average_statistics, check_agreement
-from distill.training.student_outputs import StudentOutputs, build_objective, own_layers, trained_variables
+from distill.training.student_outputs import (
+    StudentOutputs,
+    build_objective,
+    is_from_outside,
+    own_layers,
+    trained_variables,
+)
+from distill.training.validation import SMALLER_RATE
 
 Sums = dict[str, tf.Tensor]
 # What is divided by a count rather than by weights.
@@ -212,6 +219,9 @@ def fit(
     how |= {"own_layers": own_layers(objective)}
     how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}
     how |= {"progress": progress and replicas.writes}
+    if is_from_outside(objective):
+        finite = "is finite for all logits, and so is its gradient (a root, logarithm or quotient at 0 is not)"
+        how |= {"remedy": f"see whether the objective {objective.formula} {finite}, or {SMALLER_RATE}"}
     try:
         return run_epochs(student, train_epoch, batches, validation, epochs=epochs, run=run, **how)
     except _OF_LOST_WORKERS as error:
