@@ -106,7 +106,7 @@ def compare(settings: CompareSettings) -> dict:
         taught = cell.loss is not None
         objective = run.objective(epochs=run.epochs, taught=taught)
         train_one(run, learned, logits=teachers if taught else None, objective=objective)
-    return folder.report(list(runs), record, test=test)
+    return folder.report(list(runs), record, validation=learned.split("validation"), test=test)
 
 
 def _cells(settings: CompareSettings) -> tuple[Cell, ...]:

@@ -70,6 +70,7 @@ def export(settings: ExportSettings) -> None:
     """
     from distill.exporting.comparing import missed_bounds, table
     from distill.exporting.export_student import export_student
+    from distill.reports.verdict import worth_lines
     from distill.runs.networks import recorded_run, recorded_views
     from distill.runs.recorded_data import check_unseen, open_as_trained
 
@@ -98,7 +99,7 @@ def export(settings: ExportSettings) -> None:
         calibration=settings.calibration,
         seconds=settings.seconds,
     )
-    print(table(result.rows), *result.notes, sep="\n\n")
+    print(table(result.rows), "\n".join(worth_lines(result.metrics)), *result.notes, sep="\n\n")
     print("\n".join(["", *result.advice, f"\nsaved in {out}, with the card README.md"]))
     missed = missed_bounds(result.rows, max_bytes=settings.max_bytes, min_agreement=settings.min_agreement)
     if missed:

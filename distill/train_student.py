@@ -1,10 +1,11 @@
 """Train a student: `python -m distill.train_student --data D --logits L.h5 --student microexpnet --out RUN`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from distill.command_line.class_orders import print_network_check, print_store_notes
-from distill.command_line.stage import run_stage
+from distill.command_line.stage import print_next, run_stage
 from distill.command_line.student_training import OF_SEVERAL_TEACHERS, TrainStudentSettings, train_one
 from distill.errors import InputError
 
@@ -45,6 +46,10 @@ def train_student(settings: TrainStudentSettings) -> None:
         print(folds_text(cross_validate(train_into, dataset, out=settings.out)))
     else:
         train_into(dataset, settings.out)
+        print_next(
+            f"distill.evaluate --data {quote(settings.data)} --model {quote(settings.out)}",
+            f"distill.export --data {quote(settings.data)} --model {quote(settings.out)}",
+        )
 
 
 def _open_teachers(settings: TrainStudentSettings, dataset) -> list:

@@ -36,10 +36,14 @@ class DataSettings(DataSetting):
     split_seed: int = 0
     """Which images those are. Official splits without a validation split draw it by this seed, too."""
 
+    test_share: float = 0.0
+    """With random splits of data without a test split: the share of all images that is held out for the test, such
+    as 0.15, whole subjects where names say who they are."""
+
     def open(self) -> Dataset:
         """Return the data set with its splits; print what a user should know of how it was read."""
         dataset = open_dataset(self.data, class_names=self.data_classes)
-        dataset = with_splits(dataset, policy=self.splits, seed=self.split_seed)
+        dataset = with_splits(dataset, policy=self.splits, test_fraction=self.test_share, seed=self.split_seed)
         print_notes(dataset)
         return dataset
 
@@ -58,8 +62,9 @@ class FoldSettings(DataSettings):
         Raises:
             InputError: splits are given as well, which the folds would overrule.
         """
-        if (self.splits, self.split_seed) != (DataSettings.splits, DataSettings.split_seed):
-            raise InputError("--folds makes the splits itself: leave --splits and --split-seed out")
+        default = (DataSettings.splits, DataSettings.split_seed, DataSettings.test_share)
+        if (self.splits, self.split_seed, self.test_share) != default:
+            raise InputError("--folds makes the splits itself: leave --splits, --split-seed and --test-share out")
         dataset = deal_folds(open_dataset(self.data, class_names=self.data_classes), self.folds)
         print_notes(dataset)
         return dataset

@@ -1,4 +1,7 @@
-"""How well a network recognises the classes: accuracy, macro-F1, figures per class, the confusion matrix."""
+"""How well a network recognises the classes: accuracy, macro-F1, figures per class, the confusion matrix.
+
+And what these figures are to be compared with: their interval, and what always giving one class would reach.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +12,52 @@ import numpy as np
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
 
+CONFIDENCE = 0.95
+"""Of every interval."""
+
+
+class ComparedAccuracy:
+    """An `accuracy` (0..1) of images, `support` (int64 [C]) of each class, and what it has to be compared with."""
+
+    @property
+    def count(self) -> int:
+        """Number of labelled images."""
+        return int(self.support.sum())
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Wilson's interval of the accuracy at a confidence of 95 %, 0..1: what other images of the kind may give.
+
+        Wilson (1927), Probable inference, the law of succession, and statistical inference.
+        """
+        from scipy import stats  # takes half a second to load
+
+        right = round(self.accuracy * self.count)
+        interval = stats.binomtest(right, self.count).proportion_ci(CONFIDENCE, method="wilson")
+        return float(interval.low), float(interval.high)
+
+    @property
+    def most_frequent(self) -> tuple[str, float]:
+        """The class that most images are of, and the accuracy of always giving it, 0..1."""
+        row = int(self.support.argmax())
+        return self.class_names[row], float(self.support[row] / self.count)
+
 
 @dataclass(frozen=True, eq=False)
-class EvaluationMetrics:
+class RecordedAccuracy(ComparedAccuracy):
+    """An accuracy of which no confusion matrix is kept."""
+
+    class_names: tuple[str, ...]
+    support: np.ndarray
+    """int64 [C]: images of each class."""
+    accuracy: float
+    """0..1."""
+    balanced_accuracy: float | None = None
+    """0..1; None where it was not measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationMetrics(ComparedAccuracy):
     """What an evaluation found. Images without a label were left out, and are counted in `unlabelled`."""
 
     class_names: tuple[str, ...]
@@ -19,11 +65,6 @@ class EvaluationMetrics:
     """int64 [C, C]: images of class `row` that were taken for class `column`."""
     unlabelled: int = 0
     """Images that had no label and count nowhere else."""
-
-    @property
-    def count(self) -> int:
-        """Number of labelled images."""
-        return int(self.confusion.sum())
 
     @property
     def support(self) -> np.ndarray:
@@ -65,6 +106,14 @@ class EvaluationMetrics:
         """
         return float(self.f1[self.support + self.predicted > 0].mean())
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall over the classes that occur among the labels, 0..1, scikit-learn's `balanced_accuracy_score`.
+
+        Always giving one class reaches 1 / the number of these classes, however often each occurs.
+        """
+        return float(self.recall[self.support > 0].mean())
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EvaluationMetrics":
         """Return what `to_dict` was called of; further values are ignored."""
@@ -78,6 +127,9 @@ class EvaluationMetrics:
             "count": self.count,
             "unlabelled": self.unlabelled,
             "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "most_frequent": dict(zip(("class", "accuracy"), self.most_frequent, strict=True)),
+            "balanced_accuracy": self.balanced_accuracy,
             "macro_f1": self.macro_f1,
             "classes": {
                 name: {column: values[row].item() for column, values in columns.items()}

@@ -60,9 +60,11 @@ def split_as_trained(
                 raise InputError(f"{weights} was trained in a fold, which makes its own splits: leave --splits out")
             return of_fold
         trained = SplitPolicy()  # other data
+    policy = splits or trained.policy
     return with_splits(
         dataset,
-        policy=splits or trained.policy,
+        policy=policy,
+        test_fraction=trained.test_fraction if policy == trained.policy else 0.0,
         seed=trained.seed if split_seed is None else split_seed,
         fraction=trained.fraction,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.refusals import check_at_least, check_known, flag
+from distill.runs.best_epoch import CHOICES
 
 STEPWISE_SCHEDULES = ("cosine", "linear")  # set the learning rate in every step; the others once an epoch
 SCHEDULES = ("cosine", "constant", "steps", "linear")
@@ -71,7 +72,10 @@ class Recipe:
     """Keeps a moving average of the weights, of which this share (such as 0.999) stays in every step. It is validated
     next to the weights, and the better of both is kept."""
     patience: int | None = None
-    """Stops after so many epochs without a better validation accuracy."""
+    """Stops after so many epochs without a better one, on validation, by what --choose-by says."""
+    choose_by: str | None = None
+    """What the best epoch is chosen by, on validation: "accuracy" (default), "balanced-accuracy" (default with
+    balanced class weights), "macro-f1" or "loss" (cross entropy with the labels)."""
     class_weights: str = "none"
     """"balanced": a label weighs n / (C n_c), so that all classes weigh the same together; "none": each weighs 1."""
     label_smoothing: float = 0.0
@@ -98,6 +102,8 @@ class Recipe:
                 raise InputError(f"{flag(name)} must lie in 0..1, below 1, received {value}")
         for name, known in (("view_order", VIEW_ORDERS), ("schedule", SCHEDULES), ("class_weights", CLASS_WEIGHTS)):
             check_known(getattr(self, name), known, what=flag(name))
+        if self.choose_by is not None:
+            check_known(self.choose_by, CHOICES, what="choose-by")
         if self.optimizer.lower() == "adamw" and self.weight_decay == 0:
             raise InputError(
                 '"adamw" without weight decay is "adam": give --weight-decay, such as 0.004, or --optimizer adam'

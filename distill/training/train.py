@@ -1,5 +1,6 @@
 """Train a network on an objective, or from labels with Keras' own `fit`, into a run directory."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -28,6 +29,7 @@ from distill.runs.training_images import TrainingImages
 from distill.scoring.network_identity import architecture_sha256, numeric_policy
 from distill.training.batches import JointBatches, ViewBatches, label_probabilities
 from distill.training.checks import check_can_train, check_sample_weights, check_views
+from distill.training.ending import complete_text, ending_text
 from distill.training.ensemble import CachedTeachers, Logits
 from distill.training.epochs import with_history
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
@@ -39,7 +41,7 @@ def train(
     network: keras.Model,
     dataset: Dataset,
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     logits: Logits | None = None,
     teacher: Teacher | None = None,
     extra_data: Sequence[ExtraData] = (),
@@ -51,6 +53,7 @@ def train(
     command: CommandRecord | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
+    overwrite: bool = False,
 ) -> keras.Model:
     """Train `network` on the train split of `dataset`; keep the epoch that is best on its validation split.
 
@@ -62,7 +65,7 @@ def train(
             where training begins; they are not part of what decides whether a run in `out` is the same.
         dataset: with a "train" and a "validation" split (see `with_splits`).
         out: the run directory. A finished run of the same settings is returned at once; an interrupted one
-            goes on.
+            goes on. None makes a new one among the system's temporary files, and prints where.
         logits: cached logits of a teacher, which also prescribe the views; or of several, which weigh the same
             unless `CachedTeachers` says otherwise. None trains from labels alone.
         teacher: instead of `logits`, an `OnlineTeacher`, or whatever keeps the protocol `Teacher`.
@@ -80,6 +83,8 @@ def train(
         command: that called this, for the run's record.
         callbacks: of Keras, with the logs of an epoch that `fit` gives ("loss", "val_loss", ...). They are no part
             of what decides whether a run in `out` is the same.
+        progress: show a bar, and say in the end what came out.
+        overwrite: delete the run in `out`, if there is one, and train anew. Other files in that folder stay.
 
     Returns:
         The network of the best epoch; its attribute `history` is Keras' own.
@@ -101,7 +106,7 @@ def train(
     job = _Job(
         network=network,
         dataset=dataset,
-        out=Path(out),
+        out=None if out is None else Path(out),
         teacher=teacher,
         extra_data=tuple(extra_data),
         objective=as_objective(objective),
@@ -112,6 +117,7 @@ def train(
         command=command,
         callbacks=tuple(callbacks),
         progress=progress,
+        overwrite=overwrite,
     )
     return job.run(partial(fit, objective=job.objective))
 
@@ -120,7 +126,7 @@ def train_from_labels(
     network: keras.Model,
     dataset: Dataset,
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     views: int | None = None,
     recipe: Recipe | None = None,
     sample_weights: np.ndarray | None = None,
@@ -128,6 +134,7 @@ def train_from_labels(
     command: CommandRecord | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
+    overwrite: bool = False,
 ) -> keras.Model:
     """Train `network` from labels with Keras' own `fit`: the trainer of teachers, on any backend of Keras.
 
@@ -138,7 +145,7 @@ def train_from_labels(
     job = _Job(
         network=network,
         dataset=dataset,
-        out=Path(out),
+        out=None if out is None else Path(out),
         objective=DistillationObjective(loss=DistillationLoss(lambda_=0.0)),
         views=views,
         recipe=recipe or Recipe(),
@@ -147,6 +154,7 @@ def train_from_labels(
         command=command,
         callbacks=tuple(callbacks),
         progress=progress,
+        overwrite=overwrite,
     )
     return job.run(fit_labels)
 
@@ -157,7 +165,7 @@ class _Job:
 
     network: keras.Model
     dataset: Dataset
-    out: Path
+    out: Path | None
     teacher: Teacher | None = None
     extra_data: tuple[ExtraData, ...] = ()
     objective: Objective
@@ -168,6 +176,7 @@ class _Job:
     command: CommandRecord | None
     callbacks: tuple[keras.callbacks.Callback, ...]
     progress: bool
+    overwrite: bool
 
     def run(self, fit: Callable[..., keras.Model]) -> keras.Model:
         """Open the run directory, and call `fit` unless the run is complete."""
@@ -178,22 +187,24 @@ class _Job:
         with scope_of(self.network):
             optimizer = build_optimizer(self.recipe, steps_per_epoch=len(batches), replicas=replicas_of(self.network))
         directory = RunDirectory(
-            self.out,
+            self.out or tempfile.mkdtemp(prefix="distill-run-"),
             self._record(batches, further),
             training_images=TrainingImages.of(main.dataset, *(source.dataset for source, _ in further)),
             neutral_recipe=asdict(Recipe()),
+            overwrite=self.overwrite,
         )
         if directory.complete:
-            print(f"{directory.path} is already complete")
+            print(complete_text(directory))
             return with_history(directory.best_network(), directory.rows)
         if self.progress:
             parameters = f"{self.network.name} ({self.network.count_params():,} parameters)"
             print(f"{parameters} learns {self.objective.formula}")
         validation = self.dataset.split("validation")
-        return fit(
+        validation = validation.subset(_is_labelled(validation))
+        best = fit(
             self.network,
             batches,
-            validation.subset(_is_labelled(validation)),
+            validation,
             optimizer=optimizer,
             epochs=self.recipe.epochs,
             learning_rate=partial(epoch_learning_rate, self.recipe, steps_per_epoch=len(batches)),
@@ -202,6 +213,9 @@ class _Job:
             run=directory,
             progress=self.progress,
         )
+        if self.progress and directory.writes:
+            print(ending_text(directory, validation))
+        return best
 
     def _check(self) -> None:
         check_can_train(
