@@ -95,7 +95,7 @@ def _open_extra_data(settings: TrainStudentSettings) -> list:
 
     opened, each = [], len(settings.logits or ())
     for number, path in enumerate(settings.extra_data):
-        dataset = open_dataset(path)
+        dataset = settings.merged(open_dataset(path))
         print_notes(dataset)
         stores = [open_logits(store) for store in settings.extra_logits[number * each : (number + 1) * each]]
         print_store_notes(*stores)

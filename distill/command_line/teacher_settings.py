@@ -51,7 +51,7 @@ class TeacherSettings(ForeignNetwork):
             return self.open_foreign(
                 self.teacher,
                 weights=self.weights,
-                data_classes=dataset.class_names,
+                data_classes=() if dataset.class_map else dataset.class_names,  # merged ones are not the teacher's
                 data_name=dataset.name,
                 known=_recorded_classes(self.teacher) if Path(self.teacher).is_file() else (),
                 policy=self.policy,
@@ -63,7 +63,7 @@ class TeacherSettings(ForeignNetwork):
             self.teacher,
             given=self.classes,
             known=(),
-            data_classes=dataset.class_names or recorded,
+            data_classes=recorded if dataset.class_map else dataset.class_names or recorded,
             data_name=dataset.name,
         )
         network = self._network(weights, order.names)  # refuses other classes than the recorded ones

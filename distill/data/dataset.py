@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -77,6 +77,8 @@ class Dataset:
     """str [N]: who is in the image, where the names say it."""
     split_policy: SplitPolicy | None = None
     """How `splits` came about, where `with_splits` or `fold_splits` made them."""
+    class_map: Mapping[str, str] = field(default_factory=dict)
+    """What classes were merged or renamed, {old: new}, so that those of teachers are, too; see `with_class_map`."""
     notes: tuple[str, ...] = field(default=())
     """What a reader should know about how it was read, such as rows left out."""
 

@@ -70,7 +70,10 @@ class ComparisonFolder:
             InputError: students were measured on the test split, and `record` is not that of then.
         """
         stored, expected = (_flat(each) for each in (self._record, record))
-        changed = [name for name in expected if name not in _INCIDENTAL and not _same(name, stored, expected)]
+        new = {name for name in expected if name not in stored and not expected[name]}  # nothing that was there then
+        changed = [
+            name for name in expected if name not in (*_INCIDENTAL, *new) and not _same(name, stored, expected)
+        ]
         if self._tested and changed:
             name = changed[0]
             raise InputError(

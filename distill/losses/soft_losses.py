@@ -82,7 +82,7 @@ class SoftLoss:
 SOFT_LOSSES = {
     "microexpnet": SoftLoss(formulas.soft_cross_entropy, "CE(softmax(t/T), s/T)", temperature=8.0, lambda_=0.5),
     "hinton": SoftLoss(
-        formulas.soft_kl_divergence, "T²·KL(softmax(t/T) ‖ softmax(s/T))", temperature=8.0, lambda_=0.5
+        formulas.soft_kl_divergence, "T²·KL(softmax(t/T) ‖ softmax(s/T))", temperature=4.0, lambda_=0.9
     ),
     "standardised": SoftLoss(
         formulas.standardised_kl_divergence,

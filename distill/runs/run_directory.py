@@ -73,8 +73,7 @@ class RunDirectory:
         self._neutral_recipe = neutral_recipe
         self.writes = True
         """Where several processes train one student together, one of them does; the others keep all in memory."""
-        if overwrite:
-            self._remove_run()
+        self._overwritten = overwrite and self._remove_run()
         self._check_is_ours()
         self.rows = read_metrics(self.path)
         self.saved_epochs = 0
@@ -108,10 +107,14 @@ class RunDirectory:
                 f"another process trains into {self.path}: wait until it has finished, or name another folder"
             ) from None
 
-    def _remove_run(self) -> None:
-        """Remove the files of a run; its record goes last, so that a kill leaves what can be removed."""
+    def _remove_run(self) -> bool:
+        """Remove the files of a run; its record goes last, so that a kill leaves what can be removed.
+
+        Returns:
+            Whether there was one.
+        """
         if not is_there(self.path / SETTINGS):
-            return
+            return False
         self._acquire()
         try:
             files = [self.path / name for name in (SUMMARY, LAST, PREVIOUS, BEST, CURVES, METRICS, TRAINING_IMAGES)]
@@ -119,6 +122,7 @@ class RunDirectory:
                 file.unlink(missing_ok=True)
         finally:
             self._lock.release()
+        return True
 
     @property
     def complete(self) -> bool:
@@ -139,6 +143,8 @@ class RunDirectory:
         if all(child.name.startswith(".") for child in children):
             return
         stored = read_record(self.path)
+        if stored is None and self._overwritten:
+            return  # what is left was none of the run's
         if stored is None:
             raise InputError(f"{self.path} is not empty and holds no {SETTINGS}: name a new folder for the run")
         changed = stored.differences(self.record, neutral_recipe=self._neutral_recipe)

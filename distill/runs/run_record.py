@@ -37,6 +37,8 @@ class DataRecord:
     name: str
     """Where it lay."""
     class_names: tuple[str, ...]
+    class_map: dict[str, str] = field(default_factory=dict)
+    """Which classes were merged or renamed, {old: new}."""
     splits: SplitPolicy | None = None
     """How it was divided; None: by whoever called the library, or before this was recorded."""
     train: SplitRecord

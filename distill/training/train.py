@@ -72,7 +72,8 @@ def train(
         extra_data: further data sets that the student learns from in the same run, labelled or not. They choose
             nothing.
         objective: what is learned: an `Objective`, or anything that `as_objective` takes, such as a function of
-            student_logits and teacher_logits. By default MicroExpNet's loss with a teacher, cross entropy without.
+            student_logits and teacher_logits. By default Hinton's loss (T = 4, lambda = 0.9) with a teacher, cross
+            entropy without.
         views: without `logits`, how many views of each image the epochs go through; None draws a new one
             in every epoch, or goes through all crops.
         recipe: epochs, learning rate, batch size, seed. The seed does not reach weights that are drawn
@@ -283,6 +284,7 @@ def _data_record(dataset: Dataset) -> DataRecord:
     return DataRecord(
         name=dataset.name,
         class_names=tuple(dataset.class_names),
+        class_map=dict(dataset.class_map),
         splits=dataset.split_policy,
         train=SplitRecord(images=len(training), fingerprint=training.fingerprint),
         validation=SplitRecord(images=len(validation), fingerprint=validation.fingerprint),

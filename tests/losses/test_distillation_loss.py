@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from distill.command_line.loss_settings import LossSettings
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.formulas import cross_entropy, soft_cross_entropy
@@ -155,14 +156,18 @@ def test_a_schedule_that_would_be_ignored_is_refused(loss, scheduled, message, b
         loss(**batch, **scheduled)
 
 
-def test_default_is_microexpnets_published_setting():
-    assert DistillationLoss() == DistillationLoss(name="microexpnet", temperature=8.0, lambda_=0.5)
-    assert DistillationLoss().formula == "0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8"
+def test_default_is_hintons_as_it_was_compared():
+    assert DistillationLoss() == DistillationLoss(name="hinton", temperature=4.0, lambda_=0.9)
+    assert LossSettings().loss == DistillationLoss().name  # library and command line alike
+
+
+def test_microexpnets_published_setting_is_there_by_name():
+    assert DistillationLoss("microexpnet") == DistillationLoss("microexpnet", temperature=8.0, lambda_=0.5)
 
 
 FORMULAS = {
     "microexpnet": "0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8",
-    "hinton": "0.5·CE(y, s) + 0.5·T²·KL(softmax(t/T) ‖ softmax(s/T)), T=8",
+    "hinton": "0.1·CE(y, s) + 0.9·T²·KL(softmax(t/T) ‖ softmax(s/T)), T=4",
     "standardised": "0.1·CE(y, s) + 9·T²·KL(softmax(z_t/T) ‖ softmax(z_s/T)), T=2; "
     "z=(logits - mean)/deviation over the classes",
     "dkd": "1·CE(y, s) + 1·T²·(1·KL(b_t ‖ b_s) + 8·KL(n_t ‖ n_s)), T=4; "
