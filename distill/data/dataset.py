@@ -284,6 +284,19 @@ class _Subset:
         return self.source.read(self.indices[indices])
 
 
+def check_is_dataset(dataset: Any) -> None:
+    """Refuse what is no `Dataset`, and say what makes one.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(dataset, Dataset):
+        return
+    of_tf_data = hasattr(dataset, "as_numpy_iterator")
+    maker = "distill.Dataset.from_tf_data" if of_tf_data else "distill.Dataset.from_arrays, or distill.open_dataset,"
+    raise InputError(f"expected a distill.Dataset, received {type(dataset).__name__}: {maker} makes one")
+
+
 def count_distinct(ids: np.ndarray) -> int:
     """Return how many of `ids`, a column of text, differ."""
     ordered = np.sort(ids, kind="stable")  # at once where they stand in order; np.unique hashes them all

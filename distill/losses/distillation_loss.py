@@ -120,6 +120,10 @@ class DistillationLoss:
             lambda_: likewise; only of a loss that is combined by lambda.
             weights: likewise two scalars; only of a loss that is combined by weights.
         """
+        if labels is None:
+            raise ValueError("a loss needs labels, -1 or rows of zeros where there are none. Received: labels=None")
+        if self.uses_teacher and teacher_logits is None:
+            raise ValueError(f'the loss "{self.name}" needs teacher_logits. Received: teacher_logits=None')
         label_probs = formulas.as_label_probs(labels, classes=student_logits.shape[-1])
         hard_weight, soft_weight = self._weights_in_use(lambda_, weights)
         hard = formulas.cross_entropy(student_logits=student_logits, labels=label_probs)

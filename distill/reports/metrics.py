@@ -5,12 +5,15 @@ And what these figures are to be compared with: their interval, and what always 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
 
 CONFIDENCE = 0.95
 """Of every interval."""
@@ -56,7 +59,7 @@ class RecordedAccuracy(ComparedAccuracy):
     """0..1; None where it was not measured."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EvaluationMetrics(ComparedAccuracy):
     """What an evaluation found. Images without a label were left out, and are counted in `unlabelled`."""
 
@@ -65,6 +68,27 @@ class EvaluationMetrics(ComparedAccuracy):
     """int64 [C, C]: images of class `row` that were taken for class `column`."""
     unlabelled: int = 0
     """Images that had no label and count nowhere else."""
+
+    def __repr__(self) -> str:
+        low, high = self.accuracy_interval
+        name, share = self.most_frequent
+        return (
+            f"accuracy {self.accuracy:.1%} ({low:.1%} to {high:.1%}) of {self.count:,} images, balanced "
+            f'{self.balanced_accuracy:.1%}, macro-F1 {self.macro_f1:.3f}; always "{name}": {share:.1%}\n'
+            f"{per_class_table(self)}"
+        )
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return precision, recall, F1 and support as a table, a class a row.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("to_pandas needs pandas: pip install pandas, or use to_dict()") from error
+        return pandas.DataFrame.from_dict(self.to_dict()["classes"], orient="index")
 
     @property
     def support(self) -> np.ndarray:

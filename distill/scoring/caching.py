@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from distill.data.class_order import ASSUMED, GIVEN, ClassOrder
-from distill.data.dataset import Dataset
+from distill.data.dataset import Dataset, check_is_dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitHeader, LogitStore, LogitWriter, Shard, open_logits
@@ -77,6 +77,7 @@ def cache_logits(
             not finite; it no longer gives the logits that are stored; `out` holds something else, or another process
             writes it; there is no room.
     """
+    check_is_dataset(dataset)
     check_at_least(1, batch_size=batch_size)
     teacher = named_teacher(teacher, dataset, class_names=class_names)
     view_spec = view_spec or ViewSpec()

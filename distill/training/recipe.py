@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from distill.data.views import ViewSpec
 from distill.errors import InputError
@@ -48,7 +49,7 @@ class Recipe:
     epochs: int = 20
     """Passes over the training images."""
     optimizer: str = "adam"
-    """Name of an optimizer of Keras: "adam", "adamw", "sgd", "lion", ..."""
+    """Name of an optimizer of Keras: "adam", "adamw", "sgd", "lion", ... In Python also such an optimizer."""
     momentum: float | None = None
     """Of an optimizer that takes one, such as "sgd"; by default what Keras gives it."""
     lr: float = 1e-3
@@ -90,6 +91,8 @@ class Recipe:
     """Of the initial weights, the order of images and views, and the dropout."""
 
     def __post_init__(self):
+        if not isinstance(self.optimizer, str):
+            self._take_optimizer()
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
         for name, limit in (("seed", 2**32), ("weight_decay", math.inf), ("lr_decay", math.inf)):
             if not 0 <= (value := getattr(self, name)) < limit:
@@ -110,6 +113,14 @@ class Recipe:
             )
         self._check_schedule()
         self._check_warmup()
+
+    def _take_optimizer(self) -> None:
+        """Take name and settings of an optimizer of Keras, which a caller may give in place of a name."""
+        for name, value in optimizer_settings(self.optimizer).items():
+            default = type(self).__dataclass_fields__[name].default
+            if name != "optimizer" and getattr(self, name) not in (default, value):
+                raise InputError(f"{name} is {getattr(self, name)}, that of the optimizer {value}: give it once")
+            object.__setattr__(self, name, value)
 
     def _check_schedule(self) -> None:
         if (self.schedule == "steps") != bool(self.lr_steps):
@@ -140,6 +151,40 @@ class Recipe:
                 f'the schedule "{self.schedule}" warms up by whole epochs: give --warmup-epochs 1 or more, received '
                 f"{self.warmup_epochs:g}"
             )
+
+
+# What Keras' optimizers call what a recipe holds.
+_OF_OPTIMIZERS = {
+    "learning_rate": "lr",
+    "momentum": "momentum",
+    "weight_decay": "weight_decay",
+    "global_clipnorm": "clip_norm",
+}
+
+
+def optimizer_settings(optimizer: Any) -> dict[str, Any]:
+    """Return the fields of a `Recipe` that an optimizer of Keras stands for.
+
+    Raises:
+        InputError: it is no optimizer, or has a setting that a recipe does not know.
+    """
+    if not hasattr(optimizer, "get_config") or not hasattr(optimizer, "learning_rate"):
+        raise InputError(f'an optimizer is a name, such as "adam", or one of Keras, received {optimizer!r}')
+    config, usual = optimizer.get_config(), type(optimizer)().get_config()
+    if isinstance(config["learning_rate"], dict):
+        raise InputError("an optimizer's own schedule is not taken: give the recipe a schedule, and lr")
+    settings = {"optimizer": type(optimizer).__name__.lower()}
+    averaged = config.pop("use_ema", False)
+    if averaged:
+        settings["ema"] = config["ema_momentum"]
+    for name, value in config.items():
+        if name in _OF_OPTIMIZERS:
+            value = float(f"{value:.7g}") if isinstance(value, float) else value  # it was kept in float32
+            if name == "learning_rate" or value != usual.get(name):
+                settings[_OF_OPTIMIZERS[name]] = value
+        elif name not in ("name", "ema_momentum") and value != usual.get(name):
+            raise InputError(f"a recipe does not know {name}={value!r} of an optimizer: leave it out")
+    return settings
 
 
 def _plain_views(**changes) -> ViewSpec:

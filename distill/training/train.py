@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from distill.data.dataset import Dataset
+from distill.data.dataset import Dataset, check_is_dataset
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.objective import DistillationObjective, Objective, as_objective
@@ -34,7 +34,7 @@ from distill.training.ensemble import CachedTeachers, Logits
 from distill.training.epochs import with_history
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
-from distill.training.sources import ExtraData, Teacher, source_batches
+from distill.training.sources import ExtraData, Teacher, as_teacher, source_batches
 
 
 def train(
@@ -43,7 +43,7 @@ def train(
     *,
     out: str | Path | None = None,
     logits: Logits | None = None,
-    teacher: Teacher | None = None,
+    teacher: Teacher | keras.Model | None = None,
     extra_data: Sequence[ExtraData] = (),
     objective: Objective | DistillationLoss | Callable | str | None = None,
     views: int | None = None,
@@ -66,9 +66,10 @@ def train(
         dataset: with a "train" and a "validation" split (see `with_splits`).
         out: the run directory. A finished run of the same settings is returned at once; an interrupted one
             goes on. None makes a new one among the system's temporary files, and prints where.
-        logits: cached logits of a teacher, which also prescribe the views; or of several, which weigh the same
-            unless `CachedTeachers` says otherwise. None trains from labels alone.
-        teacher: instead of `logits`, an `OnlineTeacher`, or whatever keeps the protocol `Teacher`.
+        logits: cached logits of a teacher, or the path of their file, which also prescribe the views; or of several,
+            which weigh the same unless `CachedTeachers` says otherwise. None trains from labels alone.
+        teacher: instead of `logits`, a `keras.Model` of the classes of `dataset` in their order, which computes its
+            logits for every batch, an `OnlineTeacher`, or whatever keeps the protocol `Teacher`.
         extra_data: further data sets that the student learns from in the same run, labelled or not. They choose
             nothing.
         objective: what is learned: an `Objective`, or anything that `as_objective` takes, such as a function of
@@ -101,7 +102,7 @@ def train(
 
     if logits is not None and teacher is not None:
         raise InputError("cached logits and an online teacher are two ways to be taught: give one of them")
-    teacher = teacher if logits is None else CachedTeachers.of(logits)
+    teacher = as_teacher(teacher, dataset) if logits is None else CachedTeachers.of(logits)
     if objective is None:
         objective = DistillationLoss(lambda_=0.0) if teacher is None else DistillationLoss()
     job = _Job(
@@ -181,6 +182,7 @@ class _Job:
 
     def run(self, fit: Callable[..., keras.Model]) -> keras.Model:
         """Open the run directory, and call `fit` unless the run is complete."""
+        check_is_dataset(self.dataset)
         self._check()
         self.dataset.content_hashes  # noqa: B018 - read every image once, not once per split
         main, *further = self._sources()

@@ -52,7 +52,7 @@ def test_parts_add_up_by_lambda_or_by_weights(name, batch):
 
 def test_the_soft_part_is_not_touched_by_how_it_is_combined(batch):
     logits = {name: batch[name] for name in ("student_logits", "teacher_logits")}
-    parts = values(DistillationLoss(), batch)
+    parts = values(DistillationLoss("microexpnet"), batch)
     np.testing.assert_array_equal(parts["distillation"], soft_cross_entropy(**logits, temperature=8.0))
     np.testing.assert_array_equal(
         parts["cross_entropy"], cross_entropy(student_logits=batch["student_logits"], labels=batch["labels"])
@@ -132,7 +132,7 @@ def test_scheduled_scalars_replace_the_constants_without_a_new_trace(name, batch
 
 
 def test_a_lambda_that_rises_from_0_reaches_the_loss(batch):
-    scheduled = values(DistillationLoss(lambda_=0), batch, lambda_=tf.constant(0.5))
+    scheduled = values(DistillationLoss(lambda_=0), batch, lambda_=tf.constant(0.9))
     np.testing.assert_allclose(scheduled["loss"], values(DistillationLoss(), batch)["loss"], rtol=1e-6)
 
 
@@ -206,7 +206,7 @@ def test_a_record_holds_what_is_in_use_and_gives_the_loss_back(name):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"temperature": 0.0}, "temperature must be above 0, received 0.0: try 8"),
+        ({"temperature": 0.0}, "temperature must be above 0, received 0.0: try 4"),
         ({"temperature": -2.0}, "temperature must be above 0, received -2.0"),
         ({"temperature": float("nan")}, "temperature must be above 0"),
         ({"name": "mse", "temperature": 4.0}, 'the loss "mse" has no temperature, received 4.0: leave it out'),
@@ -218,7 +218,7 @@ def test_a_record_holds_what_is_in_use_and_gives_the_loss_back(name):
         ({"weights": (-1, 1)}, r"received \(-1, 1\)"),
         ({"weights": (1, 1, 1)}, r"weights are two numbers, .* received \(1, 1, 1\)"),
         ({"name": "kd"}, 'unknown loss "kd": did you mean nkd or dkd'),
-        ({"options": {"beta": 2}}, 'the loss "microexpnet" has no options, received "beta": leave it out'),
+        ({"options": {"beta": 2}}, 'the loss "hinton" has no options, received "beta": leave it out'),
         ({"name": "dkd", "options": {"betta": 2}}, 'has no option "betta": did you mean beta'),
         ({"name": "dkd", "options": {"x": 2}}, 'has no option "x": choose one of alpha, beta'),
         ({"name": "nkd", "options": {"gamma": -1}}, 'option gamma of "nkd" must be 0 or more, received -1: try 1.5'),
