@@ -115,7 +115,9 @@ def compare_students(
         check_known(name, CompareSettings.__dataclass_fields__, what="setting")
     stores = [logits] if hasattr(logits, "path") else list(logits)
     paths = tuple(str(store.path) for store in stores)
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+    }
     return _compare(CompareSettings(data=dataset.name, logits=paths, out=str(out), **given), lambda: dataset)
 
 

@@ -105,7 +105,7 @@ def _sources(settings: PredictSettings) -> "list[Source]":
     from distill.prediction.captures import is_stream
     from distill.prediction.photos import expand
 
-    sources = []
+    sources: list[Source] = []
     for name in settings.files:
         sources += [name] if is_stream(name) else expand([name], recursive=settings.recursive)
     return sources
@@ -153,7 +153,7 @@ def _show_all(
     with tqdm(total=len(sources), unit="file", leave=False, disable=True if alone else None) as bar:
         for source, target in zip(sources, targets, strict=True):
             try:
-                if _is_photo(source):
+                if isinstance(source, Path) and _is_photo(source):
                     _show_photo(source, next(looks, None), predictor, settings, target, alone=alone)
                 elif not _show_film(source, predictor, settings, target):
                     _faceless(source, "try another film", alone=alone)

@@ -48,8 +48,8 @@ class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
     """Name of a network; or MODULE:FUNCTION, which returns a keras.Model that takes pixels 0..255 and gives logits,
     and is called with classes, --student-options, and input_shape where --image-size is given."""
     weights: str | None = None
-    """A trained network of that name to begin with, the directory of a run or its .keras file; where it learned other
-    classes, its last layer is new."""
+    """A trained network of that name to begin with: the directory of a run, its .keras file, or the name of one that
+    comes with this package; where it learned other classes, its last layer is new."""
     views: int | None = None
     """Without logits: how many views of each image the epochs go through; by default always new ones."""
     classes: int | None = None
@@ -117,6 +117,7 @@ def train_one(
 
     from distill.runs.networks import begin_with
     from distill.runs.run_record import CommandRecord
+    from distill.runs.trained_networks import trained_path
     from distill.training.train import train
 
     keras.backend.clear_session()  # of earlier graphs, and of the names that their layers took
@@ -125,7 +126,7 @@ def train_one(
         student = settings.build_student(settings.student, dataset.num_classes)
         begun = None
         if settings.weights is not None:
-            begun = begin_with(student, settings.weights, dataset.class_names)
+            begun = begin_with(student, trained_path(settings.weights), dataset.class_names)
     return train(
         student,
         dataset,

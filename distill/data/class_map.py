@@ -19,7 +19,7 @@ def parse_class_map(pairs: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: a pair without "=", or a class that is given twice.
     """
-    class_map = {}
+    class_map: dict[str, str] = {}
     for pair in pairs:
         name, separator, merged = (part.strip() for part in pair.partition("="))
         if not (name and separator and merged):

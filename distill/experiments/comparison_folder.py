@@ -147,12 +147,14 @@ def _worth(best: Sequence[Cell], summaries: Mapping[tuple[Cell, int], Mapping], 
     lines = []
     for cell in best:
         of_cell = [summary for (other, _), summary in summaries.items() if other == cell]
-        balanced = [summary.get("validation_balanced_accuracy") for summary in of_cell]
+        balanced = [
+            value for summary in of_cell if (value := summary.get("validation_balanced_accuracy")) is not None
+        ]
         mean = RecordedAccuracy(
             validation.class_names,
             validation.class_counts,
             accuracy=float(np.mean([summary["validation_accuracy"] for summary in of_cell])),
-            balanced_accuracy=None if None in balanced else float(np.mean(balanced)),
+            balanced_accuracy=float(np.mean(balanced)) if len(balanced) == len(of_cell) else None,
         )
         lines += [f"{cell.name}: {line}" for line in worth_lines(mean)]
     return lines

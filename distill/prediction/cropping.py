@@ -96,7 +96,8 @@ class FaceFolder:
 
     def crop(self, source: str, finder: FaceFinder) -> dict[str, Any]:
         """Write the faces of a photo or film; return what `record` takes. Several threads may do so at once."""
-        faces, left_out = [], []
+        faces: list[dict[str, Any]] = []
+        left_out: list[dict[str, Any]] = []
         try:
             for time, photo in self._photos(source):
                 found = finder(photo)

@@ -81,7 +81,7 @@ class FaceFinder:
     def _region(self, box: np.ndarray) -> Region:
         if self._row.margin is None:
             return tuple(box)
-        return square_region(box, margin=self._row.margin, lift=self._row.lift)
+        return square_region(tuple(box), margin=self._row.margin, lift=self._row.lift)
 
 
 def _scaled(photo: np.ndarray, scale: float) -> np.ndarray:

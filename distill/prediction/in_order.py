@@ -19,7 +19,8 @@ def in_order(
         open_worker: called once in each thread, for what detectors and students need: none may be called by two
             threads at once.
     """
-    own, pool, waiting = threading.local(), ThreadPoolExecutor(threads), deque()
+    own, pool = threading.local(), ThreadPoolExecutor(threads)
+    waiting: deque[Future[Result]] = deque()
 
     def work(item: Item) -> Result:
         if not hasattr(own, "worker"):

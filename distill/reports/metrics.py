@@ -20,7 +20,17 @@ CONFIDENCE = 0.95
 
 
 class ComparedAccuracy:
-    """An `accuracy` (0..1) of images, `support` (int64 [C]) of each class, and what it has to be compared with."""
+    """An accuracy (0..1) of images, `support` (int64 [C]) of each class, and what it has to be compared with."""
+
+    class_names: tuple[str, ...]
+
+    if TYPE_CHECKING:  # what the classes below have as fields or as properties
+
+        @property
+        def accuracy(self) -> float: ...
+
+        @property
+        def support(self) -> np.ndarray: ...
 
     @property
     def count(self) -> int:

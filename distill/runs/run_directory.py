@@ -229,8 +229,9 @@ class RunDirectory:
         is_best = all(worth > quality(earlier, self.chosen_by) for earlier in self.rows)
         self.rows.append(dict(row))
         if is_best:
-            take_averaged = averaged is not None and averaged_is_better(row, self.chosen_by)
-            kept = averaged if take_averaged else student
+            kept = student
+            if averaged is not None and averaged_is_better(row, self.chosen_by):
+                kept = averaged
             self._best_student.set_weights(kept.get_weights())
         if self.writes:
             self._save(student, is_best=is_best)

@@ -173,7 +173,7 @@ def optimizer_settings(optimizer: Any) -> dict[str, Any]:
     config, usual = optimizer.get_config(), type(optimizer)().get_config()
     if isinstance(config["learning_rate"], dict):
         raise InputError("an optimizer's own schedule is not taken: give the recipe a schedule, and lr")
-    settings = {"optimizer": type(optimizer).__name__.lower()}
+    settings: dict[str, Any] = {"optimizer": type(optimizer).__name__.lower()}
     averaged = config.pop("use_ema", False)
     if averaged:
         settings["ema"] = config["ema_momentum"]
