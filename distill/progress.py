@@ -7,7 +7,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 _SECONDS = 30  # between two lines
-_LINE = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+_LINE = "{desc}{percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
 def progress_bar(iterable: Iterable | None = None, **options: Any) -> tqdm:
@@ -15,6 +15,8 @@ def progress_bar(iterable: Iterable | None = None, **options: Any) -> tqdm:
     if sys.stderr.isatty() or options.get("disable"):
         return tqdm(iterable, **options)
     lines = {"file": _Lines(sys.stderr), "mininterval": _SECONDS, "maxinterval": _SECONDS, "bar_format": _LINE}
+    if options.get("desc"):
+        options["desc"] += ": "  # as `set_description` ends it
     return tqdm(iterable, **options | lines)
 
 

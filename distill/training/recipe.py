@@ -11,6 +11,8 @@ from distill.runs.best_epoch import CHOICES
 
 STEPWISE_SCHEDULES = ("cosine", "linear")  # set the learning rate in every step; the others once an epoch
 SCHEDULES = ("cosine", "constant", "steps", "linear")
+SHORT = 10
+"""Epochs up to which a run is short, and its learning rate stays up by default."""
 VIEW_ORDERS = ("next", "random")
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -54,8 +56,9 @@ class Recipe:
     """Of an optimizer that takes one, such as "sgd"; by default what Keras gives it."""
     lr: float = 1e-3
     """Peak learning rate."""
-    schedule: str = "cosine"
-    """Learning rate over the run: "cosine" or "linear", down to 0; "constant"; "steps"."""
+    schedule: str | None = None
+    """Learning rate over the run: "cosine" or "linear", down to 0; "constant"; "steps". By default "constant" in
+    runs of up to 10 epochs, which end worse where it falls (docs/training.md), and "cosine" in longer ones."""
     warmup_epochs: float | None = None
     """Epochs over which the learning rate rises from 0 to its peak: step by step in "cosine" and "linear", by default
     a twentieth of the run; epoch by epoch in "constant" and "steps", by default none."""
@@ -91,6 +94,9 @@ class Recipe:
     """Of the initial weights, the order of images and views, and the dropout."""
 
     def __post_init__(self):
+        if self.schedule is None:
+            stays_up = self.epochs <= SHORT and self.warmup_epochs is None
+            object.__setattr__(self, "schedule", "constant" if stays_up else "cosine")
         if not isinstance(self.optimizer, str):
             self._take_optimizer()
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
