@@ -7,6 +7,8 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
+# Commands that are called, too: `distill.export(student, ...)`. All others are run with `python -m` alone.
+_CALLED_COMMANDS = ("compare", "export")
 # Name -> module. No module here is one that is run with `python -m`.
 _EXPORTS = {
     "Batch": "distill.losses.objective",
@@ -53,10 +55,12 @@ _EXPORTS = {
     "train_from_labels": "distill.training.train",
     "with_splits": "distill.data.dataset",
 }
-__all__ = sorted(_EXPORTS)
+__all__ = sorted([*_EXPORTS, *_CALLED_COMMANDS])
 
 
 def __getattr__(name: str):
+    if name in _CALLED_COMMANDS:
+        return import_module(f"distill.{name}")
     if name not in _EXPORTS:
         raise AttributeError(f"module 'distill' has no attribute {name!r}")
     value = getattr(import_module(_EXPORTS[name]), name)
@@ -65,4 +69,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS])
+    return sorted({*globals(), *__all__})

@@ -3,8 +3,9 @@
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from distill.callable_module import let_module_be_called
 from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
 from distill.errors import GateError, InputError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
     from distill.data.dataset import Dataset
+    from distill.exporting.export_student import ExportResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,7 @@ def export(settings: ExportSettings) -> None:
     """
     from distill.exporting.comparing import missed_bounds, table
     from distill.exporting.export_student import export_student
+    from distill.reports.verdict import worth_lines
     from distill.runs.networks import recorded_run, recorded_views
     from distill.runs.recorded_data import check_unseen, open_as_trained
 
@@ -98,11 +101,21 @@ def export(settings: ExportSettings) -> None:
         calibration=settings.calibration,
         seconds=settings.seconds,
     )
-    print(table(result.rows), *result.notes, sep="\n\n")
+    print(table(result.rows), "\n".join(worth_lines(result.metrics)), *result.notes, sep="\n\n")
     print("\n".join(["", *result.advice, f"\nsaved in {out}, with the card README.md"]))
     missed = missed_bounds(result.rows, max_bytes=settings.max_bytes, min_agreement=settings.min_agreement)
     if missed:
         raise GateError("; ".join(missed))
+
+
+def export_network(student: "keras.Model", dataset: "Dataset", out: str | Path, **options: Any) -> "ExportResult":
+    """Write a student's files into the folder `out`, each compared with it: `distill.export(student, dataset, out)`.
+
+    Arguments, values and errors are those of `distill.exporting.export_student.export_student`.
+    """
+    from distill.exporting.export_student import export_student
+
+    return export_student(student, dataset, out, **options)
 
 
 def _student(settings: ExportSettings, dataset: "Dataset") -> "tuple[keras.Model, str]":
@@ -141,3 +154,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+else:
+    let_module_be_called(__name__, export_network)

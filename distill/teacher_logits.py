@@ -31,10 +31,14 @@ class TeacherLogitsSettings(ScoringSettings, DataSetting):
 def teacher_logits(settings: TeacherLogitsSettings) -> None:
     """Cache the logits that `settings` describe, into `settings.out`."""
     from distill.command_line.data_settings import print_notes
+    from distill.data.class_map import with_class_map
     from distill.data.open_dataset import open_dataset
     from distill.experiments.cross_validation import fold_path, folds_in
+    from distill.runs.recorded_data import recorded_class_map
 
     dataset = open_dataset(settings.data, class_names=settings.data_classes)
+    if settings.weights:
+        dataset = with_class_map(dataset, recorded_class_map([settings.weights]))
     print_notes(dataset)
     weights = settings.weights_path
     if not weights or not (folds := folds_in(weights)):

@@ -2,9 +2,10 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
 from distill.command_line.data_settings import FoldSettings
-from distill.command_line.stage import run_stage
+from distill.command_line.stage import print_next, run_stage
 from distill.training.recipe import RECIPES, Recipe
 
 
@@ -64,6 +65,11 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
         print(folds_text(cross_validate(train, settings.open_folds(), out=settings.out)))
     else:
         train(settings.open(), settings.out)
+        print_next(
+            f"distill.evaluate --data {quote(settings.data)} --model {quote(settings.out)}",
+            f"distill.teacher_logits --data {quote(settings.data)} --teacher {settings.teacher} "
+            f"--weights {quote(settings.out)} --out logits.h5",
+        )
 
 
 def main() -> None:

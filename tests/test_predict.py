@@ -114,6 +114,30 @@ def test_a_folder_is_a_batch(run, portrait, tmp_path):
     assert [line.split()[0] for line in out] == ["photos/a.jpg:", "photos/b.jpg:"]
 
 
+def test_folders_within_are_taken_where_that_is_asked_for(run, portrait, tmp_path):
+    (tmp_path / "photos" / "within").mkdir(parents=True)
+    for name in ("a.jpg", "within/b.jpg"):
+        shutil.copy(PORTRAIT, tmp_path / "photos" / name)
+    code, out, err = run("photos", "--recursive")
+    assert (code, err) == (0, [])
+    assert [line.split()[0] for line in out] == ["photos/a.jpg:", "photos/within/b.jpg:"]
+
+
+def test_several_threads_say_the_same_in_the_same_order(run, portrait, empty, tmp_path):
+    (tmp_path / "text.png").write_text("text")
+    args = ("portrait.jpg", empty, "text.png", *["portrait.jpg"] * 6)
+    assert run(*args, "--threads", "3") == run(*args)
+
+
+def test_a_higher_score_leaves_faces_out(run, portrait):
+    assert run("portrait.jpg", "--min-face-score", "0.5")[0] == 0
+    code, _, err = run("portrait.jpg", "--min-face-score", "1")
+    assert (code, err[0].startswith("error: no face was found")) == (WRONG_INPUT, True)
+    assert run("portrait.jpg", "--face-detector", "haar", "--min-face-score", "0.5")[2] == [
+        "error: --face-detector haar gives no scores: leave --min-face-score out"
+    ]
+
+
 def test_what_is_left_out_of_a_folder_is_counted(run, portrait, tmp_path):
     (tmp_path / "photos" / "within").mkdir(parents=True)
     for name in ("a.jpg", "within/b.jpg", "photo.heic", "film.mp4", ".hidden"):
@@ -141,7 +165,7 @@ def test_of_an_animation_the_first_frame_is_looked_at(run, tmp_path):
         (("gone.png",), "gone.png does not exist"),
         (("gone.mp4",), "gone.mp4 does not exist"),
         ((".",), "is a folder without images"),
-        (("empty.png",), "no face was found in empty.png; --face-detector blazeface finds more"),
+        (("empty.png",), "no face was found in empty.png; --face-detector none takes the whole photo"),
         (("text.mp4",), "text.mp4 cannot be opened"),
         (("--camera", "73"), "camera 73 cannot be opened"),
         (("--camera", "-1"), "--camera counts from 0"),
@@ -166,7 +190,7 @@ def test_wrong_input_gives_one_line(run, tmp_path, request, args, message):
 
 def test_a_missing_package_gives_one_line(run, portrait, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    assert run("portrait.jpg")[::2] == (
+    assert run("portrait.jpg", "--face-detector", "haar")[::2] == (
         WRONG_INPUT,
         [
             'error: --face-detector haar needs OpenCV: pip install "distill-faces[faces]"; '

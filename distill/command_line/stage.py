@@ -78,6 +78,11 @@ def run_stage(
     sys.exit(DONE)
 
 
+def print_next(*commands: str) -> None:
+    """Print the commands, MODULE and its flags, that usually follow."""
+    print("next:", *(f"python -m {command}" for command in commands), sep="\n  ")
+
+
 def _how_to_go_on(settings: Any) -> str:
     """What to say where training into `settings.out` is interrupted."""
     return _GOES_ON if settings.folds else f"{_GOES_ON}, and so does --resume {settings.out}"

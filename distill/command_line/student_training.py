@@ -47,6 +47,9 @@ class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
     student: str = "microexpnet"
     """Name of a network; or MODULE:FUNCTION, which returns a keras.Model that takes pixels 0..255 and gives logits,
     and is called with classes, --student-options, and input_shape where --image-size is given."""
+    weights: str | None = None
+    """A trained network of that name to begin with: the directory of a run, its .keras file, or the name of one that
+    comes with this package; where it learned other classes, its last layer is new."""
     views: int | None = None
     """Without logits: how many views of each image the epochs go through; by default always new ones."""
     classes: int | None = None
@@ -112,19 +115,25 @@ def train_one(
     """
     import keras
 
+    from distill.runs.networks import begin_with
     from distill.runs.run_record import CommandRecord
+    from distill.runs.trained_networks import trained_path
     from distill.training.train import train
 
     keras.backend.clear_session()  # of earlier graphs, and of the names that their layers took
     keras.utils.set_random_seed(settings.seed)
     with scope or nullcontext():
         student = settings.build_student(settings.student, dataset.num_classes)
+        begun = None
+        if settings.weights is not None:
+            begun = begin_with(student, trained_path(settings.weights), dataset.class_names)
     return train(
         student,
         dataset,
         out=out or settings.out,
         views=settings.views,
         recipe=settings,
+        begins_with_sha256=begun,
         command=CommandRecord(name="train_student", settings=asdict(settings)),
         **taught,
     )

@@ -1,5 +1,6 @@
 """`TeacherSettings`: the flags by which commands are given a teacher, of this project or from elsewhere."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -51,9 +52,9 @@ class TeacherSettings(ForeignNetwork):
             return self.open_foreign(
                 self.teacher,
                 weights=self.weights,
-                data_classes=dataset.class_names,
+                data_classes=() if dataset.class_map else dataset.class_names,  # merged ones are not the teacher's
                 data_name=dataset.name,
-                known=_recorded_classes(self.teacher) if Path(self.teacher).is_file() else (),
+                known=_known_classes(self.teacher) if Path(self.teacher).exists() else (),
                 policy=self.policy,
             )
         self._refuse(("input", "gives"), "teachers from elsewhere, whose file is named as --teacher")
@@ -63,7 +64,7 @@ class TeacherSettings(ForeignNetwork):
             self.teacher,
             given=self.classes,
             known=(),
-            data_classes=dataset.class_names or recorded,
+            data_classes=recorded if dataset.class_map else dataset.class_names or recorded,
             data_name=dataset.name,
         )
         network = self._network(weights, order.names)  # refuses other classes than the recorded ones
@@ -132,6 +133,16 @@ class OnlineTeacherSettings(TeacherSettings):
     teacher: str | None = None  # type: ignore[assignment]  # what others require
     """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5, .json, .onnx or .tflite
     file, the folder of a SavedModel, or MODULE:FUNCTION. By default there is none."""
+
+
+def _known_classes(source: str) -> tuple[str, ...]:
+    """Return the classes that a file says it tells apart: an export of this project, or one in a run; else none."""
+    from distill.prediction.exported_model import is_exported, open_exported
+
+    if is_exported(source) and Path(source).is_file():
+        with suppress(InputError):  # it is of another program
+            return open_exported(source).description.class_names
+    return _recorded_classes(source) if Path(source).is_file() else ()
 
 
 def _recorded_classes(weights: str) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """`Dataset`: what every layout of labelled images is read into."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ SPLITS = ("train", "validation", "test")
 UNLABELLED = -1
 _HASH_BYTES = 16
 _READ_ROWS = 1024
+_READ_BYTES = 64 * 2**20  # at once, at most, where an image is no larger than that
 
 
 class ImageSource(Protocol):
@@ -75,6 +77,8 @@ class Dataset:
     """str [N]: who is in the image, where the names say it."""
     split_policy: SplitPolicy | None = None
     """How `splits` came about, where `with_splits` or `fold_splits` made them."""
+    class_map: Mapping[str, str] = field(default_factory=dict)
+    """What classes were merged or renamed, {old: new}, so that those of teachers are, too; see `with_class_map`."""
     notes: tuple[str, ...] = field(default=())
     """What a reader should know about how it was read, such as rows left out."""
 
@@ -156,6 +160,11 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def class_counts(self) -> np.ndarray:
+        """int64 [C]: how many images have the label of each class."""
+        return np.bincount(self.labels[self.labels != UNLABELLED], minlength=self.num_classes)
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
         return self.images.shape
@@ -164,8 +173,9 @@ class Dataset:
         """Return the images at `indices` as uint8 [n, height, width, channels]."""
         return self.images.read(np.asarray(indices))
 
-    def blocks(self, rows: int = _READ_ROWS) -> Iterator[tuple[slice, np.ndarray]]:
-        """Go through all images once, `rows` at a time: (slice of positions, uint8 images)."""
+    def blocks(self, rows: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """Go through all images once, `rows` at a time, by default up to 64 MiB: (slice, uint8 images)."""
+        rows = rows or max(1, min(_READ_ROWS, _READ_BYTES // math.prod(self.image_shape)))
         for start in range(0, len(self), rows):
             block = slice(start, min(start + rows, len(self)))
             yield block, self.read(np.arange(block.start, block.stop))
@@ -251,6 +261,8 @@ class Dataset:
             if name not in self.splits:
                 present = [split for split in SPLITS if split in self.splits]
                 hint = f"it has {', '.join(present)}" if present else "distill.with_splits gives it one"
+                if present and name == "test":
+                    hint += "; training with --splits random --test-share 0.15 holds one out, by subject where known"
                 raise InputError(f"{self.name} has no {name} split: {hint}")
         return self.subset(np.flatnonzero(np.isin(self.splits, names)))
 
@@ -272,13 +284,28 @@ class _Subset:
         return self.source.read(self.indices[indices])
 
 
+def check_is_dataset(dataset: Any) -> None:
+    """Refuse what is no `Dataset`, and say what makes one.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(dataset, Dataset):
+        return
+    of_tf_data = hasattr(dataset, "as_numpy_iterator")
+    maker = "distill.Dataset.from_tf_data" if of_tf_data else "distill.Dataset.from_arrays, or distill.open_dataset,"
+    raise InputError(f"expected a distill.Dataset, received {type(dataset).__name__}: {maker} makes one")
+
+
 def count_distinct(ids: np.ndarray) -> int:
     """Return how many of `ids`, a column of text, differ."""
     ordered = np.sort(ids, kind="stable")  # at once where they stand in order; np.unique hashes them all
     return int((ordered[1:] != ordered[:-1]).sum()) + bool(len(ordered))
 
 
-def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float = 0.2, seed: int = 0) -> Dataset:
+def with_splits(
+    dataset: Dataset, *, policy: str = "official", fraction: float = 0.2, test_fraction: float = 0.0, seed: int = 0
+) -> Dataset:
     """Give every image a split.
 
     Args:
@@ -286,6 +313,8 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
             `fraction` of its training images held out for it. "random" holds out `fraction` of all
             images that are not in the test split, the 80/20 protocol of FaceNet on FER2013.
         fraction: share of images held out for validation, between 0 and 1.
+        test_fraction: share of all images that the policy "random" holds out for the test before that, in data
+            without a test split; 0 for none.
         seed: which images those are. They depend on the ids and the seed alone, not on the order of the
             data. Where subjects are known they are held out whole, until `fraction` is reached: frames
             of one subject on both sides would be a leak.
@@ -300,12 +329,20 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
     if not 0 < fraction < 1:
         raise InputError(f"a validation fraction must lie between 0 and 1, received {fraction}")
     splits = np.where(dataset.splits == "", "train", dataset.splits).astype("U10")
-    how = SplitPolicy(policy=policy, seed=seed, fraction=fraction)  # type: ignore[arg-type]  # of POLICIES, above
+    _check_test_fraction(dataset, policy, test_fraction)
+    how = SplitPolicy(
+        policy=policy,  # type: ignore[arg-type]  # of POLICIES, above
+        seed=seed,
+        fraction=fraction,
+        test_fraction=test_fraction,
+    )
     if policy == "official" and "validation" in splits:
         return replace_splits(dataset, splits, how)
-    pool = np.flatnonzero(splits != "test")
     keys = dataset.ids if dataset.subjects is None else dataset.subjects
-    held_out = _held_out(keys[pool], fraction=fraction, seed=seed)
+    if test_fraction:
+        splits[_held_out(keys, fraction=test_fraction, salt=f"test {seed}")] = "test"
+    pool = np.flatnonzero(splits != "test")
+    held_out = _held_out(keys[pool], fraction=fraction, salt=f"split {seed}")
     if not 0 < held_out.sum() < len(pool):
         raise InputError(
             f"a validation fraction of {fraction} leaves {held_out.sum()} of {len(pool)} images of "
@@ -313,6 +350,17 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
         )
     splits[pool] = np.where(held_out, "validation", "train")
     return replace_splits(dataset, splits, how)
+
+
+def _check_test_fraction(dataset: Dataset, policy: str, test_fraction: float) -> None:
+    if not test_fraction:
+        return
+    if not 0 < test_fraction < 1:
+        raise InputError(f"a test share must lie between 0 and 1, received {test_fraction}")
+    if policy != "random":
+        raise InputError("a test share is held out at random: give --splits random with --test-share")
+    if "test" in dataset.splits:
+        raise InputError(f"{dataset.name} has a test split of its own: leave --test-share out")
 
 
 def replace_splits(dataset: Dataset, splits: np.ndarray, policy: SplitPolicy | None = None) -> Dataset:
@@ -344,11 +392,10 @@ def with_class_names(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
     )
 
 
-def _held_out(keys: np.ndarray, *, fraction: float, seed: int) -> np.ndarray:
+def _held_out(keys: np.ndarray, *, fraction: float, salt: str) -> np.ndarray:
     """Choose rows, bool [N]: all rows of one key or none, in the order of the keys' hashes."""
-    salt = f"split {seed}".encode()
     unique, row_key, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-    ranks = [hashlib.blake2b(str(name).encode(), key=salt, digest_size=8).digest() for name in unique]
+    ranks = [hashlib.blake2b(str(name).encode(), key=salt.encode(), digest_size=8).digest() for name in unique]
     order = np.argsort(np.array(ranks), kind="stable")
     rows_before = np.cumsum(sizes[order]) - sizes[order]
     chosen = np.zeros(len(unique), bool)

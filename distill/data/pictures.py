@@ -69,10 +69,14 @@ def read_header(path: str | Path) -> Header:
     raise InputError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels: scale it down first")
 
 
-def decode(path: str | Path, *, grey: bool = False) -> Image.Image:
+def decode(path: str | Path, *, grey: bool = False, side: int | None = None) -> Image.Image:
     """Decode a picture, its first frame or page, upright as its EXIF data says.
 
     16-bit values are divided by 257; transparent pixels are laid over black.
+
+    Args:
+        side: what its shorter side need not exceed in pixels: a JPEG file is decoded at an eighth to the half of its
+            size where that is enough, in a fraction of the time and the memory.
 
     Returns:
         An image of mode "L" where `grey`, else "RGB".
@@ -82,6 +86,8 @@ def decode(path: str | Path, *, grey: bool = False) -> Image.Image:
     """
     try:
         with Image.open(path, formats=_OPENED) as image:
+            if side is not None:
+                image.draft(None, (side, side))
             return eight_bits(upright(image)).convert("L" if grey else "RGB")
     except Exception as error:  # Pillow's decoders raise many kinds
         raise unreadable(path, error) from error

@@ -15,6 +15,8 @@ class SplitPolicy:
     """Of the images that are held out for validation."""
     fraction: float = 0.2
     """Of them, 0..1."""
+    test_fraction: float = 0.0
+    """Of the images that are held out for the test first, 0..1."""
     folds: int | None = None
     """Number of folds of cross-validation."""
     fold: int | None = None

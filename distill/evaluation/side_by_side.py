@@ -15,8 +15,9 @@ from distill.keras_import import import_keras_quietly
 from distill.prediction.drawing import annotated
 from distill.prediction.exported_model import is_exported
 from distill.prediction.face_crops import face_pixels
+from distill.prediction.face_finder import Found
 from distill.prediction.photos import open_photo
-from distill.prediction.predictor import Face, Found, Predictor
+from distill.prediction.predictor import Face, Predictor
 from distill.reports.calibration import log_softmax
 from distill.runtimes.foreign_network import ForeignNetwork
 
@@ -24,10 +25,6 @@ Result = TypeVar("Result")
 
 FINDING, STUDENT, TEACHER = "finding faces", "student", "teacher"
 """What takes time, in that order."""
-_NO_FACE = {
-    "haar": "try one that shows a face from the front; --face-detector blazeface finds more",
-    "blazeface": "try one in which the face is larger",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +74,7 @@ class SideBySide:
         teacher: the same, a run of this project, or a network from elsewhere, of the student's classes; by
             default none.
         foreign: the description of a teacher from elsewhere.
-        face_detector: a name in `distill.prediction.face_detectors.DETECTORS`.
+        face_detector, min_face_score: as `Predictor` takes them.
 
     Raises:
         InputError: a network cannot be used, or what it or the detector needs is not installed; the teacher has other
@@ -90,10 +87,10 @@ class SideBySide:
         *,
         teacher: str | Path | None = None,
         foreign: ForeignNetwork | None = None,
-        face_detector: str = "haar",
+        face_detector: str | None = None,
+        min_face_score: float | None = None,
     ):
-        self._hint = _NO_FACE.get(face_detector, "try another one")
-        self._predictor = Predictor(model, face_detector=face_detector)
+        self._predictor = Predictor(model, face_detector=face_detector, min_face_score=min_face_score)
         exported = self._predictor.model
         self.class_names = exported.description.class_names
         self.student = Classifier(exported.description.name, exported.description.input_shape, exported.probabilities)
@@ -117,7 +114,8 @@ class SideBySide:
         photo = source if isinstance(source, np.ndarray) else open_photo(source)
         found, finding = _timed(lambda: self._predictor.find(photo))
         if not found:
-            return Look(photo, (), {FINDING: finding}, f"No face was found in this photo: {self._hint}.")
+            hint = self._predictor.faces.hint(photo.shape)
+            return Look(photo, (), {FINDING: finding}, f"No face was found in this photo; {hint}.")
         milliseconds = {FINDING: finding}
         ours, milliseconds[STUDENT] = _timed(lambda: self._predict(self.student, photo, found))
         theirs: Sequence[Mapping[str, float] | None] = [None] * len(found)

@@ -8,10 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from distill.reports.metrics import aligned_text
-
-CONFIDENCE = 0.95
-"""Of every interval."""
+from distill.reports.metrics import CONFIDENCE, aligned_text
 
 
 @dataclass(frozen=True)

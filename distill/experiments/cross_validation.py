@@ -24,6 +24,7 @@ from distill.files import write_csv, write_json
 from distill.logit_store import LogitStore, open_logits
 from distill.logit_store.parts import PART_FILES
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
+from distill.reports.verdict import worth_lines
 from distill.runs.run_directory import SUMMARY, read_metrics, read_summary
 from distill.runs.run_record import record_of
 from distill.scoring.scorer import Scorer
@@ -146,14 +147,16 @@ def _check_is_ours(out: Path) -> None:
 
 def folds_text(report: dict) -> str:
     """Return a report of `cross_validate` as text: a row per fold, and the mean."""
+    pooled = EvaluationMetrics.from_dict(report["pooled"])
     names = [name for name in report["folds"][0] if name != "fold"]
     rows = [[str(row["fold"]), *(_cell(row[name]) for name in names)] for row in report["folds"]]
     table = aligned_text([["fold", *(name.replace("_", " ") for name in names)], *rows])
-    pooled = report["pooled"]
-    return (
-        f"{table}\n\naccuracy {report['mean']:.1%} ± {report['deviation']:.1%} (mean and deviation over "
-        f"{len(rows)} folds)   pooled {pooled['accuracy']:.1%}   macro-F1 {pooled['macro_f1']:.3f}"
+    figures = (
+        f"accuracy {report['mean']:.1%} ± {report['deviation']:.1%} (mean and deviation over {len(rows)} folds)   "
+        f"pooled {pooled.accuracy:.1%}   balanced accuracy {pooled.balanced_accuracy:.1%}   "
+        f"macro-F1 {pooled.macro_f1:.3f}"
     )
+    return "\n".join([table, "", figures, *worth_lines(pooled)])
 
 
 def _test(network: keras.Model, test: Dataset, run: Path) -> tuple[dict, np.ndarray]:
@@ -169,6 +172,7 @@ def _test(network: keras.Model, test: Dataset, run: Path) -> tuple[dict, np.ndar
         "best_epoch": summary["best_epoch"],
         "validation_accuracy": summary["validation_accuracy"],
         "accuracy": metrics.accuracy,
+        "balanced_accuracy": metrics.balanced_accuracy,
         "macro_f1": metrics.macro_f1,
     }
     if logits.shape[1] > 1:

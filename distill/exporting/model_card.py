@@ -8,6 +8,7 @@ from distill.exporting.comparing import COLUMNS, ExportRow, cells
 from distill.prediction.description import recognises_expressions
 from distill.reports.metrics import EvaluationMetrics, per_class_cells
 from distill.reports.templates import templates
+from distill.reports.verdict import worth_lines
 from distill.runs.run_record import RunRecord
 
 TEMPLATE = "model_card.md.jinja"
@@ -38,6 +39,7 @@ def model_card(
         columns=("file", *COLUMNS),
         rows=[(row.file or "(the student itself)", *cells(row)) for row in rows],
         metrics=metrics,
+        worth=worth_lines(metrics),
         classes=per_class_cells(metrics),
         training=_training(record) if record else None,
     )

@@ -18,7 +18,8 @@ from distill.refusals import alternatives
 class DistillationLoss:
     """(1 - lambda)·CE(y, s) + lambda·soft loss(t, s), or both terms with explicit weights.
 
-    The defaults are MicroExpNet's; of another loss, what is left out is what its row of `SOFT_LOSSES` calls usual.
+    The default is Hinton's at T = 4 and lambda = 0.9, which gained 2.4 to 2.7 points over labels alone for all three
+    students of docs/comparison.md. What is left out is what the loss' row of `SOFT_LOSSES` calls usual.
     After construction every field holds the value in use, and of `lambda_` and `weights` the other one is None. A
     lambda of 0 is training from labels alone and needs no teacher; such a loss is written
     `DistillationLoss(lambda_=0)`.
@@ -29,7 +30,7 @@ class DistillationLoss:
         InputError: an unknown loss or option, a setting that the loss would not use, or one out of range.
     """
 
-    name: str = "microexpnet"
+    name: str = "hinton"
     """One of `SOFT_LOSSES`; of a loss of one's own, where its function stands."""
     temperature: float | None = None
     """T > 0."""
@@ -119,6 +120,10 @@ class DistillationLoss:
             lambda_: likewise; only of a loss that is combined by lambda.
             weights: likewise two scalars; only of a loss that is combined by weights.
         """
+        if labels is None:
+            raise ValueError("a loss needs labels, -1 or rows of zeros where there are none. Received: labels=None")
+        if self.uses_teacher and teacher_logits is None:
+            raise ValueError(f'the loss "{self.name}" needs teacher_logits. Received: teacher_logits=None')
         label_probs = formulas.as_label_probs(labels, classes=student_logits.shape[-1])
         hard_weight, soft_weight = self._weights_in_use(lambda_, weights)
         hard = formulas.cross_entropy(student_logits=student_logits, labels=label_probs)

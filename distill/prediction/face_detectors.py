@@ -7,6 +7,7 @@ import numpy as np
 
 from distill.errors import InputError
 from distill.prediction.blazeface import BlazeFace
+from distill.prediction.blazeface import is_installed as blazeface_is_installed
 from distill.prediction.opencv import opencv
 from distill.refusals import check_known
 
@@ -24,12 +25,14 @@ _NEIGHBOURS = 5  # how many windows must agree on a face
 class FaceDetector:
     """A row of `DETECTORS`."""
 
-    make: Callable[[], FindFaces]
-    """Raises an InputError where the package that it needs is missing."""
+    make: Callable[..., FindFaces]
+    """Takes the lowest score of a face, where it gives scores. Raises an InputError where the package that it needs
+    is missing."""
     margin: float | None = None
     """Side of a face's crop, in sides of its box; None takes the box as it is, square or not."""
     lift: float = 0.0
     """How far the crop's centre lies above the box's, in sides of the box."""
+    gives_scores: bool = False
 
 
 def whole_photo(photo: np.ndarray) -> tuple[np.ndarray, None]:
@@ -77,13 +80,18 @@ class HaarCascade:
         return boxes / scale, None
 
 
-# Margins and lifts are those at which a detector's crops of FER2013's faces, laid on a larger ground, are on the
-# median the faces as FER2013 has them.
+# Margins and lifts are those at which students of FER2013 were most often right on 700 labelled press photographs:
+# Haar 51.5 % at a margin of 1.03, 61.4 % from 1.25 to 1.4; BlazeFace 45.6 % at 1.12, 55.5 % at 1.6.
 DETECTORS = {
-    "haar": FaceDetector(HaarCascade, margin=1.03),
-    "blazeface": FaceDetector(BlazeFace, margin=1.12, lift=0.08),
+    "haar": FaceDetector(HaarCascade, margin=1.3),
+    "blazeface": FaceDetector(BlazeFace, margin=1.6, lift=0.08, gives_scores=True),
     "none": FaceDetector(lambda: whole_photo),
 }
+
+
+def default_detector() -> str:
+    """Return the detector that is used where none is named: BlazeFace finds more, where it is installed."""
+    return "blazeface" if blazeface_is_installed() else "haar"
 
 
 def detector_row(name: str) -> FaceDetector:

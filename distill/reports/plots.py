@@ -25,23 +25,26 @@ _MOST_COUNTS = 20  # classes up to which a confusion matrix has room for its num
 _MOST_TICKS = 8  # temperatures up to which each is written below the axis
 
 
-def learning_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:
-    """Draw loss and accuracy over the epochs; the epoch of the best validation accuracy is marked.
+def learning_curves(
+    rows: Sequence[Mapping[str, float]], path: str | Path, *, best: Mapping[str, float] | None = None
+) -> None:
+    """Draw loss and accuracy over the epochs; the best epoch is marked.
 
     Args:
         rows: one per epoch, at least one, with `epoch`, `train_loss`, `train_accuracy`, `validation_loss`
             and `validation_accuracy` (accuracies 0..1), as in the metrics.csv of a run.
         path: the picture; its suffix says the format.
+        best: the row of the best epoch; by default that of the best validation accuracy.
     """
     figure = _figure(9, 3.6)
     loss, accuracy = figure.subplots(1, 2)
-    best = max(rows, key=lambda row: row["validation_accuracy"])
+    best = best or max(rows, key=lambda row: row["validation_accuracy"])
     for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
         _curves(axes, rows, quantity)
         axes.axvline(best["epoch"], color=_GREY, linewidth=1, linestyle=":", zorder=0)
         axes.plot(best["epoch"], best[f"validation_{quantity}"], "o", color=_BLUE, markersize=7)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1))
-    accuracy.set_title(f"accuracy: best validation {best['validation_accuracy']:.1%}, epoch {best['epoch']:.0f}")
+    accuracy.set_title(f"accuracy: validation {best['validation_accuracy']:.1%}, epoch {best['epoch']:.0f}")
     _save(figure, path)
 
 

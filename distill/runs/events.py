@@ -5,6 +5,17 @@ from pathlib import Path
 
 import keras
 
+from distill.runs.best_epoch import AVERAGED
+
+
+def tag(column: str) -> str:
+    """Return the tag of a column of metrics.csv: "loss/train" and "loss/validation" stand side by side."""
+    part, _, metric = column.partition("_")
+    if part not in ("train", "validation"):
+        return column
+    averaged = metric.endswith(AVERAGED)
+    return f"{metric.removesuffix(AVERAGED)}/{part}{AVERAGED if averaged else ''}"
+
 
 def event_writer(path: Path) -> Callable[[Mapping[str, float]], None]:
     """Return a function that writes a row of metrics as TensorBoard events; without TensorFlow it writes none."""
@@ -18,7 +29,7 @@ def event_writer(path: Path) -> Callable[[Mapping[str, float]], None]:
         with writer.as_default(step=int(row["epoch"])):
             for name, value in row.items():
                 if name != "epoch":
-                    tf.summary.scalar(name, value)
+                    tf.summary.scalar(tag(name), value)
         writer.flush()
 
     return write

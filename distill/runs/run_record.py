@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +37,8 @@ class DataRecord:
     name: str
     """Where it lay."""
     class_names: tuple[str, ...]
+    class_map: dict[str, str] = field(default_factory=dict)
+    """Which classes were merged or renamed, {old: new}."""
     splits: SplitPolicy | None = None
     """How it was divided; None: by whoever called the library, or before this was recorded."""
     train: SplitRecord
@@ -173,12 +175,22 @@ def parse_record(document: Any, file: Path) -> RunRecord:
     """
     if is_record(document) and "version" not in document:
         document = _upgraded(document, file)
-    record = parsed(document, RunRecord, source=file, what=_WHAT)
+    record = _with_choice(parsed(document, RunRecord, source=file, what=_WHAT))
     if record.version > VERSION:
         raise InputError(
             f"{file} is of version {record.version}, this program reads up to {VERSION}: install a later one"
         )
     return record
+
+
+def _with_choice(record: RunRecord) -> RunRecord:
+    """Return a record that says by what its epoch is chosen, where that was not recorded yet: by accuracy then."""
+    if record.recipe.get("class_weights") != "balanced" or "choose_by" in record.recipe:
+        return record  # accuracy is what it is chosen by today, too
+    command = record.command
+    if command is not None:
+        command = replace(command, settings={"choose_by": "accuracy"} | command.settings)
+    return replace(record, recipe={**record.recipe, "choose_by": "accuracy"}, command=command)
 
 
 # Of version 1: which settings were the recipe's.

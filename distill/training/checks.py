@@ -28,6 +28,10 @@ def check_can_train(
     Raises:
         InputError: they do not; see `distill.training.train.train`.
     """
+    if not isinstance(network, keras.Model):
+        raise InputError(f"what is trained is a keras.Model, received {type(network).__name__}")
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"a recipe is a distill.Recipe, received {type(recipe).__name__}: distill.Recipe(epochs=20)")
     if None in network.input_shape[1:]:
         raise InputError(
             f"{network.name} takes images of any size, {network.input_shape[1:]}: give it an Input of a fixed one"

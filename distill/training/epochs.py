@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from distill.data.dataset import Dataset
 from distill.errors import InputError
-from distill.runs.run_directory import RunDirectory, best_accuracy
+from distill.progress import progress_bar
+from distill.runs.best_epoch import quality
+from distill.runs.run_directory import RunDirectory
 from distill.runs.scope import replicas_of
 from distill.training.batches import JointBatches, ViewBatches
 from distill.training.optimizer import let_one_replica_be
@@ -45,12 +47,12 @@ def run_epochs(
 
     Args:
         network: compiled with `optimizer`; takes pixels 0..255 of the size that `batches` render, returns logits.
-        validation: chooses the best epoch, by accuracy in the views that `batches` prescribes for it. Where
+        validation: chooses the best epoch, by what `run` says, in the views that `batches` prescribes for it. Where
             `optimizer` keeps a moving average of the weights, that is validated, too, and the better one is kept.
         epochs: how many passes over the training images in all.
         learning_rate: that of an epoch, by its number and the validation losses before it; None leaves it
             to the optimizer's own schedule.
-        patience: stop after so many epochs without a better validation accuracy; None never does.
+        patience: stop after so many epochs without a better one; None never does.
         agree: where several processes train together, checks that all of them begin with the same.
         own_layers: of the objective, which are trained with `network`: the run keeps and resumes them, too.
         callbacks: of Keras. Their logs of an epoch are `keras_logs`, those of a batch the means of the epoch so far;
@@ -88,11 +90,14 @@ def run_epochs(
         callback_list.on_train_begin()
         with (
             _kept_on_interrupt(run, epochs),
-            tqdm(total=epochs * images, initial=first_epoch * images, unit="image", disable=not progress) as bar,
+            progress_bar(
+                total=epochs * images, initial=first_epoch * images, unit="image", disable=not progress
+            ) as bar,
         ):
             for epoch in range(first_epoch, epochs):
-                if stands_still(run.rows, patience):
-                    bar.write(f"no better validation accuracy for {patience} epochs: stopped after {epoch}")
+                if stands_still(run.rows, patience, run.chosen_by):
+                    metric = run.chosen_by.replace("-", " ")
+                    bar.write(f"no better validation {metric} for {patience} epochs: stopped after {epoch}")
                     break
                 bar.set_description(f"{network.name} {epoch + 1}/{epochs}", refresh=False)
                 if (lr := learning_rate(epoch, [row["validation_loss"] for row in run.rows])) is not None:
@@ -131,15 +136,15 @@ def with_history(network: keras.Model, rows: Sequence[Mapping[str, float]]) -> k
     return network
 
 
-def stands_still(rows: Sequence[Mapping[str, float]], patience: int | None) -> bool:
+def stands_still(rows: Sequence[Mapping[str, float]], patience: int | None, choose_by: str = "accuracy") -> bool:
     """Return whether the last `patience` epochs of `rows` were no better than one before; never where it is None.
 
     It is a function of what the run has recorded, so that an interrupted run stops after the same epoch.
     """
     if patience is None or not rows:
         return False
-    accuracies = [best_accuracy(row) for row in rows]
-    return len(rows) - 1 - accuracies.index(max(accuracies)) >= patience
+    worth = [quality(row, choose_by) for row in rows]
+    return len(rows) - 1 - worth.index(max(worth)) >= patience
 
 
 def show_means(bar: tqdm, means: Mapping[str, float], *, images: int) -> None:

@@ -11,7 +11,7 @@ from distill.errors import InputError
 from distill.losses.formulas import cross_entropy
 from distill.reports.calibration import temperature_table
 from distill.reports.metrics import evaluate_predictions
-from distill.runs.run_directory import AVERAGED
+from distill.runs.best_epoch import AVERAGED
 from distill.runs.scope import clone
 from distill.scoring.scorer import Scorer
 from distill.training.batches import label_probabilities
@@ -75,7 +75,8 @@ class Validation:
 
 
 def validation_metrics(logits: np.ndarray, dataset: Dataset) -> dict[str, float]:
-    """Return "loss" (cross entropy with the labels, in nats), "accuracy", "macro_f1" and "calibration_error" (0..1).
+    """Return "loss" (cross entropy with the labels, in nats), "accuracy", "balanced_accuracy", "macro_f1" and
+    "calibration_error" (0..1).
 
     Args:
         logits: float32 [N, C] of the images of `dataset`, finite.
@@ -89,6 +90,7 @@ def validation_metrics(logits: np.ndarray, dataset: Dataset) -> dict[str, float]
     return {
         "loss": float(np.mean(keras.ops.convert_to_numpy(losses))),
         "accuracy": metrics.accuracy,
+        "balanced_accuracy": metrics.balanced_accuracy,
         "macro_f1": metrics.macro_f1,
         "calibration_error": at_temperature_1["calibration_error"],
     }

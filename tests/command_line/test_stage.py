@@ -165,7 +165,8 @@ def test_import_distill_loads_nothing_and_finds_every_name():
 import sys, distill
 print([m for m in ('tensorflow', 'keras', 'h5py', 'numpy') if m in sys.modules])
 missing = [name for name in distill.__all__ if not hasattr(distill, name)]
-run_with_m = [c for c in {COMMANDS} if 'distill.' + c in sys.modules]
+called = ("compare", "export")  # commands that are functions, too
+run_with_m = [c for c in {COMMANDS} if 'distill.' + c in sys.modules and c not in called]
 print(missing, run_with_m, set(distill.__all__) <= set(dir(distill)))
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

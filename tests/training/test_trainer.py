@@ -403,7 +403,13 @@ def test_validation_by_hand(dataset):
     # Certain of class 0 with 3/4 for rows 0 and 1, with 1/4 for rows 2 and 3; labels 0, 1, 0, 1.
     logits = np.log([[3.0, 1.0], [3.0, 1.0], [1.0, 3.0], [1.0, 3.0]]).astype(np.float32)
     metrics = validation_metrics(logits, dataset.subset(np.arange(4)))
-    expected = {"loss": np.log(4) - np.log(3) / 2, "accuracy": 0.5, "macro_f1": 0.5, "calibration_error": 0.25}
+    expected = {
+        "loss": np.log(4) - np.log(3) / 2,
+        "accuracy": 0.5,
+        "balanced_accuracy": 0.5,
+        "macro_f1": 0.5,
+        "calibration_error": 0.25,
+    }
     assert metrics == {name: pytest.approx(value, rel=1e-6) for name, value in expected.items()}
 
 

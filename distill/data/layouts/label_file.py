@@ -73,6 +73,15 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     )
 
 
+def read_lines(path: Path) -> dict[str, str]:
+    """Return path -> label of each image, as they stand in a label file.
+
+    Raises:
+        InputError: a line without a label, or whose image is missing or stands there twice.
+    """
+    return {line.path: line.label for line in _lines(path)}
+
+
 def _entry(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith("#")
 
