@@ -146,7 +146,7 @@ def test_a_backend_that_cannot_train_is_refused(backend, message):
 
 COMMANDS = (
     *("train_teacher", "teacher_logits", "train_student", "evaluate", "describe_data", "quickstart"),
-    *("list_networks", "import_checkpoint", "cache", "compare", "export", "predict", "demo"),
+    *("list_networks", "import_checkpoint", "cache", "compare", "export", "predict", "demo", "crop_faces"),
 )
 
 
