@@ -106,7 +106,6 @@ def test_the_students_own_regularisers_count():
 
 def test_unlabelled_examples_learn_from_the_teacher_and_are_never_called_correct():
     batch = batch_of([[1, 0]], [0], [[2.0, 0.0]])._replace(label_probs=tf.zeros((1, 2)))
-    loss = DistillationLoss("microexpnet", temperature=1.0)
     kernel, _ = gradient_step(
         linear_student([[0, 0], [0, 0]]), batch, DistillationLoss("microexpnet", temperature=1.0)
     )
