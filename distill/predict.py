@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -303,7 +304,8 @@ def _same(path: Path) -> str:
 
 
 def main() -> None:
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of no encoding
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of no encoding
     run_stage(predict, PredictSettings, backend=None)
 
 
