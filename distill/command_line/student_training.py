@@ -1,7 +1,7 @@
 """`TrainStudentSettings`, the flags by which a student is trained, and `train_one`, which trains it."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +134,6 @@ def train_one(
         views=settings.views,
         recipe=settings,
         begins_with_sha256=begun,
-        command=CommandRecord(name="train_student", settings=asdict(settings)),
+        command=CommandRecord.of("train_student", settings),
         **taught,
     )
