@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import json
 import sys
+import textwrap
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ import tyro.extras
 from distill.documents import read_json
 from distill.errors import GateError, InputError
 from distill.keras_import import import_keras_quietly
-from distill.refusals import check_known, missing_package
+from distill.refusals import check_known, flag, missing_package
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -76,7 +77,7 @@ def run_stage(
             args=args,
             default=default,
             prog=f"python -m distill.{stage.__name__}",
-            description=f"{inspect.getdoc(settings_class)}\n\n{_CONFIG_HELP}\n\n{_EXIT_HELP}",
+            description=_description(settings_class),
         )
         if backend is not None:
             import_keras_quietly(backend)
@@ -89,6 +90,32 @@ def run_stage(
 def print_next(*commands: str) -> None:
     """Print the commands, MODULE and its flags, that usually follow."""
     print("next:", *(f"python -m {command}" for command in commands), sep="\n  ")
+
+
+def _description(settings_class: type[Settings]) -> str:
+    return "\n\n".join([inspect.getdoc(settings_class) or "", *outline(settings_class), _CONFIG_HELP, _EXIT_HELP])
+
+
+def outline(settings_class: type[Settings]) -> list[str]:
+    """Return, of a command with many flags, which matter first, and all of them by the classes that they stand in.
+
+    Args:
+        settings_class: where it names those in `first_flags`; of any other class nothing is returned.
+    """
+    first = getattr(settings_class, "first_flags", ())
+    if not first:
+        return []
+    fields = {field.name for field in dataclasses.fields(settings_class)}
+    groups = {"What matters first": first}
+    for cls in filter(dataclasses.is_dataclass, settings_class.__mro__):
+        title = (cls.__doc__ or cls.__name__).strip().splitlines()[0].rstrip(".")
+        groups[title] = [name for name in cls.__dict__.get("__annotations__", {}) if name in fields]
+    return [_flags_text(title, names) for title, names in groups.items() if names]
+
+
+def _flags_text(title: str, names: Sequence[str]) -> str:
+    flags = ", ".join(f"--{flag(name)}" for name in names)
+    return textwrap.fill(f"{title}: {flags}", 80, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _how_to_go_on(settings: Any) -> str:

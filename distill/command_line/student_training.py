@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from distill.command_line.data_settings import FoldSettings
 from distill.command_line.loss_settings import LossSettings
@@ -24,6 +24,10 @@ class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
 
     The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
     """
+
+    first_flags: ClassVar[tuple[str, ...]] = (
+        *("data", "logits", "student", "student_options", "loss", "temperature", "lambda_", "epochs", "lr", "out"),
+    )
 
     out: str
     """Directory of the run."""
