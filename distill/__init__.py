@@ -5,7 +5,7 @@ The names below are loaded when they are first used, so that `import distill` co
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Commands that are called, too: `distill.export(student, ...)`. All others are run with `python -m` alone.
 _CALLED_COMMANDS = ("compare", "export")
@@ -63,7 +63,12 @@ def __getattr__(name: str):
         return import_module(f"distill.{name}")
     if name not in _EXPORTS:
         raise AttributeError(f"module 'distill' has no attribute {name!r}")
-    value = getattr(import_module(_EXPORTS[name]), name)
+    try:
+        value = getattr(import_module(_EXPORTS[name]), name)
+    except ModuleNotFoundError as error:  # on a device
+        from distill.refusals import missing_package
+
+        raise ModuleNotFoundError(f"distill.{name} {missing_package(error)}", name=error.name) from error
     globals()[name] = value
     return value
 

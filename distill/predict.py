@@ -15,6 +15,7 @@ import tyro
 from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import INTERRUPTED, run_stage
 from distill.errors import InputError
+from distill.refusals import check_known
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
     Look = tuple[np.ndarray, list[Face]]
     """A photo, uint8 RGB [H, W, 3], and its faces."""
+
+
+_JSON_VERSION = 1
+"""Of the shape of what --json prints; what is added needs no other, what goes or changes does."""
+_BOXES: "dict[str, Callable[[Face], Sequence[int]]]" = {"ltrb": lambda face: face.box, "xywh": lambda face: face.xywh}
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,11 @@ class PredictSettings(FaceSettings):
     recursive: bool = False
     """Take the images in folders within a folder, too."""
     json: bool = False
-    """Print one JSON object per photo or frame and line, with the probabilities of all classes."""
+    """Print one JSON object per photo or frame and line, with the probabilities of all classes; docs/commands.md
+    describes its fields."""
+    boxes: str = "ltrb"
+    """How boxes are printed, in pixels: "ltrb" is left, top, right, bottom; "xywh" is left, top, width, height, as
+    OpenCV and the package fer have them."""
     save: str | None = None
     """Folder for copies with boxes and labels drawn in; it is created. No file that was given is
     overwritten, but pictures of an earlier call are, and whatever else has their names."""
@@ -78,6 +88,7 @@ def predict(settings: PredictSettings) -> None:
     folder = None if settings.save is None else Path(settings.save)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+        _say_what_cannot_be_written(predictor)
     try:
         with closing(_looks_ahead(sources, open_predictor, settings.threads)) as looks:
             bad = _show_all(sources, _targets(sources, folder), looks, predictor, settings)
@@ -99,6 +110,17 @@ def _say_what_is_left_out(settings: PredictSettings, sources: "Sequence[Source]"
         folders = {source.parent for source in sources if isinstance(source, Path)} if settings.recursive else {path}
         for note in left_out(folders or {path}) if path not in seen and path.is_dir() else ():  # it has images
             print(f"note: {path}: {note}", file=sys.stderr)
+
+
+def _say_what_cannot_be_written(predictor: "Predictor") -> None:
+    from distill.prediction.drawing import cannot_be_written
+
+    if names := cannot_be_written(predictor.class_names):
+        print(
+            f"note: no font here has the letters of {', '.join(names)}: numbers of classes are drawn instead; "
+            "install one such as Noto Sans CJK",
+            file=sys.stderr,
+        )
 
 
 def _sources(settings: PredictSettings) -> "list[Source]":
@@ -146,7 +168,7 @@ def _show_all(
     """Show one source after the other; return how many could not be read, each of which was named.
 
     Raises:
-        InputError: the only source could not be read, or shows no face.
+        InputError: the only source could not be read.
     """
     from tqdm import tqdm
 
@@ -157,7 +179,7 @@ def _show_all(
                 if isinstance(source, Path) and _is_photo(source):
                     _show_photo(source, next(looks, None), predictor, settings, target, alone=alone)
                 elif not _show_film(source, predictor, settings, target):
-                    _faceless(source, "try another film", alone=alone)
+                    _say_no_face(source, "try another film", show_hint=alone)
             except InputError as error:
                 if alone:
                     raise
@@ -168,6 +190,7 @@ def _show_all(
 
 
 def _check(settings: PredictSettings) -> None:
+    check_known(settings.boxes, _BOXES, what="order of boxes")
     if settings.camera is None and not settings.files:
         raise InputError("nothing to look at: give photos, films or folders, or --camera 0")
     if settings.camera is not None and settings.files:
@@ -201,7 +224,7 @@ def _show_photo(
 
         save_picture(annotated(photo, faces), target)
     if not faces:
-        _faceless(source, predictor.faces.hint(photo.shape), alone=alone, shown=looks_cut_out(photo.shape))
+        _say_no_face(source, predictor.faces.hint(photo.shape), show_hint=alone or looks_cut_out(photo.shape))
 
 
 def _show_film(source: "Source", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
@@ -232,12 +255,14 @@ def _show_film(source: "Source", predictor: "Predictor", settings: PredictSettin
 
 def _print(source: str, time: float | None, faces: list["Face"], settings: PredictSettings) -> None:
     at = {} if time is None else {"time": round(time, 3)}
+    box_of = _BOXES[settings.boxes]
     if settings.json:
-        lines = [json.dumps({"file": source, **at, "faces": [face.to_dict() for face in faces]}, ensure_ascii=False)]
+        found = [{**face.to_dict(), "box": box_of(face)} for face in faces]
+        lines = [json.dumps({"version": _JSON_VERSION, "file": source, **at, "faces": found}, ensure_ascii=False)]
     else:
         where = source if time is None else f"{source} at {time:.2f} s"
         lines = [
-            f"{where}: {face.expression} {face.probability:.2f} in box {' '.join(map(str, face.box))}"
+            f"{where}: {face.expression} {face.probability:.2f} in box {' '.join(map(str, box_of(face)))}"
             for face in faces
         ]
     from tqdm import tqdm
@@ -253,18 +278,12 @@ def _note(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
-def _faceless(source: "Source", hint: str, *, alone: bool, shown: bool = False) -> None:
-    """Say that no face was found, and what to try, where nothing else is looked at or `shown`.
-
-    Raises:
-        InputError: there is nothing else to look at.
-    """
+def _say_no_face(source: "Source", hint: str, *, show_hint: bool) -> None:
+    """Say that no face was found, which is no mistake, and perhaps what to try."""
     from distill.prediction.captures import name_of
 
     said = f"no face was found in {name_of(source)}"
-    if alone:
-        raise InputError(f"{said}; {hint}")
-    _note(f"{said}; {hint}" if shown else said)
+    _note(f"{said}; {hint}" if show_hint else said)
 
 
 def _targets(sources: "Sequence[Source]", folder: Path | None) -> Iterator[Path | None]:

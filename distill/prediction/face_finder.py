@@ -7,7 +7,7 @@ from PIL import Image
 
 from distill.errors import InputError
 from distill.prediction.face_crops import Region, square_region
-from distill.prediction.face_detectors import default_detector, detector_row
+from distill.prediction.face_detectors import DEFAULT_DETECTOR, detector_row
 
 _GREY = 127
 _SIDE_WITH_GREY = 1024
@@ -31,7 +31,7 @@ class FaceFinder:
     """Finds the faces in photos.
 
     Args:
-        face_detector: a name in `face_detectors.DETECTORS`; None is BlazeFace where it is installed, else Haar.
+        face_detector: a name in `face_detectors.DETECTORS`; None is `DEFAULT_DETECTOR`.
         min_face_score: faces that the detector is less sure of, 0..1, are left out; None is the detector's usual one.
 
     Raises:
@@ -39,7 +39,7 @@ class FaceFinder:
     """
 
     def __init__(self, face_detector: str | None = None, *, min_face_score: float | None = None):
-        self.name = default_detector() if face_detector is None else face_detector
+        self.name = DEFAULT_DETECTOR if face_detector is None else face_detector
         self._row = detector_row(self.name)
         if min_face_score is not None:
             if not self._row.gives_scores:

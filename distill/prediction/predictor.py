@@ -29,6 +29,12 @@ class Face:
     """Class -> probability, in the order of the model's classes."""
 
     @property
+    def xywh(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height of `box`, as OpenCV and the package fer have it."""
+        left, top, right, bottom = self.box
+        return left, top, right - left, bottom - top
+
+    @property
     def expression(self) -> str:
         """The most probable class."""
         return max(self.probabilities, key=self.probabilities.__getitem__)

@@ -1,12 +1,7 @@
 """The run directory: everything that a training run leaves behind, enough to repeat it and to go on.
 
-RUN/settings.json        the record: recipe, data, objective, student, teacher, command: written before training
-RUN/training_images.npy  which images are learned from
-RUN/metrics.csv          a row an epoch; the same figures are there as TensorBoard events
-RUN/curves.png           learning curves, redrawn every few epochs and at the end
-RUN/last.keras           student and optimizer after the last finished epoch; previous.keras: after the one before
-RUN/best.keras           the student alone, with the weights (or their moving average) of the best epoch
-RUN/summary.json         what came out; its presence says that the run is complete
+`run_files.FILES` says which files there are. settings.json is written before training, the others after epochs; the
+presence of summary.json says that the run is complete.
 """
 
 import csv
@@ -28,6 +23,7 @@ from distill.files import atomic_file, write_csv, write_json
 from distill.runs.best_epoch import averaged_is_better, best_accuracy, best_epoch, chosen_by, kept_column, quality
 from distill.runs.checkpoints import LAST, PREVIOUS, load_checkpoint, save_checkpoint
 from distill.runs.events import event_writer
+from distill.runs.run_files import write_readme
 from distill.runs.run_record import SETTINGS, RunRecord, read_record
 from distill.runs.scope import clone, scope_of
 from distill.runs.training_images import TRAINING_IMAGES, TrainingImages
@@ -210,6 +206,7 @@ class RunDirectory:
     def _begin(self) -> None:
         if read_record(self.path) is None:
             replace(self.record, versions={**versions()}).write(self.path)
+        write_readme(self.path, None if self.record.command is None else self.record.command.name)
         if self._training_images is not None and TrainingImages.read(self.path) is None:
             self._training_images.write(self.path)
         for name in (SETTINGS, METRICS, CURVES, SUMMARY, LAST, BEST):

