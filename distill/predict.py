@@ -1,5 +1,6 @@
 """Find faces and name their expressions: `python -m distill.predict photo.jpg`."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -303,7 +304,8 @@ def _same(path: Path) -> str:
 
 
 def main() -> None:
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of no encoding
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of no encoding
     run_stage(predict, PredictSettings, backend=None)
 
 
