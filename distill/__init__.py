@@ -53,7 +53,7 @@ _EXPORTS = {
     "synthetic_faces": "distill.data.synthetic_faces",
     "train": "distill.training.train",
     "train_from_labels": "distill.training.train",
-    "with_splits": "distill.data.dataset",
+    "with_splits": "distill.data.splits",
 }
 __all__ = sorted([*_EXPORTS, *_CALLED_COMMANDS])
 

@@ -253,8 +253,8 @@ def _open_data(data: str, class_names: str | None) -> "Dataset":
 
 
 def _open_split(data: str, settings: InspectSettings) -> "Dataset":
-    from distill.data.dataset import with_splits
     from distill.data.open_dataset import open_dataset
+    from distill.data.splits import with_splits
 
     split = settings.split or "validation"
     return with_splits(open_dataset(data, class_names=settings.data_classes)).split(split)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from distill.data.class_map import parse_class_map, with_class_map
-from distill.data.dataset import Dataset, with_splits
+from distill.data.dataset import Dataset
 from distill.data.folds import deal_folds
 from distill.data.open_dataset import open_dataset
+from distill.data.splits import with_splits
 from distill.errors import InputError
 
 

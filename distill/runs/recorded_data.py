@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from distill.data.class_map import with_class_map
-from distill.data.dataset import Dataset, with_splits
+from distill.data.dataset import Dataset
 from distill.data.folds import deal_folds, fold_splits
 from distill.data.open_dataset import open_dataset
 from distill.data.split_policy import SplitPolicy
+from distill.data.splits import with_splits
 from distill.errors import InputError
 from distill.runs.networks import recorded_run
 from distill.runs.run_record import RunRecord

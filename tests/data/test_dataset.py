@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distill.data.dataset import ArrayImages, Dataset, with_splits
+from distill.data.dataset import ArrayImages, Dataset
+from distill.data.splits import with_splits
 from distill.errors import InputError
 
 COUNT = 50

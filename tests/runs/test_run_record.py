@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from distill.data.dataset import Dataset, with_splits
+from distill.data.dataset import Dataset
 from distill.data.layouts import class_folders
 from distill.data.split_policy import SplitPolicy
+from distill.data.splits import with_splits
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.evaluate import EvaluateSettings, evaluate
