@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from distill.command_line.stage import INTERRUPTED, run_stage
+from distill.command_line.ending_signals import INTERRUPTED
+from distill.command_line.stage import run_stage
 from distill.errors import InputError
 
 if TYPE_CHECKING:
