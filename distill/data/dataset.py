@@ -11,6 +11,7 @@ import numpy as np
 from distill.data.expressions import canonical_name
 from distill.data.split_policy import POLICIES, SplitPolicy
 from distill.errors import InputError
+from distill.refusals import check_within
 
 SPLITS = ("train", "validation", "test")
 UNLABELLED = -1
@@ -295,6 +296,7 @@ def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float =
         raise InputError(f"{dataset.name} has no labels: give labelled images, such as one folder per class")
     if policy not in POLICIES:
         raise InputError(f'split policy must be "official" or "random", received "{policy}"')
+    check_within(-(2**63), 2**63 - 1, split_seed=seed)  # it is part of a key
     if not 0 < fraction < 1:
         raise InputError(f"a validation fraction must lie between 0 and 1, received {fraction}")
     splits = np.where(dataset.splits == "", "train", dataset.splits).astype("U10")

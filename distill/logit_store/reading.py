@@ -1,16 +1,16 @@
 """Read the files of a logit store: nothing is given out before it is checked, and little is held at a time."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from distill.busy_files import cannot_read_now, reading
+from distill.documents import Document, parse_json, parsed
 from distill.errors import InputError
 from distill.logit_store.header import LogitHeader
 from distill.logit_store.interrupts import uninterrupted
@@ -27,6 +27,7 @@ from distill.logit_store.unlocked_file import UnlockedFile
 
 _BYTES_AT_ONCE = 2**23  # small blocks are read together
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_ITSELF, _WHAT = "its header", "header of a logit store"
 _DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError)
 
 
@@ -145,8 +146,8 @@ def _opened(path: Path, kind: str) -> Iterator[_OpenFile]:
     try:
         with UnlockedFile(path) as content, h5py.File(path, "r", driver="fileobj", fileobj=content) as file:
             values = _checked_header(path, file, kind)
-            header = LogitHeader.from_dict(values)
-            extent = Extent(**{field.name: values.get(field.name) for field in fields(Extent)})
+            header = _as_damage(lambda: LogitHeader.from_dict(values, source=_ITSELF))
+            extent = _as_damage(lambda: parsed(values, Extent, source=_ITSELF, what=_WHAT))
             types = column_types(header, file["sample_id"].dtype.itemsize)
             datasets = {
                 name: _checked_dataset(file[name], dtype, (extent.rows, *shape))
@@ -192,6 +193,14 @@ def _check_signature(path: Path) -> None:
         raise DamagedError(f"{path} is not a logit store: {expected}")
 
 
+def _as_damage(read: Callable[[], Document]) -> Document:
+    """Return what `read` gives; what it refuses is damage, although a checksum says otherwise."""
+    try:
+        return read()
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
 def _checked_header(path: Path, file: h5py.File, kind: str) -> dict:
     if not {"format_version", "header", "header_checksum"} <= set(file.attrs):
         raise InputError(f"{path} is HDF5, but not a logit store: expected a file that {COMMAND} wrote")
@@ -203,12 +212,16 @@ def _checked_header(path: Path, file: h5py.File, kind: str) -> dict:
         )
     if file.attrs["header_checksum"] != header_checksum(file.attrs["header"]):
         raise ValueError("the header does not match its checksum")
-    header = json.loads(file.attrs["header"])
-    if header["kind"] != kind:
-        raise InputError(
-            f"{path} is a {header['kind']}, expected a {kind}: run {COMMAND} again to finish what it began"
-        )
+    header = _as_damage(lambda: parse_json(bytes(file.attrs["header"]), source=_ITSELF, what=_WHAT))
+    found = _as_damage(lambda: parsed(header, _Kind, source=_ITSELF, what=_WHAT)).kind
+    if found != kind:
+        raise InputError(f"{path} is a {found}, expected a {kind}: run {COMMAND} again to finish what it began")
     return header
+
+
+@dataclass
+class _Kind:
+    kind: str
 
 
 def _checked_spans(file: _OpenFile, wanted: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:

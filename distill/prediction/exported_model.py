@@ -1,6 +1,5 @@
 """`open_exported`: a file that was exported, or the folder of its card, becomes an `ExportedModel`."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.busy_files import reading
+from distill.documents import read_document
 from distill.errors import InputError
 from distill.prediction import litert_file, onnx_student
 from distill.prediction.description import ModelDescription
@@ -95,18 +95,21 @@ def _check_fits(run: Callable[[np.ndarray], np.ndarray], description: ModelDescr
 
 def _recommended(folder: Path) -> str:
     """Return the name of the recommended file in the folder of a card."""
+    file = folder / EXPORTS
     try:
-        with reading(folder / EXPORTS):
-            name = json.loads((folder / EXPORTS).read_text(encoding="utf-8"))["recommended"]
-        if Path(name).name != name:
-            raise ValueError(f"{name!r} does not lie in it")
+        name = read_document(file, _Exports, what="list of exports").recommended
     except FileNotFoundError:
         raise InputError(
             f"{folder} is no folder that python -m distill.export wrote: it holds no {EXPORTS}"
         ) from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{folder / EXPORTS} names no recommended file ({error}): export anew") from error
+    if Path(name).name != name or not Path(name).suffix:  # it never leads out of the folder
+        raise InputError(f"{file} recommends {name!r}, which is no file in it: export anew")
     return name
+
+
+@dataclass(frozen=True)
+class _Exports:
+    recommended: str
 
 
 def _hint(path: Path) -> str:

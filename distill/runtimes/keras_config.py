@@ -133,7 +133,8 @@ def _zipped_config(path: Path) -> tuple[bytes, str | None]:
         if "metadata.json" not in archive.namelist():
             return text, None
         with archive.open("metadata.json") as file:
-            return text, json.loads(file.read(_MAX_BYTES)).get("keras_version")
+            metadata = json.loads(file.read(_MAX_BYTES))
+            return text, metadata.get("keras_version") if isinstance(metadata, dict) else None
 
 
 def _hdf5_config(path: Path) -> tuple[bytes | str, str | None]:
