@@ -97,8 +97,8 @@ def _check_teacher_of_fold(store: LogitStore, parts: Dataset) -> None:
         if learned_from and learned_from.get(split) != expected:
             raise InputError(
                 f"the teacher of {store.path} did not learn from this fold: {split} fingerprint stored "
-                f"{learned_from.get(split)}, expected {expected}: cache the logits of a teacher trained with the same "
-                "--folds"
+                f"{learned_from.get(split)}, expected {expected}: cache the logits of a teacher trained with the "
+                "same --folds"
             )
 
 

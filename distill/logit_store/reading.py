@@ -12,6 +12,7 @@ import numpy as np
 from distill.busy_files import cannot_read_now, reading
 from distill.documents import Document, parse_json, parsed
 from distill.errors import InputError
+from distill.hdf5_objects import plain_dataset
 from distill.logit_store.header import LogitHeader
 from distill.logit_store.interrupts import uninterrupted
 from distill.logit_store.layout import (
@@ -21,9 +22,12 @@ from distill.logit_store.layout import (
     Extent,
     block_checksum,
     column_types,
+    decode_ids,
     header_checksum,
 )
+from distill.logit_store.samples import check_labels
 from distill.logit_store.unlocked_file import UnlockedFile
+from distill.regular_files import check_regular
 
 _BYTES_AT_ONCE = 2**23  # small blocks are read together
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -148,13 +152,13 @@ def _opened(path: Path, kind: str) -> Iterator[_OpenFile]:
             values = _checked_header(path, file, kind)
             header = _as_damage(lambda: LogitHeader.from_dict(values, source=_ITSELF))
             extent = _as_damage(lambda: parsed(values, Extent, source=_ITSELF, what=_WHAT))
-            types = column_types(header, file["sample_id"].dtype.itemsize)
+            types = column_types(header, plain_dataset(file, "sample_id").dtype.itemsize)
             datasets = {
-                name: _checked_dataset(file[name], dtype, (extent.rows, *shape))
+                name: _checked_dataset(file, name, dtype, (extent.rows, *shape))
                 for name, (dtype, shape) in types.items()
             }
             blocks = -(-extent.rows // extent.rows_per_block)
-            checksums = _checked_dataset(file["checksum"], np.dtype("u1"), (blocks, CHECKSUM_BYTES))[()]
+            checksums = _checked_dataset(file, "checksum", np.dtype("u1"), (blocks, CHECKSUM_BYTES))[()]
             yield _OpenFile(header, extent, types, datasets, checksums)
     except InputError:
         raise
@@ -170,18 +174,16 @@ def _damage(path: Path, error: Exception, content: UnlockedFile | None) -> str:
     return f"{path} is damaged ({reason}): {first}delete it and write it again with {COMMAND}"
 
 
-def _checked_dataset(dataset: h5py.Dataset, dtype: np.dtype, shape: tuple[int, ...]) -> h5py.Dataset:
-    name = dataset.name.lstrip("/")
+def _checked_dataset(file: h5py.File, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> h5py.Dataset:
+    dataset = plain_dataset(file, name)
     if dataset.dtype != dtype or dataset.shape != shape:
         raise ValueError(f"{name} is {dataset.dtype}{dataset.shape}, expected {dtype}{shape}")
-    # HDF5 makes up what no block was written of, however much that is.
-    if dataset.id.get_storage_size() < dataset.nbytes:
-        raise ValueError(f"{name} is there in part")
     return dataset
 
 
 def _check_signature(path: Path) -> None:
     expected = f"expected a file that {COMMAND} wrote"
+    check_regular(path)
     try:
         with reading(path), open(path, "rb") as file:
             signature = file.read(len(_SIGNATURE))
@@ -210,9 +212,10 @@ def _checked_header(path: Path, file: h5py.File, kind: str) -> dict:
             f"{path} has logit format version {version}, this program reads version {known}: "
             f"use the program that wrote it, or delete it and write it again with {COMMAND}"
         )
-    if file.attrs["header_checksum"] != header_checksum(file.attrs["header"]):
+    text = file.attrs["header"]
+    if not isinstance(text, bytes) or file.attrs["header_checksum"] != header_checksum(text):
         raise ValueError("the header does not match its checksum")
-    header = _as_damage(lambda: parse_json(bytes(file.attrs["header"]), source=_ITSELF, what=_WHAT))
+    header = _as_damage(lambda: parse_json(text, source=_ITSELF, what=_WHAT))
     found = _as_damage(lambda: parsed(header, _Kind, source=_ITSELF, what=_WHAT)).kind
     if found != kind:
         raise InputError(f"{path} is a {found}, expected a {kind}: run {COMMAND} again to finish what it began")
@@ -260,6 +263,17 @@ def _check_span(span: Columns, start: int, rows_per_block: int, checksums: np.nd
         if not np.array_equal(block_checksum(block), checksums[number]):
             last = start + first + len(block["label"]) - 1
             raise ValueError(f"rows {start + first} to {last} do not match their checksum")
+    _check_samples(span, classes=span["logits"].shape[-1])
     bad = int((~np.isfinite(span["logits"])).sum())
     if bad:
         raise ValueError(f"it holds {bad} logits that are NaN or infinite")
+
+
+def _check_samples(span: Columns, *, classes: int) -> None:
+    """Check what a checksum cannot: whoever wrote the file may have meant anything."""
+    _as_damage(lambda: check_labels(span["label"], classes=classes))
+    ids = span["sample_id"]
+    if not ids.all():
+        raise ValueError("it holds a sample without an id")
+    if (np.frombuffer(ids.tobytes(), np.uint8) >= 0x80).any():  # anything else is UTF-8 as it is
+        decode_ids(ids)

@@ -16,6 +16,8 @@ import numpy as np
 from distill.busy_files import cannot_read_now, is_there, reading
 from distill.errors import InputError
 from distill.files import atomic_file
+from distill.refusals import reason
+from distill.runtimes.keras_weights import check_weights
 
 LAST, PREVIOUS = "last.keras", "previous.keras"
 _OWN_LAYERS = "own_layers.npz"
@@ -67,10 +69,18 @@ def load_checkpoint(
             damaged.unlink(missing_ok=True)
     if whole is not None:
         with reading(whole):
+            _check_weights(whole, network)
             network.load_weights(whole)
             if own_layers:
                 _load_own_layers(whole, own_layers)
     return whole is not None
+
+
+def _check_weights(file: Path, network: keras.Model) -> None:
+    try:
+        check_weights(network, file)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"{file} is no checkpoint: {reason(error)}") from error
 
 
 def _load_own_layers(file: Path, own_layers: Sequence[keras.layers.Layer]) -> None:
