@@ -19,7 +19,7 @@ MAX_BYTES = 1 << 26
 _DEEPEST = 100  # how many objects and lists may lie in each other
 _BITS = 64  # of a whole number
 
-ClassNames = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(max_length=100_000)]
+ClassNames = Annotated[tuple[str, ...], Meta(max_length=10_000)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Side = Annotated[int, Meta(ge=1, lt=2**31)]

@@ -11,6 +11,7 @@ import numpy as np
 from distill.data.expressions import canonical_name
 from distill.data.split_policy import POLICIES, SplitPolicy
 from distill.errors import InputError
+from distill.numpy_files import RowsOnDisk
 from distill.refusals import check_within
 
 SPLITS = ("train", "validation", "test")
@@ -33,9 +34,9 @@ class ImageSource(Protocol):
 
 
 class ArrayImages:
-    """Images that are one uint8 array [N, H, W, C], in memory or memory-mapped."""
+    """Images that are one uint8 array [N, H, W, C], in memory or on disk."""
 
-    def __init__(self, array: np.ndarray):
+    def __init__(self, array: np.ndarray | RowsOnDisk):
         if array.ndim != 4 or array.dtype != np.uint8 or array.shape[-1] not in (1, 3):
             raise ValueError(
                 f"Images must be uint8 [N, height, width, 1 or 3]. Received: shape={array.shape}, dtype={array.dtype}"

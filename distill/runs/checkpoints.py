@@ -16,6 +16,7 @@ import numpy as np
 from distill.busy_files import cannot_read_now, is_there, reading
 from distill.errors import InputError
 from distill.files import atomic_file
+from distill.numpy_files import read_array
 from distill.refusals import reason
 from distill.runtimes.keras_weights import check_weights
 
@@ -85,12 +86,17 @@ def _check_weights(file: Path, network: keras.Model) -> None:
 
 def _load_own_layers(file: Path, own_layers: Sequence[keras.layers.Layer]) -> None:
     try:
-        with zipfile.ZipFile(file) as archive, np.load(io.BytesIO(archive.read(_OWN_LAYERS))) as stored:
-            arrays = iter([stored[name] for name in stored.files])
+        with zipfile.ZipFile(file) as archive, zipfile.ZipFile(io.BytesIO(archive.read(_OWN_LAYERS))) as stored:
+            arrays = iter([_array(stored, info) for info in stored.infolist()])
         for layer in own_layers:
             layer.set_weights([next(arrays) for _ in layer.weights])
     except (KeyError, ValueError, StopIteration) as error:
         raise InputError(f"{file} does not hold the layers that are trained with the network: {error}") from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(info) as file:
+        return read_array(file, size=info.file_size)
 
 
 def _is_whole(file: Path) -> bool:
