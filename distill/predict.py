@@ -13,6 +13,8 @@ import tyro
 from distill.command_line.ending_signals import INTERRUPTED
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
+from distill.home import expanded
+from distill.printable import printable
 
 if TYPE_CHECKING:
     from distill.prediction.captures import Source
@@ -80,9 +82,9 @@ def _say_what_is_left_out(settings: PredictSettings, sources: "Sequence[Source]"
     from distill.prediction.captures import is_stream
 
     seen = {*sources}
-    for path in (Path(name).expanduser() for name in settings.files if not is_stream(name)):
+    for path in (expanded(name) for name in settings.files if not is_stream(name)):
         for note in left_out([path]) if path not in seen else ():  # it is a folder, and has images
-            print(f"note: {path}: {note}", file=sys.stderr)
+            print(printable(f"note: {path}: {note}"), file=sys.stderr)
 
 
 def _sources(names: Sequence[str]) -> "list[Source]":
@@ -113,7 +115,7 @@ def _show_all(
             if len(sources) == 1:
                 raise
             bad += 1
-            print(f"error: {error}", file=sys.stderr)
+            print(printable(f"error: {error}"), file=sys.stderr)
     return bad
 
 
@@ -141,7 +143,7 @@ def _show(source: "Source", predictor: "Predictor", settings: PredictSettings, t
 
     photo = open_photo(source)
     if read_header(source).several:
-        print(f"note: {source} is animated or has several pages: the first is looked at", file=sys.stderr)
+        print(printable(f"note: {source} is animated or has several pages: the first is looked at"), file=sys.stderr)
     faces = predictor(photo)
     _print(str(source), None, faces, settings)
     if target is not None and faces:
@@ -180,7 +182,7 @@ def _print(source: str, time: float | None, faces: list["Face"], settings: Predi
     else:
         where = source if time is None else f"{source} at {time:.2f} s"
         lines = [
-            f"{where}: {face.expression} {face.probability:.2f} in box {' '.join(map(str, face.box))}"
+            printable(f"{where}: {face.expression} {face.probability:.2f} in box {' '.join(map(str, face.box))}")
             for face in faces
         ]
     for line in lines:
@@ -212,7 +214,7 @@ def _faceless(source: "Source", settings: PredictSettings, *, alone: bool) -> No
     name = name_of(source)
     if alone:
         raise InputError(f"no face was found in {name}{hints.get(settings.face_detector, '')}")
-    print(f"no face was found in {name}", file=sys.stderr)
+    print(printable(f"no face was found in {name}"), file=sys.stderr)
 
 
 def _targets(sources: "Sequence[Source]", folder: Path | None) -> Iterator[Path | None]:

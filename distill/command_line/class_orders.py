@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from distill.data.class_order import ASSUMED
+from distill.printable import printable
 
 if TYPE_CHECKING:
     from distill.data.dataset import Dataset
@@ -29,7 +30,7 @@ def print_store_notes(*stores: "LogitStore") -> None:
     from distill.reports.store_report import store_notes
 
     for note in dict.fromkeys(note for store in stores for note in store_notes(store)):
-        print(f"note: {note}")
+        print(printable(f"note: {note}"))
 
 
 def print_accuracy(store: "LogitStore", dataset: "Dataset | None" = None) -> None:

@@ -6,6 +6,7 @@ from distill.data.dataset import Dataset, with_splits
 from distill.data.folds import deal_folds
 from distill.data.open_dataset import open_dataset
 from distill.errors import InputError
+from distill.printable import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,4 +69,4 @@ class FoldSettings(DataSettings):
 def print_notes(dataset: Dataset) -> None:
     """Print what a user should know of how a data set was read."""
     for note in dataset.notes:
-        print(f"note: {note}")
+        print(printable(f"note: {note}"))

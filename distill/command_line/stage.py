@@ -21,6 +21,8 @@ import tyro.extras
 from distill.command_line.ending_signals import INTERRUPTED, terminated_as_interrupted
 from distill.command_line.flag_errors import parsed_flags
 from distill.command_line.last_resort import kept_fault
+from distill.command_line.limits import check_limits
+from distill.command_line.standard_output import harmless_output
 from distill.documents import read_json
 from distill.errors import GateError, InputError
 from distill.keras_import import import_keras_quietly
@@ -62,7 +64,7 @@ def run_stage(
     args = list(sys.argv[1:] if args is None else args)
     debug = _take_debug(args)
     prog = f"python -m distill.{stage.__name__}"
-    with terminated_as_interrupted(), _one_line_errors(debug=debug):
+    with terminated_as_interrupted(), harmless_output(), _one_line_errors(debug=debug):
         if resumes:
             _spell_out_resume(args)
         default = _take_config(args, settings_class)
@@ -80,6 +82,7 @@ def run_stage(
             ),
             prog=prog,
         )
+        check_limits(settings)
         if backend is not None:
             import_keras_quietly(backend)
         otherwise = _BEGINS_ANEW if begins_anew else _GOES_ON
@@ -105,11 +108,12 @@ def run_stages(
     debug = _take_debug(args)
     prog = f"python -m distill.{name}"
     verbs = {verb: settings_class for verb, (_, settings_class) in stages.items()}
-    with terminated_as_interrupted(), _one_line_errors(interrupted=_BEGINS_ANEW, debug=debug):
+    with terminated_as_interrupted(), harmless_output(), _one_line_errors(interrupted=_BEGINS_ANEW, debug=debug):
         settings = parsed_flags(
             lambda: tyro.extras.subcommand_cli_from_dict(verbs, args=args, prog=prog, description=_DEBUG_HELP),
             prog=prog,
         )
+        check_limits(settings)
         next(stage for stage, settings_class in stages.values() if type(settings) is settings_class)(settings)
     sys.exit(DONE)
 

@@ -15,6 +15,8 @@ from distill.numpy_files import RowsOnDisk
 from distill.refusals import check_within
 
 SPLITS = ("train", "validation", "test")
+MAX_CLASSES = 1000
+"""Of a data set."""
 UNLABELLED = -1
 _HASH_BYTES = 16
 _READ_ROWS = 1024
@@ -89,6 +91,10 @@ class Dataset:
                 raise ValueError(f"{len(self.ids)} ids but {len(column)} {name} in {self.name}")
         if count_distinct(self.ids) != len(self.ids):
             raise ValueError(f"Sample ids of {self.name} are not unique")
+        _check_texts(self.ids.tolist(), what="file name", of=self.name)
+        _check_texts(self.class_names, what="class name", of=self.name)
+        if len(self.class_names) > MAX_CLASSES:
+            raise InputError(f"{self.name} has {len(self.class_names):,} classes, expected {MAX_CLASSES:,} at most")
 
     @staticmethod
     def from_arrays(
@@ -276,6 +282,15 @@ def count_distinct(ids: np.ndarray) -> int:
     """Return how many of `ids`, a column of text, differ."""
     ordered = np.sort(ids, kind="stable")  # at once where they stand in order; np.unique hashes them all
     return int((ordered[1:] != ordered[:-1]).sum()) + bool(len(ordered))
+
+
+def _check_texts(texts: Sequence[str], *, what: str, of: str) -> None:
+    """Refuse text that no file can hold: names of files need not be in UTF-8."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        bad = next(text for text in texts if any("\ud800" <= letter <= "\udfff" for letter in text))
+        raise InputError(f"{of} has the {what} {bad!a:.200}, which is not in UTF-8: rename it") from None
 
 
 def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float = 0.2, seed: int = 0) -> Dataset:

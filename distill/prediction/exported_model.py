@@ -9,6 +9,7 @@ import numpy as np
 from distill.busy_files import reading
 from distill.documents import read_document
 from distill.errors import InputError
+from distill.home import expanded
 from distill.prediction import litert_file, onnx_student
 from distill.prediction.description import ModelDescription
 
@@ -51,7 +52,7 @@ def is_exported(path: str | Path) -> bool:
 
     An ONNX file that exists is opened to find out: others write them, too.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.suffix == onnx_student.SUFFIX and path.is_file():
         return onnx_student.PROPERTY.encode() in path.read_bytes()
     return path.suffix in RUNTIMES or (path / EXPORTS).is_file()
@@ -68,7 +69,7 @@ def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
         InputError: there is no such file; it is of another kind, damaged, cannot be read now, or was not exported by
             this project; what runs it is not installed.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         path = path / _recommended(path)
     if path.suffix not in RUNTIMES:
