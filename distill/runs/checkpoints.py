@@ -18,6 +18,7 @@ from distill.errors import InputError
 from distill.files import atomic_file
 from distill.numpy_files import read_array
 from distill.refusals import reason
+from distill.regular_files import check_regular
 from distill.runtimes.keras_weights import check_weights
 
 LAST, PREVIOUS = "last.keras", "previous.keras"
@@ -63,6 +64,8 @@ def load_checkpoint(
         BusyError: one cannot be read now: it may be whole, so it is neither passed over nor removed.
     """
     files = [folder / name for name in (LAST, PREVIOUS) if is_there(folder / name)]
+    for file in files:
+        check_regular(file)
     whole = next((file for file in files if _is_whole(file)), None)
     for damaged in files[: None if whole is None else files.index(whole)]:
         print(f"note: {damaged} is damaged: training goes on from {whole.name if whole else 'the beginning'}")
