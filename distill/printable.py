@@ -2,6 +2,7 @@
 
 import unicodedata
 
+_LONGEST, _END = 2000, 400  # letters; what would work stands at the end
 _SPACES = ("Zs",)  # such as that of French numbers: no letter, but harmless
 
 
@@ -15,6 +16,12 @@ def printable(text: str) -> str:
         else each.encode("unicode_escape", "surrogatepass").decode()
         for each in text
     )
+
+
+def one_line(message: str) -> str:
+    """Return a message as one `printable` line; of a very long one the middle is left out."""
+    line = printable(message)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - _END]} ... {line[-_END:]}"
 
 
 def printable_lines(text: str) -> str:

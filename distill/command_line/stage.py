@@ -26,7 +26,7 @@ from distill.command_line.standard_output import harmless_output
 from distill.documents import read_json
 from distill.errors import GateError, InputError
 from distill.keras_import import import_keras_quietly
-from distill.printable import printable
+from distill.printable import one_line
 from distill.refusals import check_known, reason
 
 Settings = TypeVar("Settings")
@@ -155,7 +155,7 @@ def _shown_tracebacks() -> Iterator[None]:
 
 
 def _exit(code: int, message: str) -> None:
-    print(printable(message), file=sys.stderr)
+    print(one_line(message), file=sys.stderr)
     sys.exit(code)
 
 
