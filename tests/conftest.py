@@ -32,7 +32,7 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--hostile-inputs", type=int, default=60, help="how many of each kind of file are tried")
+    parser.addoption("--hostile-inputs", type=int, default=30, help="how many of each kind of file are tried")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from distill.hdf5_objects import plain_datasets
+from distill.hdf5_probe import check_ends
 from distill.runtimes.keras_config import Description
 
 _SMALL, _TIMES = 1 << 26, 16  # bytes beside the weights; the state of an optimizer is some times the weights
@@ -64,6 +65,7 @@ def check_weights(model: keras.Model, path: Path) -> None:
 @contextmanager
 def _opened(path: Path, most: int) -> Iterator[h5py.File]:
     if path.suffix != ".keras":
+        check_ends(path)
         with h5py.File(path, "r") as file:
             yield file
         return
