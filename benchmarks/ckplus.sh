@@ -14,7 +14,7 @@ student=(--data "$data" --folds 10 --student microexpnet --epochs 30
   --student-options keep_prob 0.8 pixel_scale 0.0625)
 
 python -m distill.train_teacher "${teacher[@]}" --weights "$pretrained" --folds 10 \
-  --batch-size 16 --epochs 4 --lr 5e-4 --out "$out/teacher"
+  --batch-size 16 --epochs 4 --schedule cosine --lr 5e-4 --out "$out/teacher"
 python -m distill.teacher_logits "${teacher[@]}" --weights "$out/teacher" --view.crops microexpnet_original --out "$out/logits"
 for seed in "${@:-0}"; do
   python -m distill.train_student "${student[@]}" --seed "$seed" --view.crops microexpnet_original \

@@ -13,8 +13,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from distill.data.dataset import Dataset, with_splits
+from distill.data.dataset import Dataset
 from distill.data.open_dataset import open_dataset
+from distill.data.splits import with_splits
 from distill.runs.networks import load_network
 from distill.runs.run_directory import read_metrics
 from distill.scoring.caching import cache_logits

@@ -13,7 +13,7 @@ train=(python -m distill.train_teacher --data "$data" --teacher resnet18 --recip
   --ema 0.999)
 for seed in "${@:-0}"; do
   "${train[@]}" --image-size 32 --epochs 40 --seed "$seed" --out "$out/resnet18-32px-$seed"
-  "${train[@]}" --image-size 48 --epochs 8 --lr 0.0005 --seed "$seed" --weights "$out/resnet18-32px-$seed" \
+  "${train[@]}" --image-size 48 --epochs 8 --schedule cosine --lr 0.0005 --seed "$seed" --weights "$out/resnet18-32px-$seed" \
     --out "$out/resnet18-48px-$seed"
 done
 python "$(dirname "$0")/summarise_runs.py" "$out"/resnet18-48px-*

@@ -54,7 +54,8 @@ from teachers import FaceNet
 BATCH, VIEWS, EPOCHS, LR = 64, 4, 3, 1e-4
 CLASS_NAMES = CLASS_ORDERS["fer2013"]
 CLASSES = len(CLASS_NAMES)
-WITH_LOGITS, LABELS_ALONE = (as_objective(each) for each in (DistillationLoss(), DistillationLoss(lambda_=0)))
+WITH_LOGITS = as_objective(DistillationLoss("microexpnet"))
+LABELS_ALONE = as_objective(DistillationLoss(lambda_=0))
 SIDE = 2048  # of the matrices whose product says what the machine can do
 RUN_IMAGES, RUN_EPOCHS = 28_709, (1, 5, 20, 60)  # FER2013's training split
 COMMANDS = (

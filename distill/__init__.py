@@ -5,8 +5,10 @@ The names below are loaded when they are first used, so that `import distill` co
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
+# Commands that are called, too: `distill.export(student, ...)`. All others are run with `python -m` alone.
+_CALLED_COMMANDS = ("compare", "export")
 # Name -> module. No module here is one that is run with `python -m`.
 _EXPORTS = {
     "Batch": "distill.losses.objective",
@@ -51,18 +53,25 @@ _EXPORTS = {
     "synthetic_faces": "distill.data.synthetic_faces",
     "train": "distill.training.train",
     "train_from_labels": "distill.training.train",
-    "with_splits": "distill.data.dataset",
+    "with_splits": "distill.data.splits",
 }
-__all__ = sorted(_EXPORTS)
+__all__ = sorted([*_EXPORTS, *_CALLED_COMMANDS])
 
 
 def __getattr__(name: str):
+    if name in _CALLED_COMMANDS:
+        return import_module(f"distill.{name}")
     if name not in _EXPORTS:
         raise AttributeError(f"module 'distill' has no attribute {name!r}")
-    value = getattr(import_module(_EXPORTS[name]), name)
+    try:
+        value = getattr(import_module(_EXPORTS[name]), name)
+    except ModuleNotFoundError as error:  # on a device
+        from distill.refusals import missing_package
+
+        raise ModuleNotFoundError(f"distill.{name} {missing_package(error)}", name=error.name) from error
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS])
+    return sorted({*globals(), *__all__})

@@ -37,12 +37,12 @@ def cannot_read_now(
         error: what the attempt ended in, if that is known.
         files: what was read, where that is not the file `path`, or the files in the folder `path`.
     """
-    of_system = _of_system(error) or _failure_to_read(files or (path,))
-    if of_system is None:
+    number = _of_system(error) or _failure_to_read(files or (path,))
+    if number is None:
         return None
-    mend = _MENDS.get(of_system.errno)
+    mend = _MENDS.get(number)
     what_works = f"{mend}, and try again" if mend else "try again"
-    return BusyError(f"{path} cannot be read now ({os.strerror(of_system.errno)}): {what_works}")
+    return BusyError(f"{path} cannot be read now ({os.strerror(number)}): {what_works}")
 
 
 @contextmanager
@@ -76,17 +76,17 @@ def is_there(path: str | os.PathLike) -> bool:
     return True
 
 
-def _of_system(error: BaseException | None) -> OSError | None:
-    """Return the system's own error among `error` and what led to it."""
+def _of_system(error: BaseException | None) -> int | None:
+    """Return the number of the system's own error among `error` and what led to it."""
     while error is not None:
         if isinstance(error, OSError) and error.errno and error.errno not in _OF_THE_CONTENT:
-            return error
+            return error.errno
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
 
 
-def _failure_to_read(paths: tuple[str | os.PathLike, ...]) -> OSError | None:
-    """Read all bytes of files, or of those in folders; return the first error of the system."""
+def _failure_to_read(paths: tuple[str | os.PathLike, ...]) -> int | None:
+    """Read all bytes of files, or of those in folders; return the number of the system's first error."""
     try:
         for path in map(Path, paths):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

@@ -1,7 +1,8 @@
 """Look after cached logits: `python -m distill.cache inspect | verify | merge | import | export`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
@@ -53,7 +54,7 @@ class VerifySettings(ScoringSettings, DataClasses):
     """A logit store: its .h5 file, or the folder of its parts."""
     data: str | None = None
     """The data set that it was written for. It may be MODULE:FUNCTION: a program, which can do whatever you can."""
-    teacher: str | None = None
+    teacher: str | None = None  # type: ignore[assignment]  # what others require
     """The teacher that wrote it, which scores some images again, with the --weights and other flags of
     distill.teacher_logits."""
     operations: tuple[str, ...] = ()
@@ -87,7 +88,8 @@ class ImportSettings:
     """The logit store to write, an .h5 file."""
     classes: str | None = None
     """Whose order the logits are in, where the file does not say: "fer2013", "ferplus", "affectnet", "affectnet7",
-    "microexpnet", "ckplus", or names with commas between; of a pickle by default "microexpnet"."""
+    "rafdb", "microexpnet", "ckplus", "ckextended", or names with commas between; of a pickle by default
+    "microexpnet"."""
     teacher_name: str | None = None
     """Name of the network that gave the logits; by default the name of the file."""
     teacher_input_shape: tuple[int, int, int] | None = None
@@ -112,7 +114,7 @@ def inspect(settings: InspectSettings) -> None:
     from distill.reports.store_report import describe_store, store_text
 
     store = open_logits(settings.store)
-    evaluated_on = None if settings.data is None else _open_split(settings, settings.split or "validation")
+    evaluated_on = None if settings.data is None else _open_split(settings.data, settings)
     description = describe_store(store, evaluated_on)
     print(json.dumps(description, indent=2) if settings.json else store_text(description))
     if settings.plot is not None:
@@ -136,7 +138,7 @@ def verify(settings: VerifySettings) -> None:
     if settings.data is None:
         print(f"classes    {', '.join(store.class_names)}; their order: {store.header.class_order}")
         return
-    dataset = _open_data(settings)
+    dataset = _open_data(settings.data, settings.data_classes)
     store.rows_of(dataset)
     seen = "each has the pixels that the teacher saw"
     unseen = "found by name; the pixels that the teacher saw are unknown"
@@ -241,20 +243,21 @@ def _refuse_what_only_a_teacher_uses(settings: VerifySettings) -> None:
         raise InputError(f"without --teacher nothing uses --{given[0].replace('_', '-')}: name the teacher")
 
 
-def _open_data(settings: InspectSettings | VerifySettings) -> "Dataset":
+def _open_data(data: str, class_names: str | None) -> "Dataset":
     from distill.command_line.data_settings import print_notes
     from distill.data.open_dataset import open_dataset
 
-    dataset = open_dataset(settings.data, class_names=settings.data_classes)
+    dataset = open_dataset(data, class_names=class_names)
     print_notes(dataset)
     return dataset
 
 
-def _open_split(settings: InspectSettings, split: str) -> "Dataset":
-    from distill.data.dataset import with_splits
+def _open_split(data: str, settings: InspectSettings) -> "Dataset":
     from distill.data.open_dataset import open_dataset
+    from distill.data.splits import with_splits
 
-    return with_splits(open_dataset(settings.data, class_names=settings.data_classes)).split(split)
+    split = settings.split or "validation"
+    return with_splits(open_dataset(data, class_names=settings.data_classes)).split(split)
 
 
 def _size(store: "LogitStore") -> str:
@@ -262,7 +265,7 @@ def _size(store: "LogitStore") -> str:
     return f"{len(store):,} images x {views} view{'s' * (views > 1)} x {len(store.class_names)} classes"
 
 
-VERBS = {
+VERBS: dict[str, tuple[Callable[[Any], Any], type]] = {
     "inspect": (inspect, InspectSettings),
     "verify": (verify, VerifySettings),
     "merge": (merge, MergeSettings),

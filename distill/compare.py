@@ -4,24 +4,30 @@ What lies in OUT in the end says `distill.experiments.comparison_folder`.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from statistics import mean
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tqdm import tqdm
 from tyro.conf import arg
 
+from distill.callable_module import let_module_be_called
 from distill.command_line.class_orders import print_store_notes
 from distill.command_line.data_settings import DataSettings
 from distill.command_line.loss_settings import LossSettings, soft_loss
 from distill.command_line.stage import run_stage
 from distill.command_line.student_settings import StudentSettings
 from distill.command_line.student_training import TrainStudentSettings, train_one
+from distill.data.dataset import Dataset, check_is_dataset
 from distill.errors import InputError
 from distill.experiments.comparison import Cell, grid
-from distill.refusals import check_at_least
+from distill.refusals import check_at_least, check_known
 from distill.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from distill.logit_store import LogitStore
 
 _OF_TEACHERS = ("logits", "teacher_weights", "teacher_mean", "class_match")
 
@@ -84,6 +90,38 @@ def compare(settings: CompareSettings) -> dict:
         InputError: a setting, data or logits that cannot be used, or `settings.out` holds something else; all of
             it before anything is trained.
     """
+    return _compare(settings, settings.open)
+
+
+def compare_students(
+    dataset: Dataset, logits: "LogitStore | Sequence[LogitStore]", *, out: str | Path, **settings: Any
+) -> dict:
+    """Compare ways to teach students, as the command does: `distill.compare(faces, logits, out="comparison")`.
+
+    Args:
+        dataset: with its splits, see `with_splits`.
+        logits: the stores of its teachers.
+        out: directory for the runs, the tables and the heat map.
+        settings: fields of `CompareSettings`, such as students, losses, temperatures, lambdas, seeds, epochs.
+
+    Returns:
+        The content of comparison.json. Accuracies lie in 0..1.
+
+    Raises:
+        InputError: an unknown setting, or whatever `compare` refuses.
+    """
+    check_is_dataset(dataset)
+    for name in settings:
+        check_known(name, CompareSettings.__dataclass_fields__, what="setting")
+    stores = [logits] if hasattr(logits, "path") else list(logits)
+    paths = tuple(str(store.path) for store in stores)
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+    }
+    return _compare(CompareSettings(data=dataset.name, logits=paths, out=str(out), **given), lambda: dataset)
+
+
+def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> dict:
     import tensorflow as tf
 
     from distill.experiments.comparison_folder import ComparisonFolder
@@ -91,7 +129,7 @@ def compare(settings: CompareSettings) -> dict:
     tf.config.experimental.enable_op_determinism()
     cells = _cells(settings)
     folder = ComparisonFolder(settings.out)
-    dataset = settings.open()
+    dataset = open_data()
     test = _test_split(dataset) if settings.test else None
     learned = dataset.split("train", "validation")  # training has no way to the images of the test split
     teachers = _open_teachers(settings)
@@ -106,7 +144,7 @@ def compare(settings: CompareSettings) -> dict:
         taught = cell.loss is not None
         objective = run.objective(epochs=run.epochs, taught=taught)
         train_one(run, learned, logits=teachers if taught else None, objective=objective)
-    return folder.report(list(runs), record, test=test)
+    return folder.report(list(runs), record, validation=learned.split("validation"), test=test)
 
 
 def _cells(settings: CompareSettings) -> tuple[Cell, ...]:
@@ -138,7 +176,7 @@ def _loss_settings(cell: Cell) -> LossSettings:
     if cell.loss is None:
         return LossSettings()
     usual = cell.weights is not None and soft_loss(cell.loss).warmup_epochs > 0
-    how = {"temperature": cell.temperature, "lambda_": cell.lambda_, "loss_weights": cell.weights}
+    how: dict[str, Any] = {"temperature": cell.temperature, "lambda_": cell.lambda_, "loss_weights": cell.weights}
     return LossSettings(loss=cell.loss, usual_warmup=usual, **how)
 
 
@@ -158,7 +196,8 @@ def _open_teachers(settings: CompareSettings):
     stores = [open_logits(path) for path in settings.logits]
     print_store_notes(*stores)
     named = {"weights": settings.teacher_weights, "mean": settings.teacher_mean, "class_match": settings.class_match}
-    return CachedTeachers(stores, **{name: value for name, value in named.items() if value is not None})
+    how: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    return CachedTeachers(stores, **how)
 
 
 def _record(settings: CompareSettings, learned, teachers) -> dict:
@@ -186,7 +225,7 @@ def _announced(runs: Iterable[tuple[Cell, int]], folder) -> Iterator[tuple[Cell,
     # fit, before anything new is trained.
     runs = sorted(runs, key=lambda run: (not folder.run(*run).exists(), run[1], run[0].loss is None))
     unfinished = [run for run in runs if not folder.is_finished(*run)]
-    seconds = []
+    seconds: list[float] = []
     for number, run in enumerate(runs, 1):
         left = f", about {tqdm.format_interval(mean(seconds) * len(unfinished))} left" if seconds else ""
         print(f"\nrun {number} of {len(runs)}{left}: {folder.run(*run).name}")
@@ -203,3 +242,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+else:
+    let_module_be_called(__name__, compare_students)

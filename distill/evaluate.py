@@ -1,6 +1,6 @@
 """Evaluate networks: `python -m distill.evaluate --model RUN [RUN ...] --data D`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
 from distill.refusals import check_at_least, check_within
+from distill.runs.trained_networks import trained_path
 from distill.runtimes.foreign_network import ForeignNetwork
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class EvaluateSettings(ForeignNetwork, DataSetting):
     """
 
     model: tuple[str, ...]
-    """One or several, side by side: the directory of a run, an exported .tflite or .onnx file, the folder of an
+    """One or several, side by side: the directory of a run, the name of a trained network that comes with this
+    package, an exported .tflite or .onnx file, the folder of an
     export (its recommended file); or a network from elsewhere, which --input, --gives and --classes describe: a
     .keras, .h5, .tflite or .onnx file, the folder of a SavedModel, or MODULE:FUNCTION."""
     out: str | None = None
@@ -59,6 +61,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     from distill.runs.recorded_data import check_unseen, open_as_trained
 
     out = _output(settings)
+    settings = replace(settings, model=tuple(map(trained_path, settings.model)))
     dataset = open_as_trained(
         settings.data,
         settings.model,

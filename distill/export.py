@@ -1,20 +1,23 @@
 """Export a student for devices: `python -m distill.export --model RUN --data D`."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from distill.callable_module import let_module_be_called
 from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
 from distill.errors import GateError, InputError
 from distill.refusals import check_at_least, check_within
+from distill.runs.trained_networks import trained_path
 from distill.runtimes.foreign_network import ForeignNetwork
 
 if TYPE_CHECKING:
     import keras
 
     from distill.data.dataset import Dataset
+    from distill.exporting.export_student import ExportResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +29,9 @@ class ExportSettings(ForeignNetwork, DataClasses):
     """
 
     model: str
-    """The directory of a run or its .keras file; or a .keras or .h5 file from elsewhere, a graph of layers, which
-    --input, --gives and --classes describe. What is exported takes pixels 0..255 and has the classes of the data."""
+    """The directory of a run or its .keras file; a trained network that comes with this package, by its name; or a
+    .keras or .h5 file from elsewhere, a graph of layers, which --input, --gives and --classes describe. What is
+    exported takes pixels 0..255 and has the classes of the data."""
     data: str
     """A data set of real images, as in training (MODULE:FUNCTION is a program: it can do whatever you can do). Some
     of its training images set the ranges of int8, and every file is compared with the student on --split."""
@@ -68,11 +72,13 @@ def export(settings: ExportSettings) -> None:
     """
     from distill.exporting.comparing import missed_bounds, table
     from distill.exporting.export_student import export_student
+    from distill.reports.verdict import worth_lines
     from distill.runs.networks import recorded_run, recorded_views
     from distill.runs.recorded_data import check_unseen, open_as_trained
 
     _one_thread()
     out = _output(settings)
+    settings = replace(settings, model=trained_path(settings.model))
     dataset = open_as_trained(
         settings.data,
         [settings.model],
@@ -95,11 +101,21 @@ def export(settings: ExportSettings) -> None:
         calibration=settings.calibration,
         seconds=settings.seconds,
     )
-    print(table(result.rows), *result.notes, sep="\n\n")
+    print(table(result.rows), "\n".join(worth_lines(result.metrics)), *result.notes, sep="\n\n")
     print("\n".join(["", *result.advice, f"\nsaved in {out}, with the card README.md"]))
     missed = missed_bounds(result.rows, max_bytes=settings.max_bytes, min_agreement=settings.min_agreement)
     if missed:
         raise GateError("; ".join(missed))
+
+
+def export_network(student: "keras.Model", dataset: "Dataset", out: str | Path, **options: Any) -> "ExportResult":
+    """Write a student's files into the folder `out`, each compared with it: `distill.export(student, dataset, out)`.
+
+    Arguments, values and errors are those of `distill.exporting.export_student.export_student`.
+    """
+    from distill.exporting.export_student import export_student
+
+    return export_student(student, dataset, out, **options)
 
 
 def _student(settings: ExportSettings, dataset: "Dataset") -> "tuple[keras.Model, str]":
@@ -138,3 +154,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+else:
+    let_module_be_called(__name__, export_network)

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a path to write to; it replaces `path` when the block ends, and vanishes when the block fails.
 
     The temporary path has the suffix of `path`, so that libraries recognise the format, and lies in the same
@@ -28,9 +28,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _swept(path), _target_in_errors(path):
-        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=_unfinished(path), suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_unfinished(path), suffix=path.suffix)
         os.close(handle)
-        unfinished = Path(unfinished)
+        unfinished = Path(name)
         try:
             yield unfinished
             unfinished.chmod(0o666 & ~_umask())  # mkstemp lets only the owner read
@@ -50,8 +50,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path).resolve()  # "." and links mean the folder that they name
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = {"dir": path.parent, "prefix": _unfinished(path), "suffix": path.suffix}
-    with _swept(path), tempfile.TemporaryDirectory(**names) as folder:
+    with (
+        _swept(path),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=_unfinished(path), suffix=path.suffix) as folder,
+    ):
         unfinished = Path(folder) / "folder"
         unfinished.mkdir()
         yield unfinished

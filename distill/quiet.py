@@ -1,10 +1,23 @@
 """Silence for libraries that greet the user on the standard error, where one line of ours may have to stand alone."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO
+
+
+def without_retracing_warnings() -> None:
+    """Let TensorFlow not warn of functions that are traced again.
+
+    It counts the traces of all objects of a class together, and a program that opens many networks traces each once.
+    """
+    logging.getLogger("tensorflow").addFilter(_is_not_of_retracing)  # the same function is added once
+
+
+def _is_not_of_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in str(record.msg)
 
 
 @contextmanager

@@ -45,6 +45,12 @@ def near_paths(path: Path, also: Iterable[str] = ()) -> str:
     return f", did you mean {' or '.join(near)}?" if near else ""
 
 
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Return what to say where a package is missing that the whole framework brings, such as on a device."""
+    package = (error.name or str(error)).partition(".")[0]
+    return f"needs {package}, which is not installed: it comes with pip install distill-faces"
+
+
 def flag(name: str) -> str:
     """Return the name of a setting as its flag is written."""
     return name.strip("_").replace("_", "-")

@@ -31,17 +31,22 @@ class TeacherLogitsSettings(ScoringSettings, DataSetting):
 def teacher_logits(settings: TeacherLogitsSettings) -> None:
     """Cache the logits that `settings` describe, into `settings.out`."""
     from distill.command_line.data_settings import print_notes
+    from distill.data.class_map import with_class_map
     from distill.data.open_dataset import open_dataset
     from distill.experiments.cross_validation import fold_path, folds_in
+    from distill.runs.recorded_data import recorded_class_map
 
     dataset = open_dataset(settings.data, class_names=settings.data_classes)
+    if settings.weights:
+        dataset = with_class_map(dataset, recorded_class_map([settings.weights]))
     print_notes(dataset)
-    folds = folds_in(settings.weights) if settings.weights else ()
-    if not folds:
-        _cache(settings, dataset, weights=settings.weights, out=settings.out)
+    weights = settings.weights_path
+    if not weights or not (folds := folds_in(weights)):
+        _cache(settings, dataset, weights=weights, out=settings.out)
+        return
     for fold in folds:
         out = fold_path(settings.out, fold, ".h5")
-        _cache(settings, dataset, weights=str(fold_path(settings.weights, fold)), out=str(out))
+        _cache(settings, dataset, weights=str(fold_path(weights, fold)), out=str(out))
 
 
 def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out: str) -> None:
@@ -52,8 +57,8 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
 
     run = None if weights is None else recorded_run(weights)
     teacher = settings.open(dataset, weights=weights)
-    if teacher.input_format:  # from elsewhere: better checked now than after hours
-        print_network_check(teacher, dataset)
+    # One from elsewhere is better checked now than after hours.
+    warned = bool(teacher.input_format) and print_network_check(teacher, dataset)
     store = cache_logits(
         teacher,
         dataset,
@@ -74,7 +79,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
         f"{out}: {len(store):,} images x {header.views} views x {len(header.class_names)} classes "
         f"of {header.teacher_name}"
     )
-    print_accuracy(store)
+    print_accuracy(store, near_chance=not warned)
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
 """Train a student: `python -m distill.train_student --data D --logits L.h5 --student microexpnet --out RUN`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from distill.command_line.class_orders import print_network_check, print_store_notes
-from distill.command_line.stage import run_stage
+from distill.command_line.stage import print_next, run_stage
 from distill.command_line.student_training import OF_SEVERAL_TEACHERS, TrainStudentSettings, train_one
 from distill.errors import InputError
 
@@ -45,6 +46,10 @@ def train_student(settings: TrainStudentSettings) -> None:
         print(folds_text(cross_validate(train_into, dataset, out=settings.out)))
     else:
         train_into(dataset, settings.out)
+        print_next(
+            f"distill.evaluate --data {quote(settings.data)} --model {quote(settings.out)}",
+            f"distill.export --data {quote(settings.data)} --model {quote(settings.out)}",
+        )
 
 
 def _open_teachers(settings: TrainStudentSettings, dataset) -> list:
@@ -53,7 +58,8 @@ def _open_teachers(settings: TrainStudentSettings, dataset) -> list:
     from distill.logit_store import open_logits
     from distill.training.ensemble import CachedTeachers
 
-    stores = [open_fold_logits(path, dataset) if settings.folds else [open_logits(path)] for path in settings.logits]
+    paths = settings.logits or ()
+    stores = [open_fold_logits(path, dataset) if settings.folds else [open_logits(path)] for path in paths]
     print_store_notes(*(store for of_folds in stores for store in of_folds))
     return [CachedTeachers(of_fold, **_how_to_combine(settings)) for of_fold in zip(*stores, strict=True)]
 
@@ -89,7 +95,7 @@ def _open_extra_data(settings: TrainStudentSettings) -> list:
 
     opened, each = [], len(settings.logits or ())
     for number, path in enumerate(settings.extra_data):
-        dataset = open_dataset(path)
+        dataset = settings.merged(open_dataset(path))
         print_notes(dataset)
         stores = [open_logits(store) for store in settings.extra_logits[number * each : (number + 1) * each]]
         print_store_notes(*stores)

@@ -1,10 +1,11 @@
 """Train a teacher from labels: `python -m distill.train_teacher --data D --teacher facenet --out RUN`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from distill.command_line.data_settings import FoldSettings
-from distill.command_line.stage import run_stage
+from distill.command_line.stage import print_next, run_stage
 from distill.training.recipe import RECIPES, Recipe
 
 
@@ -22,7 +23,8 @@ class TrainTeacherSettings(FoldSettings, Recipe):
     teacher: str = "facenet"
     """Name of the network."""
     weights: str | None = None
-    """A trained network of that name to begin with; where it learned other classes, its last layer is new."""
+    """A trained network of that name to begin with, a run or one that comes with this package; where it learned
+    other classes, its last layer is new."""
     image_size: int | None = None
     """Height and width that the network takes; the published ones by default."""
     policy: str = "float32"
@@ -36,6 +38,7 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
     from distill.experiments.cross_validation import cross_validate, folds_text
     from distill.runs.networks import begin_with, build_network
     from distill.runs.run_record import CommandRecord
+    from distill.runs.trained_networks import trained_path
     from distill.training.train import train_from_labels
     from teachers import TEACHERS
 
@@ -50,8 +53,8 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
         )
         begun = None
         if settings.weights is not None:
-            begun = begin_with(teacher, settings.weights, dataset.class_names)
-        command = CommandRecord(name="train_teacher", settings=asdict(settings))
+            begun = begin_with(teacher, trained_path(settings.weights), dataset.class_names)
+        command = CommandRecord.of("train_teacher", settings)
         return train_from_labels(
             teacher, dataset, out=out, recipe=settings, begins_with_sha256=begun, command=command
         )
@@ -62,6 +65,11 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
         print(folds_text(cross_validate(train, settings.open_folds(), out=settings.out)))
     else:
         train(settings.open(), settings.out)
+        print_next(
+            f"distill.evaluate --data {quote(settings.data)} --model {quote(settings.out)}",
+            f"distill.teacher_logits --data {quote(settings.data)} --teacher {settings.teacher} "
+            f"--weights {quote(settings.out)} --out logits.h5",
+        )
 
 
 def main() -> None:

@@ -120,7 +120,9 @@ class TestTeacherLogits:
 
     def test_names_the_pixels_too(self, work, tmp_path, capsys):
         assert write_logits(work, tmp_path / "l.h5") == 0
-        assert f"with --input.range -1 1 {ADVICE}" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert f"with --input.range -1 1 {ADVICE}" in said
+        assert said.count("warning: ") == 1  # not again of the logits, which are near chance
 
     @pytest.mark.parametrize("classes", ["alphabetical", ",".join(ALPHABETICAL)])
     def test_is_silent_where_all_is_said(self, work, tmp_path, capsys, classes):

@@ -78,14 +78,18 @@ def test_from_faces_to_an_evaluated_student(work, tmp_path, capsys):
         "best.keras",
         "summary.json",
         "training_images.npy",
+        "README.txt",
     }
     assert any("tfevents" in path.name for path in out.iterdir())
+    readme = (out / "README.txt").read_text()
+    assert all(name in readme for name in left - {"README.txt"})
+    assert "train_student --resume" in readme
     record = json.loads((out / "settings.json").read_text())
-    assert record["objective"]["formula"] == "0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8"
+    assert record["objective"]["formula"] == "0.1·CE(y, s) + 0.9·T²·KL(softmax(t/T) ‖ softmax(s/T)), T=4"
     assert record["recipe"]["seed"] == 0
     assert record["teacher"]["name"] == "plain_resnet_tiny"
     capsys.readouterr()
-    assert run("evaluate", "--model", out, "--data", work / "fer2013.csv") == 0
+    assert run("evaluate", "--model", out, "--config", out / "settings.json") == 0  # the same data
     printed = capsys.readouterr().out
     assert "accuracy" in printed
     assert "on 14 validation images" in printed

@@ -195,7 +195,7 @@ class TestLook:
         pytest.importorskip("cv2", reason="OpenCV is not installed")
         picture, said = shown(SideBySide(students / "small.tflite"), str(grey))
         assert picture.shape == (100, 200, 3)
-        assert "No face was found in this photo: try one that shows a face from the front" in said
+        assert "No face was found in this photo; --face-detector" in said
         assert "<table" not in said
 
     def test_no_photo_and_no_image_give_a_message(self, students, tmp_path):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from distill.command_line.stage import run_stage
-from distill.data.dataset import with_splits
 from distill.data.open_dataset import open_dataset
+from distill.data.splits import with_splits
 from distill.evaluate import EvaluateSettings, evaluate
 from distill.exporting.export_student import export_student
 from distill.losses.distillation_loss import DistillationLoss

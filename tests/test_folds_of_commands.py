@@ -72,7 +72,7 @@ def test_every_fold_is_reported_and_every_image_is_tested_once(work):
     assert np.trace(confusion) / confusion.sum() == pytest.approx(np.mean(accuracies))  # folds of one size
     rows = (work / "teacher" / "folds.csv").read_text().splitlines()
     assert len(rows) == 4
-    assert rows[0] == "fold,images,subjects,best_epoch,validation_accuracy,accuracy,macro_f1"
+    assert rows[0] == "fold,images,subjects,best_epoch,validation_accuracy,accuracy,balanced_accuracy,macro_f1"
     for picture in ("confusion.png", "curves.png"):
         assert (work / "teacher" / picture).stat().st_size > 5_000
 

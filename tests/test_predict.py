@@ -92,7 +92,22 @@ def test_json_lines_hold_all_classes(run, portrait, empty):
     assert first["file"] == "portrait.jpg"
     assert tuple(face["probabilities"]) == CLASSES
     assert face["probabilities"][face["expression"]] == face["probability"]
-    assert second == {"file": "empty.png", "faces": []}
+    assert second == {"version": 1, "file": "empty.png", "faces": []}
+
+
+def test_a_photo_without_a_face_is_no_wrong_input(run, empty):
+    code, out, err = run(empty)
+    assert (code, out, len(err)) == (0, [], 1)
+    assert err[0].startswith("no face was found in empty.png; --face-detector none takes the whole photo")
+
+
+def test_boxes_are_printed_as_opencv_has_them(run, portrait):
+    (left, top, right, bottom), xywh = (
+        map(int, run("portrait.jpg", *flags)[1][0].split()[-4:]) for flags in ((), ("--boxes", "xywh"))
+    )
+    assert list(xywh) == [left, top, right - left, bottom - top]
+    (line,) = run("portrait.jpg", "--boxes", "xywh", "--json")[1]
+    assert json.loads(line)["faces"][0]["box"] == [left, top, right - left, bottom - top]
 
 
 def test_a_batch_goes_on_after_bad_files(run, portrait, empty, tmp_path):
@@ -112,6 +127,30 @@ def test_a_folder_is_a_batch(run, portrait, tmp_path):
     code, out, err = run("photos")
     assert (code, err) == (0, [])
     assert [line.split()[0] for line in out] == ["photos/a.jpg:", "photos/b.jpg:"]
+
+
+def test_folders_within_are_taken_where_that_is_asked_for(run, portrait, tmp_path):
+    (tmp_path / "photos" / "within").mkdir(parents=True)
+    for name in ("a.jpg", "within/b.jpg"):
+        shutil.copy(PORTRAIT, tmp_path / "photos" / name)
+    code, out, err = run("photos", "--recursive")
+    assert (code, err) == (0, [])
+    assert [line.split()[0] for line in out] == ["photos/a.jpg:", "photos/within/b.jpg:"]
+
+
+def test_several_threads_say_the_same_in_the_same_order(run, portrait, empty, tmp_path):
+    (tmp_path / "text.png").write_text("text")
+    args = ("portrait.jpg", empty, "text.png", *["portrait.jpg"] * 6)
+    assert run(*args, "--threads", "3") == run(*args)
+
+
+def test_a_higher_score_leaves_faces_out(run, portrait):
+    assert run("portrait.jpg", "--min-face-score", "0.5")[0] == 0
+    code, _, err = run("portrait.jpg", "--min-face-score", "1")
+    assert (code, err[0].startswith("no face was found")) == (0, True)
+    assert run("portrait.jpg", "--face-detector", "haar", "--min-face-score", "0.5")[2] == [
+        "error: --face-detector haar gives no scores: leave --min-face-score out"
+    ]
 
 
 def test_what_is_left_out_of_a_folder_is_counted(run, portrait, tmp_path):
@@ -141,7 +180,6 @@ def test_of_an_animation_the_first_frame_is_looked_at(run, tmp_path):
         (("gone.png",), "gone.png does not exist"),
         (("gone.mp4",), "gone.mp4 does not exist"),
         ((".",), "is a folder without images"),
-        (("empty.png",), "no face was found in empty.png; --face-detector blazeface finds more"),
         (("text.mp4",), "text.mp4 cannot be opened"),
         (("--camera", "73"), "camera 73 cannot be opened"),
         (("--camera", "-1"), "--camera counts from 0"),
@@ -149,6 +187,7 @@ def test_of_an_animation_the_first_frame_is_looked_at(run, tmp_path):
         (("a.png", "--every", "-1"), "--every must be 0 or more seconds"),
         (("a.png", "--every", "nan"), "--every must be 0 or more seconds"),
         (("a.png", "--threads", "0"), "threads must be 1 or more"),
+        (("a.png", "--boxes", "xyxy"), 'unknown order of boxes "xyxy": choose one of ltrb, xywh'),
         (("a.png", "--model", "student.keras"), "student.keras is no exported student"),
         (("a.png", "--model", "gone.tflite"), "gone.tflite does not exist"),
         (("empty.png", "--save", "text.mp4"), "text.mp4: File exists"),
@@ -166,11 +205,11 @@ def test_wrong_input_gives_one_line(run, tmp_path, request, args, message):
 
 def test_a_missing_package_gives_one_line(run, portrait, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    assert run("portrait.jpg")[::2] == (
+    assert run("portrait.jpg", "--face-detector", "haar")[::2] == (
         WRONG_INPUT,
         [
             'error: --face-detector haar needs OpenCV: pip install "distill-faces[faces]"; '
-            "--face-detector none needs nothing"
+            "--face-detector blazeface needs nothing"
         ],
     )
     assert run("portrait.jpg", "--face-detector", "none")[0] == 0

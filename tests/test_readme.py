@@ -1,4 +1,4 @@
-"""What the README and the pages about caching, training and devices show works as it stands there."""
+"""What the README and the pages of docs/ show works as it stands there."""
 
 import re
 import runpy
@@ -7,20 +7,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = [
-    block
-    for page in ("README.md", "docs/caching.md", "docs/training.md", "docs/devices.md")
-    for block in re.findall(r"```(\w+)\n(.*?)```", (ROOT / page).read_text(), flags=re.S)
-]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN_ELSEWHERE = ("extending.md",)
 
 
-def blocks(language: str) -> list[str]:
-    return [text for name, text in BLOCKS if name == language]
+def blocks(language: str, pages: list[Path]) -> list[str]:
+    text = "".join(page.read_text(encoding="utf-8") for page in pages if page.name not in RUN_ELSEWHERE)
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
+
+
+EXAMPLES = blocks("python", [ROOT / "README.md", ROOT / "docs" / "my_notebook.md"])
+LINES = [line for text in blocks("sh", PAGES) for line in text.replace("\\\n", " ").splitlines()]
 
 
 @pytest.mark.parametrize(
     ("example", "left"),
-    list(zip(blocks("python"), [{"teacher", "logits.h5", "student"}, {"pictures"}], strict=True)),
+    list(zip(EXAMPLES, [{"teacher", "logits.h5", "student"}, {"pictures"}], strict=True)),
 )
 def test_the_library_examples_run_in_under_ten_lines(tmp_path, monkeypatch, capsys, example, left):
     assert len([line for line in example.splitlines() if line.strip()]) < 10
@@ -32,7 +34,7 @@ def test_the_library_examples_run_in_under_ten_lines(tmp_path, monkeypatch, caps
     assert {path.name for path in tmp_path.iterdir()} >= left
 
 
-@pytest.mark.parametrize("line", [line for text in blocks("sh") for line in text.replace("\\\n", " ").splitlines()])
+@pytest.mark.parametrize("line", LINES)
 def test_every_command_shown_is_one_that_parses(line):
     """The flags of each `python -m distill.X` are known to X; nothing is run."""
     import importlib
@@ -52,3 +54,17 @@ def test_every_command_shown_is_one_that_parses(line):
             name = command.rpartition(".")[2]
             settings_class = getattr(module, "".join(word.title() for word in name.split("_")) + "Settings")
         tyro.cli(settings_class, args=args)
+
+
+def test_the_reference_has_every_public_name():
+    import distill
+
+    shown = set(re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), flags=re.M))
+    assert shown >= {f"{module}.{name}" for name, module in distill._EXPORTS.items()}
+
+
+def test_versions_agree():
+    import distill
+
+    assert f"version: {distill.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## {distill.__version__}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

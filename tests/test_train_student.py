@@ -68,7 +68,7 @@ def online(work) -> tuple:
 
 def test_unlabelled_faces_of_ones_own_are_distilled_in_one_command(work, tmp_path, capsys):
     assert student(work, tmp_path / "run", *online(work), "--extra-data", work / "mine") == 0
-    assert "learns 0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8" in capsys.readouterr().out
+    assert "learns 0.1·CE(y, s) + 0.9·T²·KL(softmax(t/T) ‖ softmax(s/T)), T=4" in capsys.readouterr().out
     facts = record(tmp_path / "run")
     assert [each["images"] for each in facts["extra_data"]] == [10]
     assert facts["teacher"]["online"] is True
@@ -177,8 +177,11 @@ def test_every_student_keeps_its_own_share_of_units_unless_an_option_sets_it(wor
         assert saved.get_layer("dropout").rate == pytest.approx(1 - keep_prob)
 
 
-def test_resume_takes_no_other_settings(work, tmp_path, capsys):
-    assert student(work, tmp_path / "run") == 0
+def test_resume_takes_no_other_settings(work, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(work)
+    begun = ("--data", "fer2013.csv", "--epochs", 1, "--out", os.path.relpath(tmp_path / "run"))
+    assert run(train_student, TrainStudentSettings, *begun) == 0
+    monkeypatch.chdir(tmp_path)  # from anywhere
     assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run") == 0
     assert "is already complete" in capsys.readouterr().out
     assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run", "--out", tmp_path / "other") == 2

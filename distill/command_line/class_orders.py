@@ -1,5 +1,6 @@
 """What commands print of the order of a network's classes: how it is known, and whether the labels agree."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distill.data.class_order import ASSUMED
@@ -11,18 +12,23 @@ if TYPE_CHECKING:
     from distill.runtimes.image_model import ImageModel
 
 
-def print_network_check(network: "ImageModel", dataset: "Dataset", *, prefix: str = "") -> None:
+def print_network_check(network: "ImageModel", dataset: "Dataset", *, prefix: str = "") -> bool:
     """Check a network from elsewhere on some labelled images; print what is assumed of it, and what does not fit.
 
     Args:
         prefix: what the network's flags begin with.
+
+    Returns:
+        Whether something does not fit.
     """
     from distill.scoring.teacher_check import check_teacher
 
     if network.class_order == ASSUMED:
         print(f"note: {assumed_text(network.name, prefix=prefix)}")
-    for warning in check_teacher(network, dataset).warnings(prefix=prefix):
+    warnings = check_teacher(network, dataset).warnings(prefix=prefix)
+    for warning in warnings:
         print(f"warning: {network.name}: {warning}")
+    return bool(warnings)
 
 
 def print_store_notes(*stores: "LogitStore") -> None:
@@ -33,11 +39,12 @@ def print_store_notes(*stores: "LogitStore") -> None:
         print(printable(f"note: {note}"))
 
 
-def print_accuracy(store: "LogitStore", dataset: "Dataset | None" = None) -> None:
+def print_accuracy(store: "LogitStore", dataset: "Dataset | None" = None, *, near_chance: bool = True) -> None:
     """Print how often a store's logits agree with the labels (by default its own), if there are any.
 
     Args:
         dataset: whose labels to take; all of its images must be in the store.
+        near_chance: warn where the accuracy is near chance, too, which `print_network_check` may have done.
     """
     from distill.reports.diagnosis import accuracy_text, warnings_of
     from distill.reports.store_report import store_diagnosis
@@ -45,7 +52,7 @@ def print_accuracy(store: "LogitStore", dataset: "Dataset | None" = None) -> Non
     found = store_diagnosis(store, dataset)
     if found.images:
         print(f"accuracy   {accuracy_text(found)}")
-    for warning in warnings_of(found):
+    for warning in warnings_of(found if near_chance else replace(found, near_chance=False)):
         print(f"warning: {store.path}: {warning}")
 
 

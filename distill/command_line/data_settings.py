@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from distill.data.dataset import Dataset, with_splits
+from distill.data.class_map import parse_class_map, with_class_map
+from distill.data.dataset import Dataset
 from distill.data.folds import deal_folds
 from distill.data.open_dataset import open_dataset
+from distill.data.splits import with_splits
 from distill.errors import InputError
 from distill.printable import printable
 
@@ -20,6 +22,19 @@ class DataClasses:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MergedClasses:
+    """Which classes are one."""
+
+    class_map: tuple[str, ...] = ()
+    """Merges and renames classes, in the data and in what its teachers say alike, whose probabilities add up:
+    OLD=NEW ..., such as angry=other fear=other. Classes that are not named stay."""
+
+    def merged(self, dataset: Dataset) -> Dataset:
+        """Return `dataset` with these classes merged."""
+        return with_class_map(dataset, parse_class_map(self.class_map))
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSetting(DataClasses):
     """Which images, and what their labels mean."""
 
@@ -29,7 +44,7 @@ class DataSetting(DataClasses):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings(DataSetting):
+class DataSettings(MergedClasses, DataSetting):
     """Which images, and how they are split."""
 
     splits: str = "official"
@@ -37,10 +52,14 @@ class DataSettings(DataSetting):
     split_seed: int = 0
     """Which images those are. Official splits without a validation split draw it by this seed, too."""
 
+    test_share: float = 0.0
+    """With random splits of data without a test split: the share of all images that is held out for the test, such
+    as 0.15, whole subjects where names say who they are."""
+
     def open(self) -> Dataset:
         """Return the data set with its splits; print what a user should know of how it was read."""
-        dataset = open_dataset(self.data, class_names=self.data_classes)
-        dataset = with_splits(dataset, policy=self.splits, seed=self.split_seed)
+        dataset = self.merged(open_dataset(self.data, class_names=self.data_classes))
+        dataset = with_splits(dataset, policy=self.splits, test_fraction=self.test_share, seed=self.split_seed)
         print_notes(dataset)
         return dataset
 
@@ -59,9 +78,10 @@ class FoldSettings(DataSettings):
         Raises:
             InputError: splits are given as well, which the folds would overrule.
         """
-        if (self.splits, self.split_seed) != (DataSettings.splits, DataSettings.split_seed):
-            raise InputError("--folds makes the splits itself: leave --splits and --split-seed out")
-        dataset = deal_folds(open_dataset(self.data, class_names=self.data_classes), self.folds)
+        default = (DataSettings.splits, DataSettings.split_seed, DataSettings.test_share)
+        if (self.splits, self.split_seed, self.test_share) != default:
+            raise InputError("--folds makes the splits itself: leave --splits, --split-seed and --test-share out")
+        dataset = deal_folds(self.merged(open_dataset(self.data, class_names=self.data_classes)), self.folds)
         print_notes(dataset)
         return dataset
 

@@ -1,6 +1,6 @@
 """`LossSettings`: the flags that say what a student learns."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class LossSettings:
     """What a student learns from labels and from its teacher."""
 
-    loss: str = "microexpnet"
-    """The soft part: "microexpnet", "hinton", "standardised", "dkd", "dist", "nkd", "ttm", "wttm" or "mse"; or
+    loss: str = "hinton"
+    """The soft part: "hinton", "microexpnet", "standardised", "dkd", "dist", "nkd", "ttm", "wttm" or "mse"; or
     MODULE:FUNCTION, your own function of student_logits and teacher_logits, or a class of distill.Objective."""
     loss_weights: tuple[float, float] | None = None
     """Instead of lambda: what the labels and the soft part weigh. By default the usual ones of the loss."""
@@ -27,11 +27,11 @@ class LossSettings:
     """The loss' own parameters, such as "alpha 1 beta 8" of dkd; by default the usual ones."""
     temperature: float | None = None
     """T, which softens both the teacher and the student in the soft part of the loss; by default the usual one of
-    the loss, such as 8."""
+    the loss, such as 4."""
     temperature_schedule: Ramp = Ramp()
     """Where the temperature goes in the course of the run."""
     lambda_: Annotated[float | None, arg(name="lambda")] = None
-    """Weight of the soft part, 0..1; the labels weigh 1 - lambda. By default the usual one of the loss, such as 0.5,
+    """Weight of the soft part, 0..1; the labels weigh 1 - lambda. By default the usual one of the loss, such as 0.9,
     with a teacher, and 0 without."""
     lambda_schedule: WarmedRamp = WarmedRamp()
     """Where lambda, or the explicit weight of the soft part, goes in the course of the run."""
@@ -90,8 +90,7 @@ class LossSettings:
                 raise InputError(f'the loss "{loss.name}" has no usual warm-up: leave --usual-warmup out')
             if soft_weight.warmup_epochs:
                 raise InputError("--usual-warmup and --lambda-schedule.warmup-epochs are two warm-ups: give one")
-            ramp = {"end": soft_weight.end, "shape": soft_weight.shape}
-            soft_weight = WarmedRamp(**ramp, warmup_epochs=min(loss.soft.warmup_epochs, epochs))
+            soft_weight = replace(soft_weight, warmup_epochs=min(loss.soft.warmup_epochs, epochs))
         return DistillationObjective(
             loss=loss, temperature=self.temperature_schedule, soft_weight=soft_weight, epochs=epochs
         )

@@ -4,16 +4,18 @@ Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, 70 a fault 
 """
 
 import dataclasses
+import inspect
 import json
 import os
 import sys
+import textwrap
 import traceback
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 import tyro.extras
@@ -27,17 +29,30 @@ from distill.documents import read_json
 from distill.errors import GateError, InputError
 from distill.keras_import import import_keras_quietly
 from distill.printable import one_line
-from distill.refusals import check_known, reason
+from distill.refusals import check_known, flag, missing_package, reason
 
-Settings = TypeVar("Settings")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 DONE, GATE_CLOSED, WRONG_INPUT, FAULT = 0, 1, 2, 70  # as in sysexits.h of BSD
 _PIPE_CLOSED = 128 + 13  # as if SIGPIPE had ended it
 _GOES_ON = "interrupted: the same command goes on from here"
 _BEGINS_ANEW = "interrupted: the same command begins anew"
 
-_CONFIG_HELP = "--config FILE takes what is not given here from the settings.json of a run."
-_DEBUG, _DEBUG_HELP = "--debug", "--debug shows the traceback of an error."
+_CONFIG_HELP = (
+    "--config FILE takes what is not given here from a JSON file: an object of settings, named as the flags "
+    "with _ for -, or the settings.json of a run. Of another command's run it takes the data set alone."
+)
+_DEBUG = "--debug"
+_EXIT_HELP = (
+    "--debug shows the traceback of an error. Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, "
+    "70 a fault of this program, 130 interrupted."
+)
+_WHAT_CONFIG_TAKES = "give a JSON file of settings, or the settings.json of a run"
+_OF_DATA = ("data", "data_classes")
+"""What --config takes from the run of another command."""
 
 
 def run_stage(
@@ -67,18 +82,18 @@ def run_stage(
     with terminated_as_interrupted(), harmless_output(), _one_line_errors(debug=debug):
         if resumes:
             _spell_out_resume(args)
-        default = _take_config(args, settings_class)
+        default = _take_config(args, settings_class, stage.__name__)
         if presets is not None:
             default = _take_preset(args, settings_class, presets, default)
         # Defaults out of a record are plain values, of types that tyro knows from text alone. It takes them.
-        warnings.filterwarnings("ignore", r"The field '[\w-]+' is annotated with type", module="tyro")
-        settings = parsed_flags(
+        warnings.filterwarnings("ignore", r"The field .[\w-]+. is annotated with type", module="tyro")
+        settings: Any = parsed_flags(
             lambda: tyro.cli(
                 settings_class,
                 args=args,
                 default=default,
                 prog=prog,
-                description=f"{settings_class.__doc__}\n\n{_CONFIG_HELP} {_DEBUG_HELP}",
+                description=_description(settings_class),
             ),
             prog=prog,
         )
@@ -89,6 +104,37 @@ def run_stage(
         with _one_line_errors(interrupted=_how_to_go_on(settings) if resumes else otherwise, debug=debug):
             stage(settings)
     sys.exit(DONE)
+
+
+def print_next(*commands: str) -> None:
+    """Print the commands, MODULE and its flags, that usually follow."""
+    print("next:", *(f"python -m {command}" for command in commands), sep="\n  ")
+
+
+def _description(settings_class: type[Settings]) -> str:
+    return "\n\n".join([inspect.getdoc(settings_class) or "", *outline(settings_class), _CONFIG_HELP, _EXIT_HELP])
+
+
+def outline(settings_class: type[Settings]) -> list[str]:
+    """Return, of a command with many flags, which matter first, and all of them by the classes that they stand in.
+
+    Args:
+        settings_class: where it names those in `first_flags`; of any other class nothing is returned.
+    """
+    first = getattr(settings_class, "first_flags", ())
+    if not first:
+        return []
+    fields = {field.name for field in dataclasses.fields(settings_class)}
+    groups = {"What matters first": first}
+    for cls in filter(dataclasses.is_dataclass, settings_class.__mro__):
+        title = (cls.__doc__ or cls.__name__).strip().splitlines()[0].rstrip(".")
+        groups[title] = [name for name in cls.__dict__.get("__annotations__", {}) if name in fields]
+    return [_flags_text(title, names) for title, names in groups.items() if names]
+
+
+def _flags_text(title: str, names: Sequence[str]) -> str:
+    flags = ", ".join(f"--{flag(name)}" for name in names)
+    return textwrap.fill(f"{title}: {flags}", 80, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _how_to_go_on(settings: Any) -> str:
@@ -110,7 +156,7 @@ def run_stages(
     verbs = {verb: settings_class for verb, (_, settings_class) in stages.items()}
     with terminated_as_interrupted(), harmless_output(), _one_line_errors(interrupted=_BEGINS_ANEW, debug=debug):
         settings = parsed_flags(
-            lambda: tyro.extras.subcommand_cli_from_dict(verbs, args=args, prog=prog, description=_DEBUG_HELP),
+            lambda: tyro.extras.subcommand_cli_from_dict(verbs, args=args, prog=prog, description=_EXIT_HELP),
             prog=prog,
         )
         check_limits(settings)
@@ -132,6 +178,8 @@ def _one_line_errors(interrupted: str = _GOES_ON, *, debug: bool = False) -> Ite
         _exit(WRONG_INPUT, f"error: {error}")
     except GateError as error:
         _exit(GATE_CLOSED, f"failed: {error}")
+    except ModuleNotFoundError as error:  # on a device
+        _exit(WRONG_INPUT, f"error: this {missing_package(error)}")
     except BrokenPipeError:  # whoever reads what is printed, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(_PIPE_CLOSED)
@@ -203,23 +251,37 @@ def _spell_out_resume(args: list[str]) -> None:
     args[:0] = ["--config", str(Path(run) / "settings.json"), "--out", run]
 
 
-def _take_config(args: list[str], settings_class: type[Settings]) -> Settings | None:
+def _take_config(args: list[str], settings_class: type[Settings], command: str) -> Settings | None:
     """Remove `--config FILE` from `args`; return the settings in FILE, or None without it."""
     name = _take_flag(args, "--config")
     if name is None:
         return None
     path = Path(name)
     if not path.is_file():
-        raise InputError(f'--config "{name}" is no file: give the settings.json of a run')
-    stored = read_json(path, what="settings.json of a run")
+        raise InputError(f'--config "{name}" is no file: {_WHAT_CONFIG_TAKES}')
+    stored = read_json(path, what="JSON file of settings")
     if not isinstance(stored, dict):
-        raise InputError(f"{path} holds no settings: give the settings.json of a run")
+        raise InputError(f"{path} holds no settings: {_WHAT_CONFIG_TAKES}")
     from distill.runs.run_record import is_record, parse_record
 
     if is_record(stored):
         record = parse_record(stored, path)
-        stored = record.recipe if record.command is None else record.command.settings
+        if record.command is None:
+            stored = record.recipe
+        elif record.command.name == command:
+            stored = record.command.settings
+        else:
+            stored = _of_another_command(record.command.settings, settings_class, path)
     return settings_from_dict(settings_class, stored.get("settings", stored))
+
+
+def _of_another_command(stored: Mapping[str, Any], settings_class: type[Settings], path: Path) -> dict[str, Any]:
+    """Return what a command can take from the run of another one: which data it was."""
+    known = {field.name for field in dataclasses.fields(settings_class)}
+    taken = {name: stored[name] for name in _OF_DATA if name in known and stored.get(name) is not None}
+    if not taken:
+        raise InputError(f"{path} is of another command, and says nothing that this one takes: {_WHAT_CONFIG_TAKES}")
+    return taken
 
 
 def settings_from_dict(settings_class: type[Settings], values: Any) -> Settings:
@@ -253,7 +315,7 @@ def _with_missing(settings_class: type[Settings], values: Mapping[str, Any]) -> 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
     """Return a JSON value as the type that a field declares."""
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return settings_from_dict(kind, value)
     value = _tuples(value)
     allowed = [typing.get_origin(each) or each for each in typing.get_args(kind) or (kind,)]

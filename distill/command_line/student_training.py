@@ -1,9 +1,9 @@
 """`TrainStudentSettings`, the flags by which a student is trained, and `train_one`, which trains it."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from distill.command_line.data_settings import FoldSettings
 from distill.command_line.loss_settings import LossSettings
@@ -24,6 +24,10 @@ class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
 
     The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
     """
+
+    first_flags: ClassVar[tuple[str, ...]] = (
+        *("data", "logits", "student", "student_options", "loss", "temperature", "lambda_", "epochs", "lr", "out"),
+    )
 
     out: str
     """Directory of the run."""
@@ -47,6 +51,9 @@ class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
     student: str = "microexpnet"
     """Name of a network; or MODULE:FUNCTION, which returns a keras.Model that takes pixels 0..255 and gives logits,
     and is called with classes, --student-options, and input_shape where --image-size is given."""
+    weights: str | None = None
+    """A trained network of that name to begin with: the directory of a run, its .keras file, or the name of one that
+    comes with this package; where it learned other classes, its last layer is new."""
     views: int | None = None
     """Without logits: how many views of each image the epochs go through; by default always new ones."""
     classes: int | None = None
@@ -112,19 +119,25 @@ def train_one(
     """
     import keras
 
+    from distill.runs.networks import begin_with
     from distill.runs.run_record import CommandRecord
+    from distill.runs.trained_networks import trained_path
     from distill.training.train import train
 
     keras.backend.clear_session()  # of earlier graphs, and of the names that their layers took
     keras.utils.set_random_seed(settings.seed)
     with scope or nullcontext():
         student = settings.build_student(settings.student, dataset.num_classes)
+        begun = None
+        if settings.weights is not None:
+            begun = begin_with(student, trained_path(settings.weights), dataset.class_names)
     return train(
         student,
         dataset,
         out=out or settings.out,
         views=settings.views,
         recipe=settings,
-        command=CommandRecord(name="train_student", settings=asdict(settings)),
+        begins_with_sha256=begun,
+        command=CommandRecord.of("train_student", settings),
         **taught,
     )

@@ -1,5 +1,6 @@
 """`TeacherSettings`: the flags by which commands are given a teacher, of this project or from elsewhere."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from distill.data.class_order import KNOWN, class_order_of
 from distill.data.dataset import Dataset
 from distill.errors import InputError
+from distill.runs.run_record import read_record
+from distill.runs.trained_networks import trained_networks, trained_path
 from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
 
 if TYPE_CHECKING:
@@ -18,11 +21,11 @@ class TeacherSettings(ForeignNetwork):
     """Which teacher, and how it scores images."""
 
     teacher: str = "facenet"
-    """Name of a network, whose --weights are given; or a teacher from elsewhere, which --input describes: a
-    .keras, .h5, .onnx or .tflite file, a .json file that describes a network whose --weights lie in an .h5 file, the
-    folder of a SavedModel, or MODULE:FUNCTION. The last two are programs: they can do whatever you can do. A
-    function is known by the source of its module; where that loads weights, give the function an attribute
-    fingerprint, a text that changes with them."""
+    """A trained network that comes with this package; the name of a network, whose --weights are given; or a teacher
+    from elsewhere, which --input describes: a .keras, .h5, .onnx or .tflite file, a .json file that describes a
+    network whose --weights lie in an .h5 file, the folder of a SavedModel, or MODULE:FUNCTION. The last two are
+    programs: they can do whatever you can do. A function is known by the source of its module; where that loads
+    weights, give the function an attribute fingerprint, a text that changes with them."""
     weights: str | None = None
     """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file; of a .json
     file by default the .weights.h5 or .h5 file of the same name next to it."""
@@ -49,19 +52,19 @@ class TeacherSettings(ForeignNetwork):
             return self.open_foreign(
                 self.teacher,
                 weights=self.weights,
-                data_classes=dataset.class_names,
+                data_classes=() if dataset.class_map else dataset.class_names,  # merged ones are not the teacher's
                 data_name=dataset.name,
-                known=_recorded_classes(self.teacher) if Path(self.teacher).is_file() else (),
+                known=_known_classes(self.teacher) if Path(self.teacher).exists() else (),
                 policy=self.policy,
             )
         self._refuse(("input", "gives"), "teachers from elsewhere, whose file is named as --teacher")
-        weights = weights or self.weights
+        weights = weights or self.weights_path
         recorded = () if weights is None else _recorded_classes(weights)
         order = class_order_of(
             self.teacher,
             given=self.classes,
             known=(),
-            data_classes=dataset.class_names or recorded,
+            data_classes=recorded if dataset.class_map else dataset.class_names or recorded,
             data_name=dataset.name,
         )
         network = self._network(weights, order.names)  # refuses other classes than the recorded ones
@@ -79,12 +82,30 @@ class TeacherSettings(ForeignNetwork):
             raise InputError(f"{flags[0]} needs what it learned: give {flags[1]}, such as its run")
         return build_network(
             TEACHERS,
-            self.teacher,
+            self._architecture(),
             classes=len(class_names),
             image_size=self.image_size,
             weights=weights,
             policy=self.policy,
         )
+
+    @property
+    def weights_path(self) -> str | None:
+        """The run or file with what the network learned: `weights`, or that of a trained network.
+
+        Raises:
+            InputError: both are given.
+        """
+        trained = trained_networks().get(self.teacher)
+        if trained is None:
+            return None if self.weights is None else trained_path(self.weights)
+        self._refuse(("weights", "image_size"), "networks that are named without what they learned")
+        return str(trained)
+
+    def _architecture(self) -> str:
+        trained = trained_networks().get(self.teacher)
+        record = None if trained is None else read_record(trained)
+        return self.teacher if record is None else record.network.name
 
     def _refuse(self, names: tuple[str, ...], wanted_by: str) -> None:
         """Refuse settings that would be ignored."""
@@ -109,9 +130,19 @@ class OnlineTeacherSettings(TeacherSettings):
 
     prefix: ClassVar[str] = "online."
 
-    teacher: str | None = None
+    teacher: str | None = None  # type: ignore[assignment]  # what others require
     """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5, .json, .onnx or .tflite
     file, the folder of a SavedModel, or MODULE:FUNCTION. By default there is none."""
+
+
+def _known_classes(source: str) -> tuple[str, ...]:
+    """Return the classes that a file says it tells apart: an export of this project, or one in a run; else none."""
+    from distill.prediction.exported_model import is_exported, open_exported
+
+    if is_exported(source) and Path(source).is_file():
+        with suppress(InputError):  # it is of another program
+            return open_exported(source).description.class_names
+    return _recorded_classes(source) if Path(source).is_file() else ()
 
 
 def _recorded_classes(weights: str) -> tuple[str, ...]:

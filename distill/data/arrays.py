@@ -20,7 +20,7 @@ class Labels(NamedTuple):
     """int64 [N]: positions among the classes."""
     probs: np.ndarray | None
     """float32 [N, C]: soft labels, where they are more than numbers."""
-    count: int
+    count: int  # type: ignore[assignment]  # hides the method of tuples, which nobody needs here
     """Of classes, at least 2: as many as the labels need."""
 
 

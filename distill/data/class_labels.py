@@ -65,11 +65,12 @@ def class_list(given: str | Sequence[str] | None, source: str = FLAG) -> ClassLi
     if order is not None:
         usual = FIRST_NUMBERS.get(order, 0)
         return ClassList(CLASS_ORDERS[order], (usual, 1 - usual), True, f"{source} {order}")
-    numbered = [_NUMBERED_NAME.fullmatch(part) for part in parts]
-    if not any(numbered):
+    matches = [_NUMBERED_NAME.fullmatch(part) for part in parts]
+    numbered = [match for match in matches if match]
+    if not numbered:
         return ClassList(_names(parts, source), (0, 1), False, source)
-    if not all(numbered):
-        raise InputError(f'{source}: "{parts[numbered.index(None)]}" has no number, others have: number all or none')
+    if len(numbered) < len(parts):
+        raise InputError(f'{source}: "{parts[matches.index(None)]}" has no number, others have: number all or none')
     by_number = sorted((int(match[1]), match[2]) for match in numbered)
     first = by_number[0][0]
     if [number for number, _ in by_number] != list(range(first, first + len(by_number))):
@@ -98,12 +99,12 @@ def with_classes_file(given: ClassList | None, folder: Path) -> ClassList | None
         return given
     lines = [line.strip() for line in _text(file).splitlines()]
     named = class_list([line for line in lines if line], str(file))
-    if given is not None and given.names != named.names:
-        raise InputError(
-            f"{given.source} names the classes {', '.join(given.names)}, {file} {', '.join(named.names)}: "
-            "leave one of them out"
-        )
-    return given or named
+    if given is None or named is None or given.names == named.names:
+        return given or named
+    raise InputError(
+        f"{given.source} names the classes {', '.join(given.names)}, {file} {', '.join(named.names)}: "
+        "leave one of them out"
+    )
 
 
 def _text(file: Path) -> str:
@@ -143,7 +144,7 @@ def read_labels(
     for text in texts:
         if not text or (text not in numbers and _is_float(text)):
             raise InputError(f'{where(text)}: label "{text:.80}", expected the name or the number of a class')
-    notes = ()
+    notes: tuple[str, ...] = ()
     if classes is None and not numbers:
         names = class_order(texts)
         return Labels(names, {text: names.index(canonical_name(text)) for text in texts}, ())

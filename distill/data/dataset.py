@@ -1,7 +1,8 @@
 """`Dataset`: what every layout of labelled images is read into."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -9,10 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from distill.data.expressions import canonical_name
-from distill.data.split_policy import POLICIES, SplitPolicy
+from distill.data.split_policy import SplitPolicy
 from distill.errors import InputError
 from distill.numpy_files import RowsOnDisk
-from distill.refusals import check_within
 
 SPLITS = ("train", "validation", "test")
 MAX_CLASSES = 1000
@@ -20,6 +20,7 @@ MAX_CLASSES = 1000
 UNLABELLED = -1
 _HASH_BYTES = 16
 _READ_ROWS = 1024
+_READ_BYTES = 64 * 2**20  # at once, at most, where an image is no larger than that
 
 
 class ImageSource(Protocol):
@@ -79,6 +80,8 @@ class Dataset:
     """str [N]: who is in the image, where the names say it."""
     split_policy: SplitPolicy | None = None
     """How `splits` came about, where `with_splits` or `fold_splits` made them."""
+    class_map: Mapping[str, str] = field(default_factory=dict)
+    """What classes were merged or renamed, {old: new}, so that those of teachers are, too; see `with_class_map`."""
     notes: tuple[str, ...] = field(default=())
     """What a reader should know about how it was read, such as rows left out."""
 
@@ -124,8 +127,8 @@ class Dataset:
         """
         from distill.data.from_memory import from_arrays
 
-        options = {"class_names": class_names, "splits": splits, "ids": ids, "pixel_range": pixel_range}
-        return from_arrays(images, labels, **options, name=name)
+        options: dict[str, Any] = {"class_names": class_names, "splits": splits, "ids": ids}
+        return from_arrays(images, labels, **options, pixel_range=pixel_range, name=name)
 
     @staticmethod
     def from_tf_data(
@@ -164,6 +167,11 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def class_counts(self) -> np.ndarray:
+        """int64 [C]: how many images have the label of each class."""
+        return np.bincount(self.labels[self.labels != UNLABELLED], minlength=self.num_classes)
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
         return self.images.shape
@@ -172,8 +180,9 @@ class Dataset:
         """Return the images at `indices` as uint8 [n, height, width, channels]."""
         return self.images.read(np.asarray(indices))
 
-    def blocks(self, rows: int = _READ_ROWS) -> Iterator[tuple[slice, np.ndarray]]:
-        """Go through all images once, `rows` at a time: (slice of positions, uint8 images)."""
+    def blocks(self, rows: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """Go through all images once, `rows` at a time, by default up to 64 MiB: (slice, uint8 images)."""
+        rows = rows or max(1, min(_READ_ROWS, _READ_BYTES // math.prod(self.image_shape)))
         for start in range(0, len(self), rows):
             block = slice(start, min(start + rows, len(self)))
             yield block, self.read(np.arange(block.start, block.stop))
@@ -259,6 +268,8 @@ class Dataset:
             if name not in self.splits:
                 present = [split for split in SPLITS if split in self.splits]
                 hint = f"it has {', '.join(present)}" if present else "distill.with_splits gives it one"
+                if present and name == "test":
+                    hint += "; training with --splits random --test-share 0.15 holds one out, by subject where known"
                 raise InputError(f"{self.name} has no {name} split: {hint}")
         return self.subset(np.flatnonzero(np.isin(self.splits, names)))
 
@@ -268,14 +279,29 @@ class _Subset:
 
     def __init__(self, source: ImageSource, indices: np.ndarray):
         if isinstance(source, _Subset):
-            source, indices = source.source, source.indices[indices]
-        self.source, self.indices, self.shape = source, indices, source.shape
+            indices, source = source.indices[indices], source.source
+        self.source: ImageSource = source
+        self.indices: np.ndarray = indices
+        self.shape = source.shape
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         return self.source.read(self.indices[indices])
+
+
+def check_is_dataset(dataset: Any) -> None:
+    """Refuse what is no `Dataset`, and say what makes one.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(dataset, Dataset):
+        return
+    of_tf_data = hasattr(dataset, "as_numpy_iterator")
+    maker = "distill.Dataset.from_tf_data" if of_tf_data else "distill.Dataset.from_arrays, or distill.open_dataset,"
+    raise InputError(f"expected a distill.Dataset, received {type(dataset).__name__}: {maker} makes one")
 
 
 def count_distinct(ids: np.ndarray) -> int:
@@ -291,44 +317,6 @@ def _check_texts(texts: Sequence[str], *, what: str, of: str) -> None:
     except UnicodeEncodeError:
         bad = next(text for text in texts if any("\ud800" <= letter <= "\udfff" for letter in text))
         raise InputError(f"{of} has the {what} {bad!a:.200}, which is not in UTF-8: rename it") from None
-
-
-def with_splits(dataset: Dataset, *, policy: str = "official", fraction: float = 0.2, seed: int = 0) -> Dataset:
-    """Give every image a split.
-
-    Args:
-        policy: "official" keeps the layout's own splits; a layout that names no validation split has
-            `fraction` of its training images held out for it. "random" holds out `fraction` of all
-            images that are not in the test split, the 80/20 protocol of FaceNet on FER2013.
-        fraction: share of images held out for validation, between 0 and 1.
-        seed: which images those are. They depend on the ids and the seed alone, not on the order of the
-            data. Where subjects are known they are held out whole, until `fraction` is reached: frames
-            of one subject on both sides would be a leak.
-
-    Raises:
-        InputError: unknown policy, a fraction that leaves a split empty, or images without any class.
-    """
-    if not dataset.class_names:
-        raise InputError(f"{dataset.name} has no labels: give labelled images, such as one folder per class")
-    if policy not in POLICIES:
-        raise InputError(f'split policy must be "official" or "random", received "{policy}"')
-    check_within(-(2**63), 2**63 - 1, split_seed=seed)  # it is part of a key
-    if not 0 < fraction < 1:
-        raise InputError(f"a validation fraction must lie between 0 and 1, received {fraction}")
-    splits = np.where(dataset.splits == "", "train", dataset.splits).astype("U10")
-    how = SplitPolicy(policy=policy, seed=seed, fraction=fraction)
-    if policy == "official" and "validation" in splits:
-        return replace_splits(dataset, splits, how)
-    pool = np.flatnonzero(splits != "test")
-    keys = dataset.ids if dataset.subjects is None else dataset.subjects
-    held_out = _held_out(keys[pool], fraction=fraction, seed=seed)
-    if not 0 < held_out.sum() < len(pool):
-        raise InputError(
-            f"a validation fraction of {fraction} leaves {held_out.sum()} of {len(pool)} images of "
-            f"{dataset.name} for validation: both sides need at least one"
-        )
-    splits[pool] = np.where(held_out, "validation", "train")
-    return replace_splits(dataset, splits, how)
 
 
 def replace_splits(dataset: Dataset, splits: np.ndarray, policy: SplitPolicy | None = None) -> Dataset:
@@ -358,15 +346,3 @@ def with_class_names(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
     return replace(
         dataset, labels=dataset.labels_among(class_names), class_names=tuple(class_names), label_probs=probs
     )
-
-
-def _held_out(keys: np.ndarray, *, fraction: float, seed: int) -> np.ndarray:
-    """Choose rows, bool [N]: all rows of one key or none, in the order of the keys' hashes."""
-    salt = f"split {seed}".encode()
-    unique, row_key, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-    ranks = [hashlib.blake2b(str(name).encode(), key=salt, digest_size=8).digest() for name in unique]
-    order = np.argsort(np.array(ranks), kind="stable")
-    rows_before = np.cumsum(sizes[order]) - sizes[order]
-    chosen = np.zeros(len(unique), bool)
-    chosen[order[rows_before < round(fraction * len(keys))]] = True
-    return chosen[row_key]

@@ -27,8 +27,8 @@ def deal_folds(dataset: Dataset, folds: int) -> Dataset:
         raise InputError(f"{dataset.name} has {len(dataset):,} images, fewer than {folds:,} folds: give fewer folds")
     dataset = dataset.subset(dataset.splits != "test")
     notes = dataset.notes
-    own = () if dataset.folds is None else np.unique(dataset.folds)
-    if len(own) == folds:
+    own = np.empty(0) if dataset.folds is None else np.unique(dataset.folds)
+    if dataset.folds is not None and len(own) == folds:
         numbers = np.searchsorted(own, dataset.folds)
     elif dataset.subjects is not None:
         numbers = subject_folds(dataset.subjects, folds)
@@ -44,11 +44,23 @@ def deal_folds(dataset: Dataset, folds: int) -> Dataset:
     return replace(dataset, folds=numbers, notes=notes)
 
 
+def fold_count(dataset: Dataset) -> int:
+    """Return into how many folds `dataset` is dealt.
+
+    Raises:
+        InputError: it is not.
+    """
+    if dataset.folds is None:
+        raise InputError(f"{dataset.name} has no folds: deal it into some with deal_folds")
+    return int(dataset.folds.max()) + 1
+
+
 def fold_splits(dataset: Dataset, fold: int) -> Dataset:
     """Return `dataset`, dealt into folds, with splits: `fold` is the test, the next one the validation split."""
-    validation = (fold + 1) % (dataset.folds.max() + 1)
+    folds = fold_count(dataset)
+    validation = (fold + 1) % folds
     splits = np.where(dataset.folds == fold, "test", np.where(dataset.folds == validation, "validation", "train"))
-    how = SplitPolicy(policy="folds", folds=int(dataset.folds.max()) + 1, fold=fold)
+    how = SplitPolicy(policy="folds", folds=folds, fold=fold)
     return replace_splits(dataset, splits.astype("U10"), how)
 
 

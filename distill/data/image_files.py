@@ -5,14 +5,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from PIL import Image
 
-from distill.data.pictures import IMAGE_SUFFIXES, decode, read_header
+from distill.data.pictures import IMAGE_SUFFIXES, Header, decode, read_header
 
 _OF_WINDOWS = ("thumbs.db", "desktop.ini")
 _SHOWN = 5
+MAX_SIDE = 512
+"""Pixels of the longer side at which pictures are served at most: twice what the largest networks take."""
 _THREADS = min(4, os.cpu_count() or 1)  # Pillow decodes outside Python's global lock
 
 
@@ -20,8 +23,8 @@ class ImageFiles:
     """Images in files, all served at one shape.
 
     It holds the paths alone: what it needs of memory does not depend on the number of pixels. An image of
-    another size is resized (bilinear, antialiased). Grey images have 1 channel where `shape` says so, else 3.
-    All else is as `decode` says.
+    another size is resized (bilinear, antialiased); a JPEG photo is shrunk while it is decoded. Grey images have
+    1 channel where `shape` says so, else 3. All else is as `decode` says.
     """
 
     def __init__(self, paths: Sequence[str | Path], shape: tuple[int, int, int]):
@@ -70,8 +73,8 @@ def is_visible(name: str) -> bool:
 def open_image_files(paths: Sequence[Path]) -> tuple[ImageFiles, tuple[str, ...]]:
     """Find the shape at which to serve image files, from their headers.
 
-    The size is the most common one, of equally common ones the largest; there is one channel where every
-    file is grey, else three.
+    The size is the most common one, of equally common ones the largest, with a longer side of `MAX_SIDE` at most;
+    there is one channel where every file is grey, else three.
 
     Returns:
         The images, and notes on those that are served otherwise than they are stored.
@@ -83,15 +86,35 @@ def open_image_files(paths: Sequence[Path]) -> tuple[ImageFiles, tuple[str, ...]
     sizes = Counter((header.height, header.width) for header in headers)
     height, width = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
     coloured, several = sum(not header.grey for header in headers), sum(header.several for header in headers)
-    notes = []
-    if len(sizes) > 1:
-        others = len(paths) - sizes[height, width]
+    others = len(paths) - sizes[height, width]
+    height, width = _served_size(height, width)
+    notes = _notes_on_photos(headers, paths)
+    if others:
         notes.append(f"{others} of {len(paths)} images have another size and are resized to {height}x{width}")
     if 0 < coloured < len(paths):
         notes.append(f"{coloured} of {len(paths)} images are in colour, so all are served as RGB")
     if several:
         notes.append(f"{several} of {len(paths)} images are animated or have several pages: the first is served")
+    if not others and max(sizes)[0] > height:
+        notes.append(f"all images are resized to {height}x{width}")
     return ImageFiles(paths, (height, width, 3 if coloured else 1)), tuple(notes)
+
+
+def _served_size(height: int, width: int) -> tuple[int, int]:
+    scale = min(1.0, MAX_SIDE / max(height, width))
+    return max(1, round(scale * height)), max(1, round(scale * width))
+
+
+def _notes_on_photos(headers: Sequence[Header], paths: Sequence[Path]) -> list[str]:
+    """Return a note where most images are larger than any network takes: they may be photos, with faces somewhere."""
+    large = sum(max(header.height, header.width) > MAX_SIDE for header in headers)
+    if 2 * large <= len(headers):
+        return []
+    return [
+        f"{large} of {len(headers)} images are far larger than any network takes (above {MAX_SIDE} pixels). "
+        "Where they are whole photos, cut the faces out first: python -m distill.crop_faces "
+        f"{quote(os.path.commonpath([path.parent for path in paths]))} --out FACES"
+    ]
 
 
 def left_out(folders: Iterable[Path], *, around: Iterable[Path] = ()) -> tuple[str, ...]:
@@ -102,7 +125,8 @@ def left_out(folders: Iterable[Path], *, around: Iterable[Path] = ()) -> tuple[s
         around: folders of such folders; of these, images count.
     """
     read = {*folders}
-    suffixes, elsewhere = Counter(), Counter({folder: len(image_names(folder)) for folder in {*around} - read})
+    suffixes: Counter[str] = Counter()
+    elsewhere = Counter({folder: len(image_names(folder)) for folder in {*around} - read})
     for folder in read:
         for within, names, files in os.walk(folder):
             names[:] = [name for name in names if is_visible(name) and Path(within, name) not in read]
@@ -126,7 +150,8 @@ def _counted(said: str, counts: Counter, word: str = " ") -> tuple[str, ...]:
 
 def _decoded(path: str, shape: tuple[int, int, int]) -> np.ndarray:
     height, width, channels = shape
-    image = decode(path, grey=channels == 1)
+    # Only what is larger than a data set is served at is decoded smaller: pixels of others stay what they are.
+    image = decode(path, grey=channels == 1, side=max(height, width) if max(height, width) >= MAX_SIDE else None)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(shape)

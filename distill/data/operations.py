@@ -38,13 +38,17 @@ def number(lowest: float, highest: float, *, neutral: float = 0.0) -> Setting:
     """Return a setting that is a number from `lowest` to `highest`, both included."""
 
     def fits(value: Any) -> bool:
-        return _are_numbers([value]) and lowest <= value <= highest
+        return _is_number(value) and lowest <= value <= highest
 
     return Setting(neutral, f"lie in {lowest:g}..{highest:g}", fits)
 
 
 def _are_numbers(values: Any) -> bool:
-    return isinstance(values, Sequence) and all(isinstance(each, Real) and type(each) is not bool for each in values)
+    return isinstance(values, Sequence) and all(map(_is_number, values))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def choice(*names: str) -> Setting:
@@ -230,11 +234,17 @@ OPERATIONS: dict[str, Operation] = {
 """Name of an operation -> its row, the built-in ones in the order in which a view is made. A row from outside is
 added under a name of its own, and acts after the built-in ones of its stage, in the order of names."""
 
-BUILT_IN = tuple(OPERATIONS)
+BUILT_IN = {name: row.place for name, row in OPERATIONS.items() if row.place is not None}
+"""Name of each row of this project -> its place."""
 
 
 def uniform_draws(
-    seed: int, ids: Sequence[str], views: Sequence[int], *, draws: int = _SHARED_DRAWS, of: str | None = None
+    seed: int,
+    ids: Sequence[str] | np.ndarray,
+    views: Sequence[int] | np.ndarray,
+    *,
+    draws: int = _SHARED_DRAWS,
+    of: str | None = None,
 ) -> np.ndarray:
     """Return float64 [n, draws] in (0, 1): 32 bits each of BLAKE2b(key=seed, sample id, view and operation).
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import IO, TextIO
 
 from distill.errors import InputError
 
@@ -39,7 +39,7 @@ def open_csv(path: Path, *, newline: str | None = None) -> Iterator[TextIO]:
 
 
 @contextmanager
-def _unpacked(packed: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+def _unpacked(packed: IO[bytes], path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     suffix = path.suffix.lower()
     if suffix == ".gz":
         with gzip.open(packed) as content:

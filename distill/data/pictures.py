@@ -4,10 +4,10 @@ import struct
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
@@ -69,10 +69,14 @@ def read_header(path: str | Path) -> Header:
     raise InputError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels: scale it down first")
 
 
-def decode(path: str | Path, *, grey: bool = False) -> Image.Image:
+def decode(path: str | Path, *, grey: bool = False, side: int | None = None) -> Image.Image:
     """Decode a picture, its first frame or page, upright as its EXIF data says.
 
     16-bit values are divided by 257; transparent pixels are laid over black.
+
+    Args:
+        side: what its shorter side need not exceed in pixels: a JPEG file is decoded at an eighth to the half of its
+            size where that is enough, in a fraction of the time and the memory.
 
     Returns:
         An image of mode "L" where `grey`, else "RGB".
@@ -82,6 +86,8 @@ def decode(path: str | Path, *, grey: bool = False) -> Image.Image:
     """
     try:
         with Image.open(path, formats=_OPENED) as image:
+            if side is not None:
+                image.draft(None, (side, side))
             return eight_bits(upright(image)).convert("L" if grey else "RGB")
     except Exception as error:  # Pillow's decoders raise many kinds
         raise unreadable(path, error) from error
@@ -113,7 +119,7 @@ def unreadable(path: str | Path, error: Exception) -> InputError:
     return cannot_read_now(error, path) or damaged
 
 
-def _header(image: Image.Image) -> Header:
+def _header(image: ImageFile.ImageFile) -> Header:
     tags = getattr(image, "tag_v2", {})  # of TIFF, whose size Pillow gives turned or not, as its version has it
     width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)
     if _orientation(image) in _TURNED:
@@ -123,8 +129,8 @@ def _header(image: Image.Image) -> Header:
     return Header(height, width, grey, several)
 
 
-def _orientation(image: Image.Image) -> int:
-    if image.format == "PNG" and not _names_exif(image.fp):
+def _orientation(image: ImageFile.ImageFile) -> int:
+    if image.format == "PNG" and image.fp is not None and not _names_exif(image.fp):
         return 1
     try:
         return image.getexif().get(_ORIENTATION, 1)
@@ -132,7 +138,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _names_exif(png: BinaryIO) -> bool:
+def _names_exif(png: IO[bytes]) -> bool:
     """Whether a PNG file has a chunk that may say an orientation. Pillow would decode the pixels to find out."""
     before = png.tell()
     png.seek(_PNG_SIGNATURE_BYTES)

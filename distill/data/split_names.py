@@ -86,10 +86,11 @@ def splits_in_file_names(names: Sequence[str], where: str) -> tuple[list[str], t
     splits = [match and split_named(match[1]) for match in matches]
     if len(set(splits) - {None}) < 2:
         return [""] * len(names), ()
-    if None in splits:
+    named_splits = [split for split in splits if split is not None]
+    if len(named_splits) < len(splits):
         named = next(name for name, split in zip(names, splits, strict=True) if split)
         raise InputError(
             f"{where}: file names say which split an image belongs to ({named}), but not all "
             f"({names[splits.index(None)]}): put the images into folders of splits, or all into one called train"
         )
-    return splits, ("the file names say which split an image belongs to",)
+    return named_splits, ("the file names say which split an image belongs to",)

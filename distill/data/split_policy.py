@@ -19,6 +19,8 @@ class SplitPolicy:
     """Of the images that are held out for validation."""
     fraction: Annotated[float, Meta(ge=0, le=1)] = 0.2
     """Of them, 0..1."""
+    test_fraction: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Of the images that are held out for the test first, 0..1."""
     folds: Count | None = None
     """Number of folds of cross-validation."""
     fold: Count | None = None

@@ -14,7 +14,7 @@ def parameter_columns(name: str) -> tuple[str, ...]:
 
 
 PARAMETERS = tuple(
-    column for name in sorted(BUILT_IN, key=lambda name: OPERATIONS[name].place) for column in parameter_columns(name)
+    column for name in sorted(BUILT_IN, key=BUILT_IN.__getitem__) for column in parameter_columns(name)
 )
 """The columns that every array of parameters begins with: those of the built-in operations."""
 

@@ -158,7 +158,7 @@ class ViewSpec:
         """
         return cls.from_dict({name: value for name, value in description.items() if name != "extra"})
 
-    def parameters(self, ids: Sequence[str], views: Sequence[int]) -> np.ndarray:
+    def parameters(self, ids: Sequence[str] | np.ndarray, views: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the parameters of view `views[i]` of sample `ids[i]`: float32 [n, len(self.columns)].
 
         Raises:
@@ -170,22 +170,23 @@ class ViewSpec:
         drawn[np.asarray(views) == 0] = neutral_parameters(self.columns)
         return drawn
 
-    def _crop_parameters(self, views: Sequence[int]) -> np.ndarray:
-        views = np.asarray(views, int)
-        outside = views[(views < 0) | (views >= self.crop_count)]
+    def _crop_parameters(self, views: Sequence[int] | np.ndarray) -> np.ndarray:
+        crops = np.asarray(views, int)
+        outside = crops[(crops < 0) | (crops >= self.crop_count)]
         if outside.size:
             raise InputError(
                 f'view {outside[0]} is requested, the crops "{self.crops}" are {self.crop_count}: '
                 f"request at most {self.crop_count} views, 0 to {self.crop_count - 1}"
             )
-        return CROPS[self.crops].parameters()[views]
+        return CROPS[self.crops].parameters()[crops]
 
-    def _drawn(self, ids: Sequence[str], views: Sequence[int]) -> np.ndarray:
-        shared, columns = uniform_draws(self.seed, ids, views), {}
-        for name in BUILT_IN:
+    def _drawn(self, ids: Sequence[str] | np.ndarray, views: Sequence[int] | np.ndarray) -> np.ndarray:
+        shared = uniform_draws(self.seed, ids, views)
+        columns: dict[str, np.ndarray] = {}
+        for name, place in BUILT_IN.items():
             row = OPERATIONS[name]
             settings = {setting: getattr(self, setting) for setting in row.settings}
-            columns |= row.draw(settings, shared[:, row.place : row.place + row.draws])
+            columns |= row.draw(settings, shared[:, place : place + row.draws])
         for name, given in self.extra.items():
             name, row = plain_name(name), OPERATIONS[plain_name(name)]
             settings = {setting: given.get(setting, each.neutral) for setting, each in row.settings.items()}

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from distill.data.dataset import Dataset
+from distill.data.dataset import Dataset, check_is_dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.reports.metrics import EvaluationMetrics, evaluate_predictions
@@ -38,6 +38,7 @@ def evaluation_logits(
     Raises:
         InputError: the model names no classes, and has another number of them than the data.
     """
+    check_is_dataset(dataset)
     if isinstance(model, keras.Model):
         check_classes(model, dataset)
     elif not model.class_names and model.classes != dataset.num_classes:

@@ -176,7 +176,8 @@ def _evaluated(given: str, opened: OpenedNetwork) -> EvaluatedModel:
     else:
         own = _of_foreign(given, opened.model)
     common = {"name": "", "given": given, "model": opened.model, "class_order": opened.model.class_order}
-    return EvaluatedModel(**common | {"view_spec": ViewSpec()} | own)
+    of_any: dict[str, Any] = common | {"view_spec": ViewSpec()}
+    return EvaluatedModel(**of_any | own)
 
 
 def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
         "network": model.name if network is None else network.name,
         "costs": {
             "parameters": parameters,
-            "bytes": _bytes(path) if network is None else 4 * parameters,
+            "bytes": _bytes(path) if parameters is None else 4 * parameters,
             "multiply_adds": None if network is None else _multiply_adds(network),
         },
         "runner": lambda: _litert(_keras_network(model)),

@@ -125,7 +125,7 @@ def copies_and_others(logits: np.ndarray, labels: np.ndarray, copies: np.ndarray
     Returns:
         `copies` and `others`, each `count` (at least 1) and `accuracy` (0..1), or None where there is no such image.
     """
-    found = {}
+    found: dict[str, Mapping | None] = {}
     for name, chosen in (("copies", copies), ("others", ~copies)):
         chosen = chosen & (labels != UNLABELLED)
         right = accuracy(logits[chosen], labels[chosen])

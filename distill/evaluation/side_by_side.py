@@ -15,8 +15,9 @@ from distill.keras_import import import_keras_quietly
 from distill.prediction.drawing import annotated
 from distill.prediction.exported_model import is_exported
 from distill.prediction.face_crops import face_pixels
+from distill.prediction.face_finder import Found
 from distill.prediction.photos import open_photo
-from distill.prediction.predictor import Face, Found, Predictor
+from distill.prediction.predictor import Face, Predictor
 from distill.reports.calibration import log_softmax
 from distill.runtimes.foreign_network import ForeignNetwork
 
@@ -24,10 +25,6 @@ Result = TypeVar("Result")
 
 FINDING, STUDENT, TEACHER = "finding faces", "student", "teacher"
 """What takes time, in that order."""
-_NO_FACE = {
-    "haar": "try one that shows a face from the front; --face-detector blazeface finds more",
-    "blazeface": "try one in which the face is larger",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +74,7 @@ class SideBySide:
         teacher: the same, a run of this project, or a network from elsewhere, of the student's classes; by
             default none.
         foreign: the description of a teacher from elsewhere.
-        face_detector: a name in `distill.prediction.face_detectors.DETECTORS`.
+        face_detector, min_face_score: as `Predictor` takes them.
 
     Raises:
         InputError: a network cannot be used, or what it or the detector needs is not installed; the teacher has other
@@ -90,10 +87,10 @@ class SideBySide:
         *,
         teacher: str | Path | None = None,
         foreign: ForeignNetwork | None = None,
-        face_detector: str = "haar",
+        face_detector: str | None = None,
+        min_face_score: float | None = None,
     ):
-        self._hint = _NO_FACE.get(face_detector, "try another one")
-        self._predictor = Predictor(model, face_detector=face_detector)
+        self._predictor = Predictor(model, face_detector=face_detector, min_face_score=min_face_score)
         exported = self._predictor.model
         self.class_names = exported.description.class_names
         self.student = Classifier(exported.description.name, exported.description.input_shape, exported.probabilities)
@@ -117,16 +114,15 @@ class SideBySide:
         photo = source if isinstance(source, np.ndarray) else open_photo(source)
         found, finding = _timed(lambda: self._predictor.find(photo))
         if not found:
-            return Look(photo, (), {FINDING: finding}, f"No face was found in this photo: {self._hint}.")
-        predictions, milliseconds = [], {FINDING: finding}
-        for role, network in ((STUDENT, self.student), (TEACHER, self.teacher)):
-            if network is None:
-                predictions.append([None] * len(found))
-                continue
-            predicted, milliseconds[role] = _timed(lambda network=network: self._predict(network, photo, found))
-            predictions.append(predicted)
-        faces = [Face(each.box, each.score, probs) for each, probs in zip(found, predictions[0], strict=True)]
-        rows = [Row(_cut(photo, each.box), *probs) for each, *probs in zip(found, *predictions, strict=True)]
+            hint = self._predictor.faces.hint(photo.shape)
+            return Look(photo, (), {FINDING: finding}, f"No face was found in this photo; {hint}.")
+        milliseconds = {FINDING: finding}
+        ours, milliseconds[STUDENT] = _timed(lambda: self._predict(self.student, photo, found))
+        theirs: Sequence[Mapping[str, float] | None] = [None] * len(found)
+        if (teacher := self.teacher) is not None:
+            theirs, milliseconds[TEACHER] = _timed(lambda: self._predict(teacher, photo, found))
+        faces = [Face(each.box, each.score, probs) for each, probs in zip(found, ours, strict=True)]
+        rows = [Row(_cut(photo, each.box), one, other) for each, one, other in zip(found, ours, theirs, strict=True)]
         message = "One face was found." if len(rows) == 1 else f"{len(rows)} faces were found, the largest first."
         return Look(annotated(photo, faces), rows, milliseconds, message)
 
@@ -161,12 +157,12 @@ def open_teacher(
             return opened.exported.probabilities(pixels)[:, columns]
         return _softmax(model.predict(pixels)[:, columns])
 
-    return Classifier(model.name, tuple(model.input_shape), probabilities, model.class_order)
+    return Classifier(model.name, model.input_shape, probabilities, model.class_order)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
     """Return float32 [B, C], rows that sum to 1."""
-    return np.float32(np.exp(log_softmax(logits)))
+    return np.exp(log_softmax(logits)).astype(np.float32)
 
 
 def _cut(photo: np.ndarray, box: tuple[int, ...]) -> np.ndarray:

@@ -8,10 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from distill.reports.metrics import aligned_text
-
-CONFIDENCE = 0.95
-"""Of every interval."""
+from distill.reports.metrics import CONFIDENCE, aligned_text
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,8 @@ def grid(
         for lambda_ in lambdas
         if lambda_ != 0
     ]
-    return tuple(dict.fromkeys(Cell(student, *how) for student in students for how in [(), *taught]))
+    cells = [[Cell(student), *(Cell(student, *how) for how in taught)] for student in students]
+    return tuple(dict.fromkeys(cell for of_student in cells for cell in of_student))
 
 
 def summarise(accuracies: Mapping[tuple[Cell, int], float]) -> list[CellResult]:
@@ -187,6 +185,7 @@ def table_text(results: Sequence[CellResult], *, split: str, best: Sequence[Cell
 
 def _line(result: CellResult, *, best: bool) -> tuple[str, ...]:
     cell, gain = result.cell.to_dict(), result.gain
+    interval = None if gain is None or gain.low is None or gain.high is None else (gain.low, gain.high)
     spread = "" if result.deviation is None else f" ± {100 * result.deviation:.2f}"
     return (
         cell["student"],
@@ -195,7 +194,7 @@ def _line(result: CellResult, *, best: bool) -> tuple[str, ...]:
         f"{cell['lambda']:g}" if cell["weights"] is None else cell["weights"],
         f"{100 * result.mean:.2f}{spread} %",
         "-" if gain is None else f"{100 * gain.mean:+.2f}",
-        "-" if gain is None or gain.low is None else f"{100 * gain.low:+.2f} .. {100 * gain.high:+.2f}",
+        "-" if interval is None else f"{100 * interval[0]:+.2f} .. {100 * interval[1]:+.2f}",
         "best" if best else "",
     )
 
@@ -212,7 +211,7 @@ def caution_text(results: Sequence[CellResult]) -> str:
             f"{student}: best of {cells} cells, chosen on validation, which chose the epochs, too: its figures are "
             "optimistic, and its interval does not know of the choice"
         )
-        if best.gain.mean <= 0:
+        if best.gain is not None and best.gain.mean <= 0:
             lines.append(f"{student}: no cell is better than labels alone")
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+import numpy as np
 
 from distill.busy_files import is_there
 from distill.data.dataset import Dataset
@@ -25,10 +25,13 @@ from distill.errors import InputError
 from distill.evaluation.evaluate_model import evaluate_model
 from distill.experiments.comparison import Cell, caution_text, choose, summarise, table_text
 from distill.files import write_csv, write_json
+from distill.progress import progress_bar
+from distill.reports.metrics import RecordedAccuracy
+from distill.reports.verdict import worth_lines
 from distill.runs.earlier import upgraded_settings
 from distill.runs.recorded_data import check_unseen
 from distill.runs.run_directory import SUMMARY, load_network, read_summary
-from distill.runs.run_record import read_record
+from distill.runs.run_record import record_of
 from distill.versions import versions
 
 REPORT = "comparison.json"
@@ -71,7 +74,10 @@ class ComparisonFolder:
             InputError: students were measured on the test split, and `record` is not that of then.
         """
         stored, expected = (_flat(each) for each in (self._record, record))
-        changed = [name for name in expected if name not in _INCIDENTAL and not _same(name, stored, expected)]
+        new = {name for name in expected if name not in stored and not expected[name]}  # nothing that was there then
+        changed = [
+            name for name in expected if name not in (*_INCIDENTAL, *new) and not _same(name, stored, expected)
+        ]
         if self._tested and changed:
             name = changed[0]
             raise InputError(
@@ -79,18 +85,27 @@ class ComparisonFolder:
                 f"now {expected[name]}): name a new folder for another comparison"
             )
 
-    def report(self, runs: Sequence[tuple[Cell, int]], record: Mapping, *, test: Dataset | None = None) -> dict:
+    def report(
+        self,
+        runs: Sequence[tuple[Cell, int]],
+        record: Mapping,
+        *,
+        validation: Dataset,
+        test: Dataset | None = None,
+    ) -> dict:
         """Print the tables of finished `runs`, save them, and return the content of comparison.json.
 
         Args:
             runs: cell and seed of each; labels alone among the cells of every student.
             record: as for `check_open_for`.
+            validation: that of all runs.
             test: where to measure the chosen cells and labels alone, unless that was done before.
         """
         summaries = {key: read_summary(self.run(*key)) for key in runs}
         results = summarise({key: summary["validation_accuracy"] for key, summary in summaries.items()})
         best = [result.cell for result in choose(results).values()]
-        print(f"\n{table_text(results, split='validation', best=best)}\n\n{caution_text(results)}")
+        caution = [*caution_text(results).splitlines(), *_worth(best, summaries, validation)]
+        print("", table_text(results, split="validation", best=best), "", *caution, sep="\n")
         if test is not None and not self._tested:
             self._measure([(cell, seed) for cell, seed in runs if cell in best or cell.loss is None], test)
         on_test = summarise(
@@ -103,7 +118,7 @@ class ComparisonFolder:
         report = {
             **record,
             "cells": [{**result.to_dict(), "best": result.cell in best} for result in results],
-            "caution": caution_text(results).splitlines(),
+            "caution": caution,
             "runs": rows,
             "test": [result.to_dict() for result in on_test],
             "tested": self._tested,
@@ -116,9 +131,9 @@ class ComparisonFolder:
         return report
 
     def _measure(self, runs: Sequence[tuple[Cell, int]], test: Dataset) -> None:
-        for run in tqdm([self.run(*key) for key in runs], desc="test split", unit="student"):
+        for run in progress_bar([self.run(*key) for key in runs], desc="test split", unit="student"):
             check_unseen(run, test, split="test")
-            view_spec = ViewSpec.for_evaluation(read_record(run).views.spec)
+            view_spec = ViewSpec.for_evaluation(record_of(run).views.spec)
             self._tested[run.name] = evaluate_model(load_network(run), test, view_spec=view_spec).accuracy
 
     def _save(self, report: Mapping) -> None:
@@ -129,6 +144,24 @@ class ComparisonFolder:
         write_csv(self.path / "cells.csv", report["cells"])
         if any(cell["lambda"] for cell in report["cells"]):
             heat_map(report["cells"], self.path / "heat_map.png")
+
+
+def _worth(best: Sequence[Cell], summaries: Mapping[tuple[Cell, int], Mapping], validation: Dataset) -> list[str]:
+    """Return what the mean accuracy of each best cell is worth on as many images, a line for each thing."""
+    lines = []
+    for cell in best:
+        of_cell = [summary for (other, _), summary in summaries.items() if other == cell]
+        balanced = [
+            value for summary in of_cell if (value := summary.get("validation_balanced_accuracy")) is not None
+        ]
+        mean = RecordedAccuracy(
+            validation.class_names,
+            validation.class_counts,
+            accuracy=float(np.mean([summary["validation_accuracy"] for summary in of_cell])),
+            balanced_accuracy=float(np.mean(balanced)) if len(balanced) == len(of_cell) else None,
+        )
+        lines += [f"{cell.name}: {line}" for line in worth_lines(mean)]
+    return lines
 
 
 def _read_former(file: Path) -> tuple[dict, dict[str, float]]:

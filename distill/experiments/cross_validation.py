@@ -18,7 +18,7 @@ import numpy as np
 
 from distill.busy_files import is_there
 from distill.data.dataset import UNLABELLED, Dataset
-from distill.data.folds import fold_splits
+from distill.data.folds import fold_count, fold_splits
 from distill.data.views import ViewSpec
 from distill.documents import read_document
 from distill.errors import InputError
@@ -26,8 +26,9 @@ from distill.files import write_csv, write_json
 from distill.logit_store import LogitStore, open_logits
 from distill.logit_store.parts import PART_FILES
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
+from distill.reports.verdict import worth_lines
 from distill.runs.run_directory import SUMMARY, read_metrics, read_summary
-from distill.runs.run_record import read_record
+from distill.runs.run_record import record_of
 from distill.scoring.scorer import Scorer
 from distill.versions import versions
 
@@ -73,7 +74,7 @@ def open_fold_logits(path: str | Path, dataset: Dataset) -> list[LogitStore]:
     Raises:
         InputError: a store is missing or damaged, or its teacher saw test images.
     """
-    folds = range(int(dataset.folds.max()) + 1)
+    folds = range(fold_count(dataset))
     if not Path(path).is_dir() or any(Path(path).glob(PART_FILES)):
         store = open_logits(path)
         print("note: one teacher for all folds: it must never have seen these images")
@@ -120,7 +121,7 @@ def cross_validate(train_fold: TrainFold, dataset: Dataset, *, out: str | Path) 
     _check_is_ours(out)
     dataset.content_hashes  # noqa: B018 - read every image once, not once per fold
     rows, logits = [], np.empty((len(dataset), dataset.num_classes), np.float32)
-    folds = int(dataset.folds.max()) + 1
+    folds = fold_count(dataset)
     for fold in range(folds):
         parts = fold_splits(dataset, fold)
         print(f"\nfold {fold} of 0..{folds - 1}")
@@ -152,29 +153,32 @@ def _check_is_ours(out: Path) -> None:
 
 def folds_text(report: dict) -> str:
     """Return a report of `cross_validate` as text: a row per fold, and the mean."""
+    pooled = EvaluationMetrics.from_dict(report["pooled"])
     names = [name for name in report["folds"][0] if name != "fold"]
     rows = [[str(row["fold"]), *(_cell(row[name]) for name in names)] for row in report["folds"]]
     table = aligned_text([["fold", *(name.replace("_", " ") for name in names)], *rows])
-    pooled = report["pooled"]
-    return (
-        f"{table}\n\naccuracy {report['mean']:.1%} ± {report['deviation']:.1%} (mean and deviation over "
-        f"{len(rows)} folds)   pooled {pooled['accuracy']:.1%}   macro-F1 {pooled['macro_f1']:.3f}"
+    figures = (
+        f"accuracy {report['mean']:.1%} ± {report['deviation']:.1%} (mean and deviation over {len(rows)} folds)   "
+        f"pooled {pooled.accuracy:.1%}   balanced accuracy {pooled.balanced_accuracy:.1%}   "
+        f"macro-F1 {pooled.macro_f1:.3f}"
     )
+    return "\n".join([table, "", figures, *worth_lines(pooled)])
 
 
 def _test(network: keras.Model, test: Dataset, run: Path) -> tuple[dict, np.ndarray]:
     """Return the row of a fold, and the logits [N, C] of its test images."""
-    record, summary = read_record(run), read_summary(run)
+    record, summary = record_of(run), read_summary(run)
     view_spec = ViewSpec.for_evaluation(record.views.spec)
     logits = Scorer(network, test, view_spec=view_spec).score(np.arange(len(test)), view_spec.evaluation_views)
     metrics = evaluate_predictions(labels=test.labels, logits=logits.mean(axis=1), class_names=test.class_names)
-    row = {"images": len(test)}
+    row: dict[str, float] = {"images": len(test)}
     if test.subjects is not None:
         row["subjects"] = len(np.unique(test.subjects))
     row |= {
         "best_epoch": summary["best_epoch"],
         "validation_accuracy": summary["validation_accuracy"],
         "accuracy": metrics.accuracy,
+        "balanced_accuracy": metrics.balanced_accuracy,
         "macro_f1": metrics.macro_f1,
     }
     if logits.shape[1] > 1:

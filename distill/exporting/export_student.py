@@ -27,6 +27,8 @@ from distill.files import atomic_folder, write_json
 from distill.prediction.description import ModelDescription
 from distill.prediction.exported_model import EXPORTS
 from distill.refusals import check_known
+from distill.reports.metrics import EvaluationMetrics
+from distill.reports.verdict import verdict
 from distill.runs.run_record import RunRecord
 from distill.scoring.network_identity import check_classes, numeric_policy, weights_sha256
 from distill.versions import machine, versions
@@ -46,6 +48,8 @@ class ExportResult:
     """A sentence about every file, first of all about that one."""
     notes: tuple[str, ...]
     """What was left out."""
+    metrics: EvaluationMetrics
+    """Of the student itself."""
 
 
 def export_student(
@@ -100,7 +104,7 @@ def export_student(
             path = folder / f"{student.name}{form.ending}"
             form.write(path, network, replace(described, precision=form.precision), pixels)
             rows.append(comparison.row(form.open(path), name=name, path=path))
-        recommended, advice = recommend(rows)
+        recommended, advice = recommend(rows, verdict=verdict(comparison.metrics))
         described = replace(described, precision=FORMATS[recommended.format].precision)
         facts = {
             "recommended": recommended.file,
@@ -111,7 +115,7 @@ def export_student(
         card = model_card(facts, rows, comparison.metrics, record=record)
         (folder / CARD).write_text(card, encoding="utf-8")
         write_json(folder / EXPORTS, facts)
-    return ExportResult(tuple(rows), recommended.file, tuple(advice), tuple(notes))
+    return ExportResult(tuple(rows), recommended.file, tuple(advice), tuple(notes), comparison.metrics)
 
 
 def _compared(comparison: Comparison, rows: Sequence[ExportRow], *, split: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _converted(converter: tf.lite.TFLiteConverter, precision: str, calibration: 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
-    if precision != INT8:
+    if calibration is None:
         return converter.convert()
 
     def images() -> Iterator[list[np.ndarray]]:

@@ -9,6 +9,7 @@ from distill.prediction.description import recognises_expressions
 from distill.printable import printable_lines
 from distill.reports.metrics import EvaluationMetrics, per_class_cells
 from distill.reports.templates import templates
+from distill.reports.verdict import worth_lines
 from distill.runs.run_record import RunRecord
 
 TEMPLATE = "model_card.md.jinja"
@@ -40,6 +41,7 @@ def model_card(
         columns=("file", *COLUMNS),
         rows=[(row.file or "(the student itself)", *cells(row)) for row in rows],
         metrics=metrics,
+        worth=worth_lines(metrics),
         classes=per_class_cells(metrics),
         training=_training(record) if record else None,
     )

@@ -9,7 +9,7 @@ _DISAGREEMENT = 0.05
 _NOTABLY = 1.1  # times as fast: less is noise
 
 
-def recommend(rows: Sequence[ExportRow]) -> tuple[ExportRow, list[str]]:
+def recommend(rows: Sequence[ExportRow], *, verdict: str | None = None) -> tuple[ExportRow, list[str]]:
     """Return the row of the file to take, and a sentence about every file.
 
     Of the LiteRT files (of the ONNX file, or of all, where there are none) that lose no more than half a point of
@@ -18,6 +18,7 @@ def recommend(rows: Sequence[ExportRow]) -> tuple[ExportRow, list[str]]:
 
     Args:
         rows: at least one with a file; the row without one is the student itself.
+        verdict: why the student itself is worth little; then no file is called one to take.
     """
     student = next((row for row in rows if not row.file), None)
     files = [row for row in rows if row.file]
@@ -31,6 +32,8 @@ def recommend(rows: Sequence[ExportRow]) -> tuple[ExportRow, list[str]]:
     else:
         taken = max(candidates, key=lambda row: row.accuracy)
     first = f"Take {taken.file}: {_in_words(taken, best)}."
+    if verdict is not None:
+        first = f"No file is worth taking: of the student, {verdict}. {taken.file}: {_in_words(taken, best)}."
     others = [f"{row.file}: {_comparison(row, taken)}, {_in_words(row, best)}." for row in files if row is not taken]
     return taken, [first, *others]
 

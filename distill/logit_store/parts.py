@@ -112,9 +112,11 @@ def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) ->
     """
     out = Path(out)
     stored = _content_to_replace(out) if is_there(out) else None
-    parts = gather_parts(folders, merged_into=stored and stored.header)
-    header = header_of_all(parts) if parts else stored.header
-    if stored is not None:
+    parts = gather_parts(folders, merged_into=None if stored is None else stored.header)
+    if stored is None:
+        header = header_of_all(parts)
+    else:
+        header = header_of_all(parts) if parts else stored.header
         _check_adds_views(stored, header, parts)
         header = with_what_is_known(header, stored.header)
     blocks = (block for part in parts for block in read_blocks(part))
@@ -135,8 +137,8 @@ def remove_merged_parts(folder: Path, header: LogitHeader) -> None:
 
 def write_store(path: Path, header: LogitHeader, blocks: Iterable[Columns], *, extent: Extent, id_bytes: int) -> None:
     """Write a whole store, of the same number of rows and rows in a block as one of its parts says."""
-    rows, rows_per_block = extent.store_rows, extent.rows_per_block
-    whole = Extent(first_row=0, rows=rows, rows_per_block=rows_per_block, store_rows=rows)
+    rows: int = extent.store_rows  # type: ignore[assignment]  # parts that do not say it are not complete
+    whole = Extent(first_row=0, rows=rows, rows_per_block=extent.rows_per_block, store_rows=rows)
     write_content(path, header, blocks, kind=STORE, extent=whole, id_bytes=id_bytes)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.busy_files import is_there
+from distill.data.class_map import merge_logits
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.errors import InputError
@@ -83,11 +84,15 @@ class LogitStore:
         Args:
             class_match: "exact" takes only the classes of `dataset` in their order. "names" finds the logits of
                 each class by its name, whatever the order and the spelling; classes that only the teacher knows
-                are left out, as if it knew that the image shows none of them.
+                are left out, as if it knew that the image shows none of them. Of a data set with merged classes,
+                the teacher's are merged, too, and found by name.
 
         Raises:
             InputError: other class names or another order of them, or whatever `rows_of` finds.
         """
+        if dataset.class_map:
+            logits = self.read(self.rows_of(dataset))
+            return merge_logits(logits, self.class_names, dataset.class_names, dataset.class_map)
         columns = self._columns_of(dataset, class_match)
         logits = self.read(self.rows_of(dataset))
         return logits if columns is None else logits[:, :, columns]
@@ -188,7 +193,7 @@ def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 def _by_file_name(ids: np.ndarray, where: str | os.PathLike) -> dict[str, int]:
     """Return the position of each file name, in the order of `ids`; the paths may be those of any system."""
-    positions = {}
+    positions: dict[str, int] = {}
     for position, sample_id in enumerate(ids.tolist()):
         name = re.split(r"[/\\]", sample_id)[-1]
         if name in positions:

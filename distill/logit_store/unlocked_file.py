@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 _SUPERBLOCK = 48
@@ -46,7 +47,7 @@ class UnlockedFile:
         """Fill `buffer` from the position on, as far as there are bytes, and return how many were."""
         start, count = self.tell(), 0
         while count < len(buffer):
-            read = self._try(lambda count=count: self._file.readinto(buffer[count:]), 0)
+            read = self._try(partial(self._file.readinto, buffer[count:]), 0)
             if not read:
                 break
             count += read

@@ -185,7 +185,7 @@ class LogitWriter:
         try:
             yield
         except OSError as error:
-            full = errno.errorcode.get(error.errno) in ("ENOSPC", "EDQUOT", "EFBIG")
+            full = errno.errorcode.get(error.errno or 0, "") in ("ENOSPC", "EDQUOT", "EFBIG")
             mend = "make room" if full else "make it writable, or choose another --out"
             raise InputError(
                 f"{self._folder} cannot be written ({error.strerror or error}): what is finished is kept; "

@@ -18,7 +18,8 @@ from distill.refusals import alternatives
 class DistillationLoss:
     """(1 - lambda)·CE(y, s) + lambda·soft loss(t, s), or both terms with explicit weights.
 
-    The defaults are MicroExpNet's; of another loss, what is left out is what its row of `SOFT_LOSSES` calls usual.
+    The default is Hinton's at T = 4 and lambda = 0.9, which gained 2.4 to 2.7 points over labels alone for all three
+    students of docs/comparison.md. What is left out is what the loss' row of `SOFT_LOSSES` calls usual.
     After construction every field holds the value in use, and of `lambda_` and `weights` the other one is None. A
     lambda of 0 is training from labels alone and needs no teacher; such a loss is written
     `DistillationLoss(lambda_=0)`.
@@ -29,7 +30,7 @@ class DistillationLoss:
         InputError: an unknown loss or option, a setting that the loss would not use, or one out of range.
     """
 
-    name: str = "microexpnet"
+    name: str = "hinton"
     """One of `SOFT_LOSSES`; of a loss of one's own, where its function stands."""
     temperature: float | None = None
     """T > 0."""
@@ -39,7 +40,7 @@ class DistillationLoss:
     """Of cross entropy and of the soft loss, 0 or more, instead of lambda."""
     options: Mapping[str, float] = field(default_factory=dict, hash=False)
     """The soft loss' own parameters, 0 or more."""
-    soft: SoftLoss | None = field(default=None, hash=False)
+    soft: SoftLoss = field(default=None, hash=False)  # type: ignore[assignment]  # by `name`, after construction
     """A loss of one's own, see `SoftLoss.of`; by default the row of `SOFT_LOSSES` called `name`."""
 
     def __post_init__(self):
@@ -56,7 +57,7 @@ class DistillationLoss:
             raise InputError(f"temperature must be above 0, received {self.temperature}: try {usual.temperature:g}")
         if self.lambda_ is None and self.weights is None:
             self._set(lambda_=usual.lambda_, weights=usual.weights)
-        _check_combination(self.lambda_, self.weights)
+        _combined_by(self.lambda_, self.weights)
         if self.weights is not None:
             self._set(weights=tuple(float(weight) for weight in self.weights))
         _check_options(self.name, usual.options, self.options)
@@ -69,7 +70,7 @@ class DistillationLoss:
     @property
     def term_weights(self) -> tuple[float, float]:
         """What cross entropy and the soft loss are multiplied by."""
-        return self.weights or (1 - self.lambda_, self.lambda_)
+        return _combined_by(self.lambda_, self.weights)
 
     @property
     def uses_teacher(self) -> bool:
@@ -119,6 +120,10 @@ class DistillationLoss:
             lambda_: likewise; only of a loss that is combined by lambda.
             weights: likewise two scalars; only of a loss that is combined by weights.
         """
+        if labels is None:
+            raise ValueError("a loss needs labels, -1 or rows of zeros where there are none. Received: labels=None")
+        if self.uses_teacher and teacher_logits is None:
+            raise ValueError(f'the loss "{self.name}" needs teacher_logits. Received: teacher_logits=None')
         label_probs = formulas.as_label_probs(labels, classes=student_logits.shape[-1])
         hard_weight, soft_weight = self._weights_in_use(lambda_, weights)
         hard = formulas.cross_entropy(student_logits=student_logits, labels=label_probs)
@@ -131,12 +136,15 @@ class DistillationLoss:
     def _weights_in_use(
         self, lambda_: Tensor | None, weights: tuple[Tensor, Tensor] | None
     ) -> tuple[float | Tensor, float | Tensor]:
-        if lambda_ is None and weights is None:
-            return self.term_weights
-        if (lambda_ is None) != (self.lambda_ is None) or (weights is None) != (self.weights is None):
+        if (lambda_ is not None and self.lambda_ is None) or (weights is not None and self.weights is None):
             combined = "weights" if self.lambda_ is None else "lambda_"
             raise ValueError(f"this loss is combined by {combined}. Received: lambda_={lambda_}, weights={weights}")
-        hard_weight, soft_weight = weights if lambda_ is None else (1 - lambda_, lambda_)
+        if weights is not None:
+            hard_weight, soft_weight = weights
+        elif lambda_ is not None:
+            hard_weight, soft_weight = 1 - lambda_, lambda_
+        else:
+            return self.term_weights
         return ops.cast(hard_weight, "float32"), ops.cast(soft_weight, "float32")
 
     def _own_arguments(self, label_probs: Tensor, temperature: Tensor | None) -> dict[str, float | Tensor]:
@@ -144,7 +152,7 @@ class DistillationLoss:
         row = self.soft
         if row.temperature is None and temperature is not None:
             raise ValueError(f'the loss "{self.name}" has no temperature. Received: temperature={temperature}')
-        arguments = dict(self.options)
+        arguments: dict[str, Any] = dict(self.options)
         if row.temperature is not None:
             arguments["temperature"] = self.temperature if temperature is None else temperature
         if row.needs_labels:
@@ -152,16 +160,22 @@ class DistillationLoss:
         return arguments
 
 
-def _check_combination(lambda_: float | None, weights: tuple[float, float] | None) -> None:
+def _combined_by(lambda_: float | None, weights: tuple[float, float] | None) -> tuple[float, float]:
+    """Return what cross entropy and the soft loss are multiplied by."""
     if lambda_ is not None and weights is not None:
         raise InputError(f"lambda {lambda_:g} and weights {tuple(weights)} are two ways to combine: leave one out")
-    if lambda_ is not None and not 0 <= lambda_ <= 1:
-        raise InputError(f"lambda must lie in 0..1, received {lambda_}: 0 is labels alone, 1 the teacher alone")
-    if weights is not None and not (len(weights) == 2 and min(weights) >= 0 and 0 < sum(weights) < math.inf):
+    if weights is None:
+        if lambda_ is None:
+            raise InputError("nothing says how the soft loss is combined with cross entropy: give lambda or weights")
+        if not 0 <= lambda_ <= 1:
+            raise InputError(f"lambda must lie in 0..1, received {lambda_}: 0 is labels alone, 1 the teacher alone")
+        return 1 - lambda_, lambda_
+    if not (len(weights) == 2 and min(weights) >= 0 and 0 < sum(weights) < math.inf):
         raise InputError(
             f"weights are two numbers, of cross entropy and of the soft loss, 0 or more and one of them above 0, "
             f"received {tuple(weights)}: try 1 1"
         )
+    return weights
 
 
 def _check_options(name: str, known: Mapping[str, float], options: Mapping[str, float]) -> None:

@@ -59,6 +59,7 @@ class Objective(Protocol):
 
     def build(self, student_outputs: Mapping[str, KerasTensor], teacher_outputs: Mapping[str, KerasTensor]) -> None:
         """Make the weights of `layers`, once, before training; shapes and types are those of the outputs."""
+        return  # without it, a type checker takes the method for abstract
 
     def __call__(self, student_outputs: Mapping[str, Tensor], batch: Batch, progress: Tensor) -> Mapping[str, Tensor]:
         """Return "loss" and any parts of it to be shown, each float [B], one value per example.
@@ -127,7 +128,7 @@ class DistillationObjective(Objective):
     def _check_temperature(self) -> None:
         if self.loss.temperature is None:
             raise InputError(f'the loss "{self.loss.name}" has no temperature: leave --temperature-schedule out')
-        if not self.temperature.end > 0:
+        if self.temperature.end is not None and not self.temperature.end > 0:
             raise InputError(f"temperature must stay above 0, received the end {self.temperature.end:g}: try 1")
 
     def _check_soft_weight(self) -> None:
@@ -142,18 +143,19 @@ class DistillationObjective(Objective):
                 "give fewer --lambda-schedule.warmup-epochs"
             )
 
+    # Attributes of an `Objective` can be set; of a frozen one they follow from the loss.
     @property
-    def teacher_outputs(self) -> tuple[str, ...]:
+    def teacher_outputs(self) -> tuple[str, ...]:  # type: ignore[override]  # cannot be set
         """The logits, unless labels alone are learned from."""
         return (LOGITS,) if self.loss.uses_teacher else ()
 
     @property
-    def teacher_temperature(self) -> float | None:
+    def teacher_temperature(self) -> float | None:  # type: ignore[override]  # likewise
         """T of the loss, where it begins."""
         return self.loss.temperature
 
     @property
-    def uses_labels(self) -> bool:
+    def uses_labels(self) -> bool:  # type: ignore[override]  # likewise
         """Whether a label ever changes the value."""
         return self.loss.uses_labels or (self.soft_weight.moves and self.loss.lambda_ is not None)
 
@@ -177,8 +179,8 @@ class DistillationObjective(Objective):
         numbers = self._numbers(progress)
         if "soft_weight" in numbers:
             soft_weight = numbers.pop("soft_weight")
-            by_lambda = self.loss.lambda_ is not None
-            numbers |= {"lambda_": soft_weight} if by_lambda else {"weights": (self.loss.weights[0], soft_weight)}
+            weights = (self.loss.term_weights[0], soft_weight)
+            numbers |= {"weights": weights} if self.loss.lambda_ is None else {"lambda_": soft_weight}
         return self.loss(
             student_logits=student_outputs[LOGITS],
             labels=batch.label_probs,
@@ -192,7 +194,7 @@ class DistillationObjective(Objective):
     @property
     def _moving(self) -> dict[str, tuple[float, Ramp]]:
         """What moves: where it starts, and how."""
-        ramps = {
+        ramps: dict[str, tuple[Any, Ramp]] = {  # the temperature may be None where it stays
             "temperature": (self.loss.temperature, self.temperature),
             "soft_weight": (self.loss.term_weights[1], self.soft_weight),
         }

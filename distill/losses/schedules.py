@@ -85,6 +85,8 @@ class WarmedRamp(Ramp):
         value = super().at(start, progress)
         if not self.warmup_epochs:
             return value
+        if epochs is None:
+            raise ValueError("a warm-up over epochs is a share of the run: give its epochs")
         return _at_most_1(progress * (epochs / self.warmup_epochs)) * value
 
     def describe(self, start: float) -> str:

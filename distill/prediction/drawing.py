@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from distill.files import atomic_file
+from distill.prediction.fonts import Font, can_be_written, font_for
 from distill.prediction.predictor import Face
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp")
@@ -24,7 +25,8 @@ def annotated(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """Return a copy of `photo` with a box about each face and its expression with its probability.
 
     Boxes are drawn from their edge outwards, labels above them or where there is room, on a ground of their own. A
-    photo too small for labels is enlarged by a whole number.
+    photo too small for labels is enlarged by a whole number. Where no font has the letters of a class, its number is
+    written in place of its name, counted from 0.
 
     Args:
         photo: uint8 RGB [H, W, 3].
@@ -42,8 +44,19 @@ def annotated(photo: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     for box in boxes:
         _draw_box(draw, box, line)
     for box, face in zip(boxes, faces, strict=True):
-        _draw_label(draw, image.size, box, f"{face.expression} {face.probability:.0%}", line)
+        _draw_label(draw, image.size, box, f"{_label(face)} {face.probability:.0%}", line)
     return np.asarray(image)
+
+
+def cannot_be_written(class_names: Sequence[str]) -> list[str]:
+    """Return those names that no font here has the letters of."""
+    return [name for name in class_names if not can_be_written(name)]
+
+
+def _label(face: Face) -> str:
+    """Return the class of a face, by its name where that can be written."""
+    name = face.expression
+    return name if can_be_written(name) else f"class {list(face.probabilities).index(name)}"
 
 
 def save_picture(picture: np.ndarray, path: Path) -> None:
@@ -74,10 +87,10 @@ def _draw_label(draw: ImageDraw.ImageDraw, size: tuple[int, int], box: tuple[int
     draw.text((x + pad - text_left, y + pad - text_top), text, fill=_TEXT, font=font)
 
 
-def _font(draw: ImageDraw.ImageDraw, text: str, *, width: int, size: tuple[int, int]) -> ImageFont.ImageFont:
+def _font(draw: ImageDraw.ImageDraw, text: str, *, width: int, size: tuple[int, int]) -> Font:
     """A font in proportion to a face of `width` pixels, and small enough for `text` to fit into the picture."""
     height = min(max(_SMALLEST_TEXT, width * _TEXT_PER_FACE), max(_SMALLEST_TEXT, min(size) * _LARGEST_TEXT))
-    font = ImageFont.load_default(height)
+    font = font_for(text, height)
     length = draw.textlength(text, font=font)
     room = 0.95 * size[0]
-    return font if length <= room else ImageFont.load_default(max(1, height * room / length))
+    return font if length <= room else font_for(text, max(1, height * room / length))

@@ -13,7 +13,11 @@ from distill.home import expanded
 from distill.prediction import litert_file, onnx_student
 from distill.prediction.description import ModelDescription
 
-RUNTIMES = {litert_file.SUFFIX: litert_file.open_file, onnx_student.SUFFIX: onnx_student.open_file}
+_Opens = Callable[..., tuple[Callable[[np.ndarray], np.ndarray], ModelDescription]]
+RUNTIMES: dict[str, _Opens] = {
+    litert_file.SUFFIX: litert_file.open_file,
+    onnx_student.SUFFIX: onnx_student.open_file,
+}
 """Suffix -> what opens such a file."""
 EXPORTS = "exports.json"
 """In the folder of a card: what lies in it, and which file is recommended."""

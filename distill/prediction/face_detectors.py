@@ -13,7 +13,7 @@ from distill.refusals import check_known
 FindFaces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
 """uint8 RGB [H, W, 3] -> boxes float [n, 4] (left, top, right, bottom; pixels), and scores [n] (0..1) or None."""
 
-WITHOUT = "--face-detector none needs nothing"
+WITHOUT = "--face-detector blazeface needs nothing"
 _LONGEST_SIDE = 1024  # of the photo in which cascades search, pixels
 _SMALLEST_FACE = 1 / 25  # of the photo's longer side
 _SMALLEST_PIXELS = 24
@@ -24,12 +24,14 @@ _NEIGHBOURS = 5  # how many windows must agree on a face
 class FaceDetector:
     """A row of `DETECTORS`."""
 
-    make: Callable[[], FindFaces]
-    """Raises an InputError where the package that it needs is missing."""
+    make: Callable[..., FindFaces]
+    """Takes the lowest score of a face, where it gives scores. Raises an InputError where the package that it needs
+    is missing."""
     margin: float | None = None
     """Side of a face's crop, in sides of its box; None takes the box as it is, square or not."""
     lift: float = 0.0
     """How far the crop's centre lies above the box's, in sides of the box."""
+    gives_scores: bool = False
 
 
 def whole_photo(photo: np.ndarray) -> tuple[np.ndarray, None]:
@@ -77,13 +79,15 @@ class HaarCascade:
         return boxes / scale, None
 
 
-# Margins and lifts are those at which a detector's crops of FER2013's faces, laid on a larger ground, are on the
-# median the faces as FER2013 has them.
+# Margins and lifts are those at which students of FER2013 were most often right on 700 labelled press photographs:
+# Haar 51.5 % at a margin of 1.03, 61.4 % from 1.25 to 1.4; BlazeFace 45.6 % at 1.12, 55.5 % at 1.6.
 DETECTORS = {
-    "haar": FaceDetector(HaarCascade, margin=1.03),
-    "blazeface": FaceDetector(BlazeFace, margin=1.12, lift=0.08),
+    "haar": FaceDetector(HaarCascade, margin=1.3),
+    "blazeface": FaceDetector(BlazeFace, margin=1.6, lift=0.08, gives_scores=True),
     "none": FaceDetector(lambda: whole_photo),
 }
+DEFAULT_DETECTOR = "blazeface"
+"""It finds more, and needs no other package."""
 
 
 def detector_row(name: str) -> FaceDetector:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class Frames:
         if not given:
             raise InputError(f"{self.name} gave no frame that can be read")
 
-    def _film(self) -> Iterator[tuple[float, Capture]]:
+    def _film(self) -> Generator[tuple[float, Capture]]:
         """Yield the time of each frame, while it is the present one; report at the end whether some are damaged."""
         seen, missed, lost, at = 0, 0, False, 0.0
         with closing(self._capture) as capture:
@@ -109,7 +109,7 @@ class Frames:
                 part = f"{seen} of {count}" if count else str(seen)
                 raise InputError(f"{self.name} is damaged, or breaks off: {part} frames could be read; copy it anew")
 
-    def _live(self) -> Iterator[tuple[float, Capture]]:
+    def _live(self) -> Generator[tuple[float, Capture]]:
         """As `_film`, of what has no end of its own."""
         started, seen = time.monotonic(), 0
         live = Live(self._source, self._capture, self._cv2, within=self._reconnect)

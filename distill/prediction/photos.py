@@ -1,28 +1,41 @@
 """Photos: which files are meant, and their pixels, upright and in RGB."""
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from distill.data.image_files import image_names
+from distill.data.image_files import image_names, is_visible
 from distill.data.pictures import IMAGE_SUFFIXES, decode, eight_bits, read_header, upright
 from distill.errors import InputError
 from distill.home import expanded
 
 
-def expand(names: Sequence[str | Path]) -> list[Path]:
-    """Return the files that are meant: of a folder its images, by name, not those in folders within.
+def expand(names: Sequence[str | Path], *, recursive: bool = False) -> list[Path]:
+    """Return the files that are meant: of a folder its images by name, with `recursive` also those in folders within.
 
     What does not exist, and a folder without images, stands for itself, so that opening it says what is wrong.
     """
     files = []
     for path in (expanded(name) for name in names):
         within = sorted(image_names(path)) if path.is_dir() else []
-        files += [path / name for name in within] or [path]
+        found = [path / name for name in within]
+        if recursive and path.is_dir():
+            found += [
+                file for folder in _folders_in(path) for file in (folder / name for name in image_names(folder))
+            ]
+        files += sorted(found) or [path]
     return files
+
+
+def _folders_in(folder: Path) -> Iterator[Path]:
+    """Yield all visible folders below `folder`."""
+    for within, names, _ in os.walk(folder):
+        names[:] = sorted(name for name in names if is_visible(name))
+        yield from (Path(within, name) for name in names)
 
 
 def open_photo(path: str | Path) -> np.ndarray:

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from distill.errors import InputError
 from distill.prediction.exported_model import DEFAULT_STUDENT, open_exported
-from distill.prediction.face_crops import Region, face_pixels, square_region
-from distill.prediction.face_detectors import detector_row
+from distill.prediction.face_crops import face_pixels
+from distill.prediction.face_finder import FaceFinder, Found
 from distill.prediction.photos import open_photo, rgb_pixels
 
 _DIGITS = 6
@@ -27,6 +27,12 @@ class Face:
     """How sure the detector is that it is a face, 0..1; None where it does not say."""
     probabilities: Mapping[str, float]
     """Class -> probability, in the order of the model's classes."""
+
+    @property
+    def xywh(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height of `box`, as OpenCV and the package fer have it."""
+        left, top, right, bottom = self.box
+        return left, top, right - left, bottom - top
 
     @property
     def expression(self) -> str:
@@ -49,34 +55,32 @@ class Face:
         }
 
 
-class Found(NamedTuple):
-    """Where a face is."""
-
-    box: tuple[int, int, int, int]
-    """Left, top, right, bottom in pixels, within the photo."""
-    region: Region
-    """What is cut out for a network: the box with its margin; it may reach beyond the photo."""
-    score: float | None
-    """The detector's, None where it gives none."""
-
-
 class Predictor:
     """Says which faces a photo shows, and with which expressions.
 
     Args:
         model: an exported file, or the folder of its card; None is the student that comes with this package.
-        face_detector: a name in `distill.prediction.face_detectors.DETECTORS`.
+        face_detector: a name in `distill.prediction.face_detectors.DETECTORS`; None is BlazeFace where it is
+            installed, else Haar.
+        min_face_score: faces that the detector is less sure of, 0..1, are left out; None is its usual one.
         threads: among how many threads many faces are divided.
 
     Raises:
         InputError: the model cannot be used, there is no such detector, or what it needs is not installed.
     """
 
-    def __init__(self, model: str | Path | None = None, *, face_detector: str = "haar", threads: int = 1):
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        face_detector: str | None = None,
+        min_face_score: float | None = None,
+        threads: int = 1,
+    ):
         if threads < 1:
             raise InputError(f"threads must be 1 or more, received {threads}")
-        self._detector = detector_row(face_detector)
-        self._find_faces = self._detector.make()
+        self.faces = FaceFinder(face_detector, min_face_score=min_face_score)
+        """Finds the faces in a photo."""
         self.model = open_exported(DEFAULT_STUDENT if model is None else model, threads=threads)
 
     @property
@@ -103,11 +107,7 @@ class Predictor:
 
     def find(self, photo: np.ndarray) -> list[Found]:
         """Return where faces are in a photo, uint8 RGB [H, W, 3], the largest first."""
-        boxes, scores = self._find_faces(photo)
-        sides = boxes[:, 2:] - boxes[:, :2]
-        within = [_within(box, photo) for box in boxes]
-        order = [i for i in np.argsort(-sides.prod(axis=1), kind="stable") if _is_some(within[i])]
-        return [Found(within[i], self._region(boxes[i]), None if scores is None else float(scores[i])) for i in order]
+        return self.faces(photo)
 
     def predict_faces(self, images: np.ndarray) -> np.ndarray:
         """Return probabilities of faces that were cut out already: float32 [B, C], in the order of `class_names`.
@@ -125,11 +125,6 @@ class Predictor:
         pixels = [face_pixels(_photo(image), (0, 0, width, height), shape) for image in images]
         return self.model.probabilities(np.array(pixels, np.float32).reshape(-1, *shape))
 
-    def _region(self, box: np.ndarray) -> Region:
-        if self._detector.margin is None:
-            return tuple(box)
-        return square_region(box, margin=self._detector.margin, lift=self._detector.lift)
-
     def _named(self, row: np.ndarray) -> dict[str, float]:
         return dict(zip(self.class_names, row.tolist(), strict=True))
 
@@ -146,13 +141,3 @@ def _photo(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
             f"An image must be uint8 [H, W] or [H, W, 1 or 3]. Received: {image.dtype} {list(image.shape)}"
         )
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
-
-
-def _within(box: np.ndarray, photo: np.ndarray) -> tuple[int, int, int, int]:
-    height, width = photo.shape[:2]
-    left, top, right, bottom = np.clip(np.rint(box), 0, [width, height, width, height]).astype(int).tolist()
-    return left, top, right, bottom
-
-
-def _is_some(box: tuple[int, int, int, int]) -> bool:
-    return box[0] < box[2] and box[1] < box[3]

@@ -5,6 +5,7 @@ NumPy alone, in float64.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -58,9 +59,7 @@ def calibration_error(probs: np.ndarray, labels: np.ndarray, *, bins: int = 15) 
     return gaps / sum(row["count"] for row in filled)
 
 
-def reliability_curve(
-    probs: np.ndarray, labels: np.ndarray, *, bins: int = 15
-) -> list[dict[str, int | float | None]]:
+def reliability_curve(probs: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> list[dict[str, Any]]:
     """Return how often the answers of each degree of sureness are right.
 
     Rows are sorted into bins of equal width by their top probability. Bin b holds the values above b / bins, up to
@@ -98,7 +97,7 @@ def reliability_curve(
 
 def temperature_table(
     logits: np.ndarray, labels: np.ndarray, *, temperatures: Sequence[float] = TEMPERATURES
-) -> list[dict[str, float | None]]:
+) -> list[dict[str, Any]]:
     """Return one row per temperature T, about softmax(logits / T). `accuracy` is the same for all, and not in it.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distill.data.dataset import Dataset
+from distill.reports.metrics import EvaluationMetrics
 from distill.reports.plots_evaluation import (
     RELIABILITY,
     SCATTER,
@@ -15,6 +16,7 @@ from distill.reports.plots_evaluation import (
     scatter_marks,
 )
 from distill.reports.templates import picture_url, templates
+from distill.reports.verdict import verdict
 
 TEMPLATE = "evaluation.html"
 _LARGEST_FACE = 160  # pixels: larger ones are scaled down, or many of them would make a huge page
@@ -33,6 +35,7 @@ def evaluation_page(report: Mapping[str, Any], dataset: Dataset) -> str:
         "zip": lambda one, other: list(zip(one, other, strict=True)),
         "thousands": lambda value: f"{value:,.0f}",
         "bytes": bytes_text,
+        "verdict": lambda model: verdict(EvaluationMetrics.from_dict(model)),
         "file_name": lambda path: Path(path).name,
         "reliability_marks": reliability_marks,
         "scatter_marks": scatter_marks,
@@ -49,4 +52,5 @@ def _faces(report: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
     """Return the pictures of all mistakes, as data URLs: {id: url}."""
     wanted = {mistake["id"] for model in report["models"] for mistake in model["mistakes"]}
     rows = np.flatnonzero(np.isin(dataset.ids, sorted(wanted))) if wanted else np.empty(0, int)
-    return {str(dataset.ids[row]): picture_url(dataset.read([row])[0], largest=_LARGEST_FACE) for row in rows}
+    one_by_one = ((row, dataset.read(np.array([row]))[0]) for row in rows)
+    return {str(dataset.ids[row]): picture_url(face, largest=_LARGEST_FACE) for row, face in one_by_one}

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill.data.class_order import KNOWN
-from distill.reports.metrics import EvaluationMetrics, aligned_text, confusion_text, per_class_table
+from distill.reports.metrics import CONFIDENCE, EvaluationMetrics, aligned_text, confusion_text, per_class_table
+from distill.reports.verdict import worth_lines
 
 
 def model_text(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
@@ -20,8 +21,9 @@ def model_text(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     facts = [
         f"{model['name']}: {model['network']}, {model['kind']}, {size}",
         f"on {metrics.count + metrics.unlabelled:,} {data['split']} images of {data['name']}",
-        f"accuracy {metrics.accuracy:.4f}   macro-F1 {metrics.macro_f1:.4f}   "
-        f"calibration error {model['calibration']['error']:.4f}",
+        f"accuracy {metrics.accuracy:.4f}   balanced accuracy {metrics.balanced_accuracy:.4f}   "
+        f"macro-F1 {metrics.macro_f1:.4f}   calibration error {model['calibration']['error']:.4f}",
+        *worth_lines(metrics),
         *(_compared(teacher) for teacher in model["teachers"]),
         *_copies(model["copies"]),
         *([] if model["class_order"] == KNOWN else [f"order of its classes: {model['class_order']}"]),
@@ -31,17 +33,31 @@ def model_text(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 
 def comparison_text(models: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table of several models; `models` are those in `evaluation.json`."""
+    """Return a table of several models, and what always saying one class would give, of `models`."""
     teachers = [f"as {teacher['name']}" for teacher in models[0]["teachers"]]
-    columns = ("model", "accuracy", "macro-F1", "calibration error", *teachers, "bytes", "multiply-adds", "frames/s")
-    return aligned_text([columns, *map(_cells, models)])
+    columns = (
+        "model",
+        "accuracy",
+        f"{CONFIDENCE:.0%} interval",
+        "balanced accuracy",
+        "macro-F1",
+        "calibration error",
+        *teachers,
+        "bytes",
+        "multiply-adds",
+        "frames/s",
+    )
+    name, share = EvaluationMetrics.from_dict(models[0]).most_frequent
+    return f'{aligned_text([columns, *map(_cells, models)])}\nalways saying "{name}" would give {share:.4f}'
 
 
 def _cells(model: Mapping[str, Any]) -> tuple[str, ...]:
-    speed = model["latency"]
+    speed, metrics = model["latency"], EvaluationMetrics.from_dict(model)
     return (
         model["name"],
         f"{model['accuracy']:.4f}",
+        "{:.4f} .. {:.4f}".format(*metrics.accuracy_interval),
+        f"{metrics.balanced_accuracy:.4f}",
         f"{model['macro_f1']:.4f}",
         f"{model['calibration']['error']:.4f}",
         *(f"{teacher['agreement']:.4f}" for teacher in model["teachers"]),

@@ -1,8 +1,11 @@
-"""How well a network recognises the classes: accuracy, macro-F1, figures per class, the confusion matrix."""
+"""How well a network recognises the classes: accuracy, macro-F1, figures per class, the confusion matrix.
+
+And what these figures are to be compared with: their interval, and what always giving one class would reach.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,9 +13,65 @@ from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
 from distill.printable import printable
 
+if TYPE_CHECKING:
+    import pandas
+
+CONFIDENCE = 0.95
+"""Of every interval."""
+
+
+class ComparedAccuracy:
+    """An accuracy (0..1) of images, `support` (int64 [C]) of each class, and what it has to be compared with."""
+
+    class_names: tuple[str, ...]
+
+    if TYPE_CHECKING:  # what the classes below have as fields or as properties
+
+        @property
+        def accuracy(self) -> float: ...
+
+        @property
+        def support(self) -> np.ndarray: ...
+
+    @property
+    def count(self) -> int:
+        """Number of labelled images."""
+        return int(self.support.sum())
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Wilson's interval of the accuracy at a confidence of 95 %, 0..1: what other images of the kind may give.
+
+        Wilson (1927), Probable inference, the law of succession, and statistical inference.
+        """
+        from scipy import stats  # takes half a second to load
+
+        right = round(self.accuracy * self.count)
+        interval = stats.binomtest(right, self.count).proportion_ci(CONFIDENCE, method="wilson")
+        return float(interval.low), float(interval.high)
+
+    @property
+    def most_frequent(self) -> tuple[str, float]:
+        """The class that most images are of, and the accuracy of always giving it, 0..1."""
+        row = int(self.support.argmax())
+        return self.class_names[row], float(self.support[row] / self.count)
+
 
 @dataclass(frozen=True, eq=False)
-class EvaluationMetrics:
+class RecordedAccuracy(ComparedAccuracy):
+    """An accuracy of which no confusion matrix is kept."""
+
+    class_names: tuple[str, ...]
+    support: np.ndarray
+    """int64 [C]: images of each class."""
+    accuracy: float
+    """0..1."""
+    balanced_accuracy: float | None = None
+    """0..1; None where it was not measured."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EvaluationMetrics(ComparedAccuracy):
     """What an evaluation found. Images without a label were left out, and are counted in `unlabelled`."""
 
     class_names: tuple[str, ...]
@@ -21,10 +80,26 @@ class EvaluationMetrics:
     unlabelled: int = 0
     """Images that had no label and count nowhere else."""
 
-    @property
-    def count(self) -> int:
-        """Number of labelled images."""
-        return int(self.confusion.sum())
+    def __repr__(self) -> str:
+        low, high = self.accuracy_interval
+        name, share = self.most_frequent
+        return (
+            f"accuracy {self.accuracy:.1%} ({low:.1%} to {high:.1%}) of {self.count:,} images, balanced "
+            f'{self.balanced_accuracy:.1%}, macro-F1 {self.macro_f1:.3f}; always "{name}": {share:.1%}\n'
+            f"{per_class_table(self)}"
+        )
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return precision, recall, F1 and support as a table, a class a row.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("to_pandas needs pandas: pip install pandas, or use to_dict()") from error
+        return pandas.DataFrame.from_dict(self.to_dict()["classes"], orient="index")
 
     @property
     def support(self) -> np.ndarray:
@@ -66,6 +141,14 @@ class EvaluationMetrics:
         """
         return float(self.f1[self.support + self.predicted > 0].mean())
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall over the classes that occur among the labels, 0..1, scikit-learn's `balanced_accuracy_score`.
+
+        Always giving one class reaches 1 / the number of these classes, however often each occurs.
+        """
+        return float(self.recall[self.support > 0].mean())
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EvaluationMetrics":
         """Return what `to_dict` was called of; further values are ignored."""
@@ -79,6 +162,9 @@ class EvaluationMetrics:
             "count": self.count,
             "unlabelled": self.unlabelled,
             "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "most_frequent": dict(zip(("class", "accuracy"), self.most_frequent, strict=True)),
+            "balanced_accuracy": self.balanced_accuracy,
             "macro_f1": self.macro_f1,
             "classes": {
                 name: {column: values[row].item() for column, values in columns.items()}

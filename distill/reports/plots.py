@@ -26,23 +26,26 @@ _MOST_COUNTS = 20  # classes up to which a confusion matrix has room for its num
 _MOST_TICKS = 8  # temperatures up to which each is written below the axis
 
 
-def learning_curves(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:
-    """Draw loss and accuracy over the epochs; the epoch of the best validation accuracy is marked.
+def learning_curves(
+    rows: Sequence[Mapping[str, float]], path: str | Path, *, best: Mapping[str, float] | None = None
+) -> None:
+    """Draw loss and accuracy over the epochs; the best epoch is marked.
 
     Args:
         rows: one per epoch, at least one, with `epoch`, `train_loss`, `train_accuracy`, `validation_loss`
             and `validation_accuracy` (accuracies 0..1), as in the metrics.csv of a run.
         path: the picture; its suffix says the format.
+        best: the row of the best epoch; by default that of the best validation accuracy.
     """
     figure = _figure(9, 3.6)
     loss, accuracy = figure.subplots(1, 2)
-    best = max(rows, key=lambda row: row["validation_accuracy"])
+    best = best or max(rows, key=lambda row: row["validation_accuracy"])
     for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
         _curves(axes, rows, quantity)
         axes.axvline(best["epoch"], color=_GREY, linewidth=1, linestyle=":", zorder=0)
         axes.plot(best["epoch"], best[f"validation_{quantity}"], "o", color=_BLUE, markersize=7)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1))
-    accuracy.set_title(f"accuracy: best validation {best['validation_accuracy']:.1%}, epoch {best['epoch']:.0f}")
+    accuracy.set_title(f"accuracy: validation {best['validation_accuracy']:.1%}, epoch {best['epoch']:.0f}")
     save_figure(figure, path)
 
 
@@ -107,7 +110,7 @@ def comparison_picture(
         path: the picture; its suffix says the format.
     """
     figure = _figure(7.5, 2.3 + 0.55 * len(accuracies))
-    strip, below = figure.subfigures(2, 1, height_ratios=(1.4, 0.9 + 0.55 * len(accuracies)))
+    (strip,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.4, 0.9 + 0.55 * len(accuracies)))
     for axes, face, name in zip(np.atleast_1d(strip.subplots(1, len(faces))), faces, face_names, strict=True):
         axes.imshow(face[..., 0], cmap="gray", vmin=0, vmax=255)
         axes.set(xticks=[], yticks=[], xlabel=name)
@@ -116,7 +119,7 @@ def comparison_picture(
     save_figure(figure, path)
 
 
-def temperature_picture(rows: Sequence[Mapping[str, float | None]], path: str | Path, *, title: str) -> None:
+def temperature_picture(rows: Sequence[Mapping[str, Any]], path: str | Path, *, title: str) -> None:
     """Draw mean top probability, and calibration error where it is known, against the temperature (log axis).
 
     Args:
@@ -181,7 +184,7 @@ def _gains(axes: Axes, cells: Sequence[Mapping[str, Any]], *, limit: float) -> A
         ink = "white" if cell["difference"] > 0.65 * limit else _INK
         axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=9)
         if cell["best"]:
-            frame = {"fill": False, "edgecolor": _INK, "linewidth": 2.5, "clip_on": False}
+            frame: dict[str, Any] = {"fill": False, "edgecolor": _INK, "linewidth": 2.5, "clip_on": False}
             axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, zorder=3, **frame))
     image = axes.imshow(points, cmap=_GAINS, vmin=-100 * limit, vmax=100 * limit, origin="lower", aspect="auto")
     names = ["none" if temperature is None else f"{temperature:g}" for temperature in temperatures]

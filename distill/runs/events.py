@@ -8,6 +8,16 @@ from pathlib import Path
 import keras
 
 from distill.refusals import reason
+from distill.runs.best_epoch import AVERAGED
+
+
+def tag(column: str) -> str:
+    """Return the tag of a column of metrics.csv: "loss/train" and "loss/validation" stand side by side."""
+    part, _, metric = column.partition("_")
+    if part not in ("train", "validation"):
+        return column
+    averaged = metric.endswith(AVERAGED)
+    return f"{metric.removesuffix(AVERAGED)}/{part}{AVERAGED if averaged else ''}"
 
 
 def event_writer(path: Path) -> Callable[[Mapping[str, float]], None]:
@@ -27,7 +37,7 @@ def event_writer(path: Path) -> Callable[[Mapping[str, float]], None]:
         with _failures_of_the_system(path), writer.as_default(step=int(row["epoch"])):
             for name, value in row.items():
                 if name != "epoch":
-                    tf.summary.scalar(name, value)
+                    tf.summary.scalar(tag(name), value)
             writer.flush()
 
     return write

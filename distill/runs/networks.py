@@ -137,6 +137,11 @@ def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[
     if difference or saved.name != network.name:
         raise InputError(f'{weights} is "{saved.name}", not "{network.name}"{difference}: name that network')
     for own, other in zip(mine, theirs, strict=True):
+        if isinstance(own, keras.layers.Rescaling) and (own.scale, own.offset) != (other.scale, other.offset):
+            raise InputError(
+                f"{weights} scales pixels by {other.scale:g}, this {network.name} by {own.scale:g}: build it with "
+                "the same options"
+            )
         own.set_weights(other.get_weights())
     return weights_sha256(saved)
 

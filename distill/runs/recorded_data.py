@@ -1,14 +1,16 @@
 """The data set of a trained network, split as in its training: otherwise it is tested on what it learned from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from distill.data.dataset import Dataset, with_splits
+from distill.data.class_map import with_class_map
+from distill.data.dataset import Dataset
 from distill.data.folds import deal_folds, fold_splits
 from distill.data.open_dataset import open_dataset
 from distill.data.split_policy import SplitPolicy
+from distill.data.splits import with_splits
 from distill.errors import InputError
 from distill.printable import printable
 from distill.runs.networks import recorded_run
@@ -33,10 +35,23 @@ def open_as_trained(
     Raises:
         InputError: what `split_as_all_trained` refuses; whatever the data has wrong.
     """
-    dataset = open_dataset(data, class_names=class_names)
+    dataset = with_class_map(open_dataset(data, class_names=class_names), recorded_class_map(weights))
     for note in dataset.notes:
         print(printable(f"note: {note}"))
     return split_as_all_trained(dataset, weights, splits=splits, split_seed=split_seed)
+
+
+def recorded_class_map(weights: Sequence[str]) -> Mapping[str, str]:
+    """Return which classes were merged in the training of networks.
+
+    Raises:
+        InputError: other ones for one than for another.
+    """
+    records = [record for each in weights if (record := recorded_run(each)) is not None]
+    maps = [record.data.class_map for record in records]
+    if any(each != maps[0] for each in maps):
+        raise InputError("these runs merged classes in different ways: evaluate them one at a time")
+    return maps[0] if maps else {}
 
 
 def split_as_trained(
@@ -61,9 +76,11 @@ def split_as_trained(
                 raise InputError(f"{weights} was trained in a fold, which makes its own splits: leave --splits out")
             return of_fold
         trained = SplitPolicy()  # other data
+    policy = splits or trained.policy
     return with_splits(
         dataset,
-        policy=splits or trained.policy,
+        policy=policy,
+        test_fraction=trained.test_fraction if policy == trained.policy else 0.0,
         seed=trained.seed if split_seed is None else split_seed,
         fraction=trained.fraction,
     )

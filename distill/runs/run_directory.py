@@ -1,12 +1,7 @@
 """The run directory: everything that a training run leaves behind, enough to repeat it and to go on.
 
-RUN/settings.json        the record: recipe, data, objective, student, teacher, command: written before training
-RUN/training_images.npy  which images are learned from
-RUN/metrics.csv          a row an epoch; the same figures are there as TensorBoard events
-RUN/curves.png           learning curves, redrawn every few epochs and at the end
-RUN/last.keras           student and optimizer after the last finished epoch; previous.keras: after the one before
-RUN/best.keras           the student alone, with the weights (or their moving average) of the best validation accuracy
-RUN/summary.json         what came out; its presence says that the run is complete
+`run_files.FILES` says which files there are. settings.json is written before training, the others after epochs; the
+presence of summary.json says that the run is complete.
 """
 
 import csv
@@ -29,11 +24,13 @@ from distill.errors import InputError
 from distill.files import atomic_file, write_csv, write_json
 from distill.refusals import reason
 from distill.regular_files import read_regular
-from distill.runs.checkpoints import LAST, load_checkpoint, save_checkpoint
+from distill.runs.best_epoch import averaged_is_better, best_accuracy, best_epoch, chosen_by, kept_column, quality
+from distill.runs.checkpoints import LAST, PREVIOUS, load_checkpoint, save_checkpoint
 from distill.runs.events import event_writer
+from distill.runs.run_files import write_readme
 from distill.runs.run_record import SETTINGS, RunRecord, read_record
 from distill.runs.scope import clone, scope_of
-from distill.runs.training_images import TrainingImages
+from distill.runs.training_images import TRAINING_IMAGES, TrainingImages
 from distill.runtimes import keras_file
 from distill.versions import versions
 
@@ -42,8 +39,6 @@ BEST = "best.keras"
 LOCK = ".writer.lock"
 _WHAT = "summary of a finished run"
 _ALWAYS = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds")  # columns, in every version
-AVERAGED = "_ema"
-"""What the names of metrics of the averaged weights end in."""
 
 
 class RunDirectory:
@@ -55,6 +50,7 @@ class RunDirectory:
             continued.
         training_images: what it learns from.
         neutral_recipe: see `RunRecord.differences`.
+        overwrite: remove the run that lies in `path`, of whatever record; other files stay.
 
     Raises:
         InputError: `path` holds something else, or a run with another record; when entered, also where another
@@ -68,32 +64,31 @@ class RunDirectory:
         *,
         training_images: TrainingImages | None = None,
         neutral_recipe: Mapping[str, Any] = MappingProxyType({}),
+        overwrite: bool = False,
     ):
         self.path = Path(path)
         self.record = record
+        self.chosen_by = chosen_by(record.recipe)
+        """What its best epoch is chosen by, of `best_epoch.CHOICES`."""
         self._training_images = training_images
+        self._lock = FileLock(self.path / LOCK, timeout=0)
         self._neutral_recipe = neutral_recipe
         self.writes = True
         """Where several processes train one student together, one of them does; the others keep all in memory."""
+        self._overwritten = overwrite and self._remove_run()
         self._check_is_ours()
         self.rows = read_metrics(self.path)
         self.saved_epochs = 0
-        self._lock = FileLock(self.path / LOCK, timeout=0)
-        self._best_student: keras.Model | None = None
+        self._best_student: keras.Model  # of `restore`, which also writes where events go
         self._own_layers: tuple[keras.layers.Layer, ...] = ()
-        self._events: Callable[[Mapping[str, float]], None] | None = None
+        self._events: Callable[[Mapping[str, float]], None]
         self._next_picture = 0.0
 
     def __enter__(self) -> "RunDirectory":
         if not self.writes:
             return self
         self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise InputError(
-                f"another process trains into {self.path}: wait until it has finished, or name another folder"
-            ) from None
+        self._acquire()
         try:
             self._check_is_ours()  # another process may have begun there meanwhile
         except InputError:
@@ -105,6 +100,31 @@ class RunDirectory:
         if self.writes and self.complete:
             (self.path / LOCK).unlink(missing_ok=True)
         self._lock.release()
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"another process trains into {self.path}: wait until it has finished, or name another folder"
+            ) from None
+
+    def _remove_run(self) -> bool:
+        """Remove the files of a run; its record goes last, so that a kill leaves what can be removed.
+
+        Returns:
+            Whether there was one.
+        """
+        if not is_there(self.path / SETTINGS):
+            return False
+        self._acquire()
+        try:
+            files = [self.path / name for name in (SUMMARY, LAST, PREVIOUS, BEST, CURVES, METRICS, TRAINING_IMAGES)]
+            for file in [*files, *self.path.glob("events.out.tfevents.*"), self.path / SETTINGS]:
+                file.unlink(missing_ok=True)
+        finally:
+            self._lock.release()
+        return True
 
     @property
     def complete(self) -> bool:
@@ -125,6 +145,8 @@ class RunDirectory:
         if all(child.name.startswith(".") for child in children):
             return
         stored = read_record(self.path)
+        if stored is None and self._overwritten:
+            return  # what is left was none of the run's
         if stored is None:
             raise InputError(f"{self.path} is not empty and holds no {SETTINGS}: name a new folder for the run")
         changed = stored.differences(self.record, neutral_recipe=self._neutral_recipe)
@@ -189,7 +211,8 @@ class RunDirectory:
 
     def _begin(self) -> None:
         if read_record(self.path) is None:
-            replace(self.record, versions=versions()).write(self.path)
+            replace(self.record, versions={**versions()}).write(self.path)
+        write_readme(self.path, None if self.record.command is None else self.record.command.name)
         if self._training_images is not None and TrainingImages.read(self.path) is None:
             self._training_images.write(self.path)
         for name in (SETTINGS, METRICS, CURVES, SUMMARY, LAST, BEST):
@@ -205,10 +228,14 @@ class RunDirectory:
         Args:
             row: the metrics, with those of `averaged`, the same network with averaged weights, where there is one.
         """
-        is_best = all(best_accuracy(row) > best_accuracy(earlier) for earlier in self.rows)
+        worth = quality(row, self.chosen_by)
+        is_best = all(worth > quality(earlier, self.chosen_by) for earlier in self.rows)
         self.rows.append(dict(row))
         if is_best:
-            self._best_student.set_weights((averaged if _averaged_is_best(row) else student).get_weights())
+            kept = student
+            if averaged is not None and averaged_is_better(row, self.chosen_by):
+                kept = averaged
+            self._best_student.set_weights(kept.get_weights())
         if self.writes:
             self._save(student, is_best=is_best)
         self.saved_epochs = len(self.rows)
@@ -229,20 +256,22 @@ class RunDirectory:
     def _draw_curves(self) -> None:
         from distill.reports.plots import learning_curves  # slow to import, and not needed before
 
-        learning_curves(self.rows, self.path / CURVES)
+        learning_curves(self.rows, self.path / CURVES, best=best_epoch(self.rows, self.chosen_by))
 
     def finish(self) -> keras.Model:
         """Write the summary, which completes the run, and return the best student."""
         if not self.writes:
             return self._best_student
         self._draw_curves()
-        best = max(self.rows, key=best_accuracy)
+        best = best_epoch(self.rows, self.chosen_by)
         student = self.best_network()
         summary = {
             "epochs": len(self.rows),
             "best_epoch": int(best["epoch"]),
-            "best_weights": "averaged" if _averaged_is_best(best) else "raw",
-            "validation_accuracy": best_accuracy(best),
+            "best_weights": "averaged" if averaged_is_better(best, self.chosen_by) else "raw",
+            "chosen_by": self.chosen_by,
+            "validation_accuracy": best_accuracy(best, self.chosen_by),
+            "validation_balanced_accuracy": best.get(kept_column(best, "balanced_accuracy", self.chosen_by)),
             "seconds": sum(row["seconds"] for row in self.rows),
             "parameters": student.count_params(),
             "best": best,
@@ -254,15 +283,6 @@ class RunDirectory:
     def best_network(self) -> keras.Model:
         """Load the network of the best epoch so far."""
         return load_network(self.path)
-
-
-def best_accuracy(row: Mapping[str, float]) -> float:
-    """Return the validation accuracy of an epoch: that of its averaged weights, where they are better."""
-    return max(row["validation_accuracy"], row.get(f"validation_accuracy{AVERAGED}", 0.0))
-
-
-def _averaged_is_best(row: Mapping[str, float]) -> bool:
-    return best_accuracy(row) > row["validation_accuracy"]
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -282,7 +302,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _metrics(row: Mapping[str, str]) -> dict[str, float]:
-    numbers = {name: float(value) for name, value in row.items()}
+    # Epochs before an update of this program lack the columns that came with it.
+    numbers = {name: float(value) for name, value in row.items() if value}
     for name in _ALWAYS:
         numbers[name]  # noqa: B018 - a KeyError names the column that is missing
     return {**numbers, "epoch": int(numbers["epoch"])}

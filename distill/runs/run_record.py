@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,7 @@ from distill.data.view_differences import view_differences_text
 from distill.documents import ClassNames, Count, Side, ViewDescription, parsed, read_json
 from distill.errors import InputError
 from distill.files import write_json
+from distill.home import expanded
 from distill.runs.earlier import upgraded_settings
 
 SETTINGS = "settings.json"
@@ -37,6 +38,8 @@ class DataRecord:
     name: str
     """Where it lay."""
     class_names: ClassNames
+    class_map: dict[str, str] = field(default_factory=dict)
+    """Which classes were merged or renamed, {old: new}."""
     splits: SplitPolicy | None = None
     """How it was divided; None: by whoever called the library, or before this was recorded."""
     train: SplitRecord
@@ -65,12 +68,41 @@ class NetworkRecord:
     policy: str = "float32"
 
 
+# Which settings of commands name files or folders; a teacher may also be the name of a network.
+_PATHS = frozenset({"data", "logits", "weights", "extra_data", "extra_logits"})
+
+
+def _with_absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _absolute(name, value) for name, value in settings.items()}
+
+
+def _absolute(name: str, value: Any) -> Any:
+    """Return a setting with its paths made absolute; of what is no path, such as "synthetic", nothing changes."""
+    if isinstance(value, Mapping):
+        return _with_absolute_paths(value)
+    if isinstance(value, list | tuple):
+        return tuple(_absolute(name, each) for each in value)
+    from distill.data.open_dataset import SYNTHETIC
+
+    if not isinstance(value, str) or value in SYNTHETIC:
+        return value
+    path = expanded(value)
+    is_path = name == "out" or (path.exists() and (name in _PATHS or (name == "teacher" and path.suffix != "")))
+    return str(path.absolute()) if is_path else value
+
+
 @dataclass(frozen=True, kw_only=True)
 class CommandRecord:
     """The command that began the run, for its `--resume` and for other commands' `--config`."""
 
     name: str
     settings: dict[str, Any]
+    """Paths in it are absolute, so that it can be given again from anywhere; runs before 0.2 kept them as given."""
+
+    @classmethod
+    def of(cls, name: str, settings: Any) -> "CommandRecord":
+        """Return the record of a command whose `settings` are a dataclass."""
+        return cls(name=name, settings=_with_absolute_paths(asdict(settings)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +178,18 @@ def read_record(folder: str | Path) -> RunRecord | None:
     return parse_record(read_json(file, what=_WHAT), file) if is_there(file) else None
 
 
+def record_of(run: str | Path) -> RunRecord:
+    """Return the record of the run in the folder `run`.
+
+    Raises:
+        InputError: there is none, or `read_record` refuses it.
+    """
+    record = read_record(run)
+    if record is None:
+        raise InputError(f"{run} holds no {SETTINGS}: expected the folder of a run")
+    return record
+
+
 def is_record(document: Any) -> bool:
     """Whether the content of a JSON file is meant as the record of a run."""
     return isinstance(document, dict) and ("version" in document or {"settings", "class_names"} <= document.keys())
@@ -159,13 +203,23 @@ def parse_record(document: Any, file: Path) -> RunRecord:
     """
     if is_record(document) and "version" not in document:
         document = _upgraded(document, file)
-    record = parsed(document, RunRecord, source=file, what=_WHAT)
+    record = _with_choice(parsed(document, RunRecord, source=file, what=_WHAT))
     parsed(document, _Within, source=file, what=_WHAT)
     if record.version > VERSION:
         raise InputError(
             f"{file} is of version {record.version}, this program reads up to {VERSION}: install a later one"
         )
     return record
+
+
+def _with_choice(record: RunRecord) -> RunRecord:
+    """Return a record that says by what its epoch is chosen, where that was not recorded yet: by accuracy then."""
+    if record.recipe.get("class_weights") != "balanced" or "choose_by" in record.recipe:
+        return record  # accuracy is what it is chosen by today, too
+    command = record.command
+    if command is not None:
+        command = replace(command, settings={"choose_by": "accuracy"} | command.settings)
+    return replace(record, recipe={**record.recipe, "choose_by": "accuracy"}, command=command)
 
 
 # Of version 1: which settings were the recipe's.

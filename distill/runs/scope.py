@@ -22,6 +22,6 @@ def replicas_of(network: keras.Model) -> int:
 
 
 def clone(network: keras.Model) -> keras.Model:
-    """Return a network of the same layers, with weights of its own."""
+    """Return a network of the same layers, with weights of its own; neither is it compiled, if `network` is."""
     with scope_of(network):
-        return keras.models.clone_model(network)
+        return type(network).from_config(network.get_config())

@@ -59,10 +59,6 @@ class TrainingImages:
         """Return which images of `dataset` are among them, under the same id and with the same pixels: bool [N]."""
         return np.isin(image_keys(dataset)[:, 1], self.keys[:, 1])
 
-    def holds_copies(self, dataset: Dataset) -> np.ndarray:
-        """Return which images of `dataset` have the pixels of one of them, whatever their ids: bool [N]."""
-        return np.isin(image_keys(dataset)[:, 0], self.keys[:, 0])
-
 
 def image_keys(dataset: Dataset) -> np.ndarray:
     """Return uint64 [N, 2]: of every image the content, and id and content together."""

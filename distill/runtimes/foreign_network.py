@@ -24,8 +24,8 @@ class ForeignNetwork:
 
     classes: str | None = None
     """The network's own classes in order, where they are not those of the data: "alphabetical" (the names of the
-    data sorted, as folder readers do), "fer2013", "ferplus", "affectnet", "affectnet7", "microexpnet", "ckplus", or
-    names with commas between."""
+    data sorted, as folder readers do), "fer2013", "ferplus", "affectnet", "affectnet7", "rafdb", "microexpnet",
+    "ckplus", "ckextended", or names with commas between."""
     input: InputFormat = field(default_factory=InputFormat)
     """What a network from elsewhere expects of its pixels."""
     gives: str = AUTO

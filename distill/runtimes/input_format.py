@@ -82,7 +82,7 @@ class InputFormat:
             height=height,
             width=width,
             channels=channels,
-            range=tuple(map(float, self.range)),
+            range=(float(self.range[0]), float(self.range[1])),
             mean=tuple(map(float, self.mean)),
             std=tuple(map(float, self.std)),
             order=self.order,
@@ -164,11 +164,13 @@ def _layout_of(shape: Sequence[int | None]) -> str:
 
 def _agreed(stated: int | None, wanted: int | None, name: str, source: str) -> int:
     """Return a side that the file states, the settings want, or both."""
-    if stated is None and wanted is None:
-        raise InputError(f"{source} does not say which {name} its images have: give --input.{name}")
-    if None not in (stated, wanted) and stated != wanted:
+    if wanted is None:
+        if stated is None:
+            raise InputError(f"{source} does not say which {name} its images have: give --input.{name}")
+        return stated
+    if stated not in (None, wanted):
         raise InputError(f"{source} has {name} {stated}, the settings say {wanted}: leave --input.{name} out")
-    return wanted if stated is None else stated
+    return wanted
 
 
 def _text(shape: Sequence[int | None]) -> str:

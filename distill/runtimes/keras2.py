@@ -174,7 +174,7 @@ def _taken(layer_class: type) -> frozenset[str]:
     """Return the names of the settings that a class takes, also those that it hands on to the class below."""
     names: set[str] = set()
     for each in layer_class.__mro__:
-        parameters = inspect.signature(each.__init__).parameters
+        parameters = inspect.signature(each.__init__).parameters  # type: ignore[misc]  # of a class, not of an instance
         names |= set(parameters)
         if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters.values()):
             break
@@ -197,7 +197,7 @@ def _activation(value: Any) -> Any:
 
 def _input_shape(layer: dict) -> list | None:
     """Return the shape of what a layer, or the first one of a nested network, takes; None where it does not say."""
-    config = layer.get("config")
+    config: Any = layer.get("config")
     if layer.get("class_name") == "Sequential":
         layers = config["layers"] if isinstance(config, dict) else config
         return _input_shape(layers[0]) if layers else None

@@ -91,7 +91,7 @@ TRAINING_ALONE = ("_initializer", "_regularizer", "_constraint")
 """Ends of the names of settings that no trained network needs, and that hold what others wrote in Python."""
 TRAINING_ALONE_OF_KERAS_1 = ("init", "inner_init", "gamma_init", "beta_init", "weights")
 
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "GRU": {"reset_after": False},
     "GRUCell": {"reset_after": False},
     "LSTM": {"recurrent_activation": "hard_sigmoid"},

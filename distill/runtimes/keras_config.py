@@ -6,7 +6,7 @@ any Python function (CVE-2025-1550), before 3.11.3 it held for no .h5 file (CVE-
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,7 +158,10 @@ def _json_config(path: Path) -> tuple[str, None]:
     return path.read_text(encoding="utf-8"), None
 
 
-_READERS = {".keras": _zipped_config, ".json": _json_config}
+_READERS: dict[str, Callable[[Path], tuple[bytes | str, str | None]]] = {
+    ".keras": _zipped_config,
+    ".json": _json_config,
+}
 _NOT_OF_THE_NETWORK = ("compile_config", "keras_version", "backend")
 
 

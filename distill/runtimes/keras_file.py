@@ -135,7 +135,7 @@ def _rebuilt(
     model: keras.Model, pixel_format: PixelFormat, policy: str, gives: str, source: str
 ) -> tuple[keras.Model | None, Predict, int, str]:
     """Return the rebuilt network (None where its values, not its layers, show that it gives probabilities)."""
-    shape = _one(model, "output", source)
+    shape = _one(model, "output", source) or ()  # a graph knows it
     if len(shape) != 2 or shape[1] is None or shape[1] < 2:
         raise InputError(
             f"{source} gives {list(shape[1:])} for each image, expected one logit for each of its classes"

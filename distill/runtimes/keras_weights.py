@@ -93,7 +93,8 @@ Arrays = Mapping[str, h5py.Dataset]
 
 def _load_network(model: keras.Model, described: Mapping[str, Any], arrays: Arrays, at: str) -> int:
     """Load the layers of a network whose arrays are named `at`..., and return how many arrays that were."""
-    config, loaded, seen = described["config"], 0, Counter()
+    config, loaded = described["config"], 0
+    seen: Counter[str] = Counter()
     room = _OLD_ROOM if any(name.startswith(f"{at}{_OLD_ROOM}/") for name in arrays) else "layers"
     layers = {layer.name: layer for layer in model.layers}
     for each in config["layers"] if isinstance(config, dict) else config:

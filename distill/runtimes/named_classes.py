@@ -46,7 +46,8 @@ def _parsed(parse: Any, text: str) -> Any:
 
 def _names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     """Return names that can be those of `count` classes; none otherwise, and where they only number them."""
-    fits = isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names)
-    if not fits or len(set(names)) < count or not all(name.strip() and not name.isdigit() for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return ()
+    if not len(names) == len(set(names)) == count or not all(name.strip() and not name.isdigit() for name in names):
         return ()
     return tuple(names)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from distill.data.class_order import ASSUMED, GIVEN, ClassOrder
-from distill.data.dataset import Dataset
+from distill.data.dataset import Dataset, check_is_dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitHeader, LogitStore, LogitWriter, Shard, open_logits
@@ -17,6 +16,7 @@ from distill.logit_store.header import differences
 from distill.logit_store.layout import PART, decode_ids
 from distill.logit_store.parts import PART_FILES, parts_folder
 from distill.logit_store.reading import DamagedError, read_content
+from distill.progress import progress_bar
 from distill.refusals import check_at_least
 from distill.runtimes.foreign_network import with_class_order
 from distill.runtimes.image_model import LOGITS, ImageModel
@@ -77,6 +77,7 @@ def cache_logits(
             not finite; it no longer gives the logits that are stored; `out` holds something else, or another process
             writes it; there is no room.
     """
+    check_is_dataset(dataset)
     check_at_least(1, batch_size=batch_size)
     teacher = named_teacher(teacher, dataset, class_names=class_names)
     view_spec = view_spec or ViewSpec()
@@ -158,7 +159,7 @@ def inference_model(teacher: ImageModel) -> ImageModel:
     folded = fold_batch_norm(teacher.network)
     images = probe_images(teacher.input_shape)
     before, after = (
-        np.float32(keras.ops.convert_to_numpy(network(images, training=False)))
+        np.asarray(keras.ops.convert_to_numpy(network(images, training=False)), np.float32)
         for network in (teacher.network, folded)
     )
     same = np.abs(after - before).max() <= explained_by_rounding(before, teacher.numeric_policy)
@@ -241,10 +242,10 @@ def _score_missing(
         print(f"{store.path} holds {present} views: the others are added")
     done = writer.rows - sum(rows.stop - rows.start for rows in missing)
     name = writer.header.teacher_name
-    with tqdm(total=writer.rows, initial=done, desc=name, unit="image", disable=not progress) as bar:
+    with progress_bar(total=writer.rows, initial=done, desc=name, unit="image", disable=not progress) as bar:
         for rows in missing:
             views = range(present, writer.header.views)
             logits = scorer.score(np.arange(rows.start, rows.stop), views, on_batch=bar.update)
-            if store is not None:  # read part by part, so that it need not be held whole
+            if store is not None and stored_rows is not None:  # read part by part, so that it need not be held whole
                 logits = np.concatenate([store.read(stored_rows[rows]), logits], axis=1)
             writer.write(rows, logits)

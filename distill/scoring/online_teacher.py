@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 import keras
 import numpy as np
 
+from distill.data.class_map import merge_logits
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.data.view_columns import PARAMETERS
@@ -51,6 +52,13 @@ class OnlineTeacher:
         """
         check_outputs(names, have=("logits",), of=self.model.name)
         logits = compile_scoring(inference_model(self.model), dataset.image_shape, columns)
+        if dataset.class_map:
+            return OnlineOutputs(
+                lambda images, parameters: merge_logits(
+                    logits(images, parameters), self.class_names, dataset.class_names, dataset.class_map
+                ),
+                None,
+            )
         known = self.class_names == tuple(dataset.class_names)
         of_classes = None if known else class_columns(self.class_names, dataset.class_names)
         return OnlineOutputs(logits, of_classes)
@@ -89,7 +97,7 @@ class OnlineOutputs:
 
     online = True
 
-    def __init__(self, logits: Callable[[np.ndarray, np.ndarray], np.ndarray], columns: np.ndarray | None):
+    def __init__(self, logits: Callable[[np.ndarray, np.ndarray], np.ndarray], columns: Sequence[int] | None):
         self._logits, self._columns = logits, columns
 
     def __call__(

@@ -9,6 +9,7 @@ from distill.data.dataset import Dataset
 from distill.data.rendering import render, render_numpy
 from distill.data.view_columns import PARAMETERS
 from distill.data.views import ViewSpec
+from distill.quiet import without_retracing_warnings
 from distill.runtimes.image_model import ImageModel
 
 
@@ -31,6 +32,7 @@ class Scorer:
         view_spec: ViewSpec | None = None,
         batch_size: int = 256,
     ):
+        without_retracing_warnings()
         self.dataset = dataset
         self.view_spec = view_spec or ViewSpec()
         self.batch_size = batch_size

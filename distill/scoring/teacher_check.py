@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +17,9 @@ from distill.runtimes.input_format import PixelFormat
 IMAGES = 400
 """How many labelled images are scored: enough to see a tenth more or less of them right, and it takes seconds."""
 
-_DEFAULT = {"range": (0.0, 255.0), "mean": (), "std": (), "order": "rgb"}
-_OF_ANY_NETWORK = ({"range": (0, 255)}, {"range": (0, 1)}, {"range": (-1, 1)})
-_OF_COLOR_NETWORKS = (
+_DEFAULT: dict[str, Any] = {"range": (0.0, 255.0), "mean": (), "std": (), "order": "rgb"}
+_OF_ANY_NETWORK: tuple[dict[str, Any], ...] = ({"range": (0, 255)}, {"range": (0, 1)}, {"range": (-1, 1)})
+_OF_COLOR_NETWORKS: tuple[dict[str, Any], ...] = (
     {"range": (0, 1), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},  # ImageNet, torchvision
     {"order": "bgr", "mean": (103.939, 116.779, 123.68)},  # ImageNet, Caffe
     *({**each, "order": "bgr"} for each in _OF_ANY_NETWORK),
@@ -134,7 +135,8 @@ def _format_of(network: ImageModel) -> PixelFormat | None:
     """Return what becomes of the pixels that a network from elsewhere is given; None of one of this project."""
     if not network.input_format:
         return None
-    values = {name: tuple(each) if isinstance(each, list) else each for name, each in network.input_format.items()}
+    given = network.input_format.items()
+    values: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in given}
     return PixelFormat(**values)
 
 

@@ -238,8 +238,8 @@ class JointBatches:
         orders = [iter(source.order(epoch)) for source in self.sources]
         turns = np.repeat(np.arange(len(orders)), [len(source) for source in self.sources])
         turns = np.random.default_rng([self.seed, 3, epoch]).permutation(turns)
-        turns = [(self.sources[turn], next(orders[turn])) for turn in turns]
-        return _blocks(turns, epoch, steps=steps, part=part, columns=self.columns)
+        blocks = [(self.sources[turn], next(orders[turn])) for turn in turns]
+        return _blocks(blocks, epoch, steps=steps, part=part, columns=self.columns)
 
 
 def _blocks(

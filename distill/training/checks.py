@@ -28,6 +28,10 @@ def check_can_train(
     Raises:
         InputError: they do not; see `distill.training.train.train`.
     """
+    if not isinstance(network, keras.Model):
+        raise InputError(f"what is trained is a keras.Model, received {type(network).__name__}")
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"a recipe is a distill.Recipe, received {type(recipe).__name__}: distill.Recipe(epochs=20)")
     if None in network.input_shape[1:]:
         raise InputError(
             f"{network.name} takes images of any size, {network.input_shape[1:]}: give it an Input of a fixed one"
@@ -44,7 +48,7 @@ def check_labels(dataset: Dataset, objective: Objective, recipe: Recipe) -> None
     Raises:
         InputError: a split has none.
     """
-    labelled = label_probabilities(dataset).any(axis=1)
+    labelled = np.any(label_probabilities(dataset), axis=1)
     needed = {"validation": True, "train": objective.uses_labels or recipe.class_weights != "none"}
     for split, is_needed in needed.items():
         if is_needed and not labelled[dataset.splits == split].any():
@@ -94,12 +98,12 @@ def check_views(teacher: Teacher | None, views: int | None, view_spec: ViewSpec)
     if views is not None and views < 1:
         raise InputError(f"views must be at least 1 (the untouched image), received {views}")
     if teacher is not None and teacher.view_spec is not None:
-        _check_same_views(teacher, views, view_spec)
+        _check_same_views(teacher, teacher.view_spec, views, view_spec)
     elif view_spec.crops and (views or 0) > view_spec.crop_count:
         raise InputError(f'the crops "{view_spec.crops}" are {view_spec.crop_count} views, received --views {views}')
 
 
-def _check_same_views(teacher: Teacher, views: int | None, view_spec: ViewSpec) -> None:
+def _check_same_views(teacher: Teacher, scored: ViewSpec, views: int | None, view_spec: ViewSpec) -> None:
     """Refuse an augmentation that the teacher never scored."""
     name = teacher.describe().get("name", "the teachers")
     if views not in (None, teacher.views):
@@ -107,7 +111,7 @@ def _check_same_views(teacher: Teacher, views: int | None, view_spec: ViewSpec) 
             f"{views} views are wanted, the logits of {name} are of {teacher.views}: leave --views out, or cache "
             "again"
         )
-    changed = view_differences_text(teacher.view_spec, view_spec, "stored {}, wanted {}")
+    changed = view_differences_text(scored, view_spec, "stored {}, wanted {}")
     if changed and view_spec != ViewSpec():
         raise InputError(
             f"the logits of {name} were cached with other views ({'; '.join(changed)}): leave --view out, or cache "

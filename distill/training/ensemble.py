@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from distill.data.view_columns import PARAMETERS
 from distill.data.view_differences import view_differences_text
 from distill.data.views import ViewSpec
 from distill.errors import InputError
-from distill.logit_store import LogitStore
+from distill.logit_store import LogitStore, open_logits
 from distill.losses.objective import LOGITS
 from distill.refusals import check_known
 from distill.scoring.online_teacher import check_outputs
@@ -28,7 +29,7 @@ class CachedTeachers:
         InputError: stores of other views, weights or a mean that cannot be used, or either of them for one teacher.
     """
 
-    stores: tuple[LogitStore, ...]
+    stores: Sequence[LogitStore]
     """At least one, all of the same views."""
     weights: tuple[float, ...] | None = None
     """Of each store, of any sum above 0; None: all the same."""
@@ -55,6 +56,8 @@ class CachedTeachers:
         """Return teachers as such; stores alone weigh the same, and the mean is that of their logits."""
         if isinstance(logits, CachedTeachers):
             return logits
+        if isinstance(logits, (str, Path)):
+            logits = open_logits(logits)
         return cls((logits,) if isinstance(logits, LogitStore) else tuple(logits))
 
     @property
@@ -141,12 +144,16 @@ class CachedTeachers:
         return described
 
 
-Logits = LogitStore | Sequence[LogitStore] | CachedTeachers
-"""Cached logits as a caller may give them: one store, several that weigh the same, or teachers."""
+Logits = LogitStore | Sequence[LogitStore] | CachedTeachers | str | Path
+"""Cached logits as a caller may give them: one store, or its path, several that weigh the same, or teachers."""
 
 
 def combine_logits(
-    teacher_logits: Sequence[np.ndarray], *, weights: Sequence[float] | None, mean: str, temperature: float
+    teacher_logits: Sequence[np.ndarray],
+    *,
+    weights: Sequence[float] | np.ndarray | None,
+    mean: str,
+    temperature: float,
 ) -> np.ndarray:
     """Return the weighted mean of several teachers, as logits.
 
@@ -221,7 +228,7 @@ def _mean_named(name: str) -> Callable[[np.ndarray, np.ndarray, float], np.ndarr
     return _MEANS[name]
 
 
-def _shares(weights: Sequence[float] | None, teachers: int) -> np.ndarray:
+def _shares(weights: Sequence[float] | np.ndarray | None, teachers: int) -> np.ndarray:
     """Return float64 [teachers] that sum to 1."""
     weights = [1.0] * teachers if weights is None else list(weights)
     if len(weights) != teachers:

@@ -11,11 +11,13 @@ from tqdm import tqdm
 
 from distill.data.dataset import Dataset
 from distill.errors import InputError
-from distill.runs.run_directory import RunDirectory, best_accuracy
+from distill.progress import progress_bar
+from distill.runs.best_epoch import quality
+from distill.runs.run_directory import RunDirectory
 from distill.runs.scope import replicas_of
 from distill.training.batches import JointBatches, ViewBatches
 from distill.training.optimizer import let_one_replica_be
-from distill.training.validation import Validation
+from distill.training.validation import SMALLER_RATE, Validation
 
 TrainEpoch = Callable[[int, tqdm, keras.callbacks.CallbackList], Mapping[str, float]]
 """Trains epoch n, counted from 0, moves the bar, calls the callbacks for its batches, and returns columns of
@@ -36,6 +38,7 @@ def run_epochs(
     agree: Callable[[str], None] = lambda what: None,
     own_layers: Sequence[keras.layers.Layer] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    remedy: str = SMALLER_RATE,
     progress: bool = True,
 ) -> keras.Model:
     """Train `network` and leave metrics, curves and checkpoints in `run`.
@@ -44,16 +47,17 @@ def run_epochs(
 
     Args:
         network: compiled with `optimizer`; takes pixels 0..255 of the size that `batches` render, returns logits.
-        validation: chooses the best epoch, by accuracy in the views that `batches` prescribes for it. Where
+        validation: chooses the best epoch, by what `run` says, in the views that `batches` prescribes for it. Where
             `optimizer` keeps a moving average of the weights, that is validated, too, and the better one is kept.
         epochs: how many passes over the training images in all.
         learning_rate: that of an epoch, by its number and the validation losses before it; None leaves it
             to the optimizer's own schedule.
-        patience: stop after so many epochs without a better validation accuracy; None never does.
+        patience: stop after so many epochs without a better one; None never does.
         agree: where several processes train together, checks that all of them begin with the same.
         own_layers: of the objective, which are trained with `network`: the run keeps and resumes them, too.
         callbacks: of Keras. Their logs of an epoch are `keras_logs`, those of a batch the means of the epoch so far;
             one that sets `network.stop_training` ends the run after that epoch.
+        remedy: what to try where the loss, or a logit, is no longer finite.
         progress: show a bar with loss, accuracy, images/s and time left, over the whole run.
 
     Returns:
@@ -70,7 +74,14 @@ def run_epochs(
             return with_history(run.best_network(), run.rows)
         first_epoch = run.restore(network, optimizer, steps_per_epoch=len(batches), own_layers=own_layers)
         agree(f"{first_epoch} epochs are done of {run.identity}")
-        validate = Validation(network, optimizer, validation, view_spec=batches.view_spec, own_layers=own_layers)
+        validate = Validation(
+            network,
+            optimizer,
+            validation,
+            view_spec=batches.view_spec,
+            own_layers=own_layers,
+            remedy=remedy,
+        )
         images = batches.images
         network.stop_training = False
         callback_list = keras.callbacks.CallbackList(
@@ -79,11 +90,14 @@ def run_epochs(
         callback_list.on_train_begin()
         with (
             _kept_on_interrupt(run, epochs),
-            tqdm(total=epochs * images, initial=first_epoch * images, unit="image", disable=not progress) as bar,
+            progress_bar(
+                total=epochs * images, initial=first_epoch * images, unit="image", disable=not progress
+            ) as bar,
         ):
             for epoch in range(first_epoch, epochs):
-                if stands_still(run.rows, patience):
-                    bar.write(f"no better validation accuracy for {patience} epochs: stopped after {epoch}")
+                if stands_still(run.rows, patience, run.chosen_by):
+                    metric = run.chosen_by.replace("-", " ")
+                    bar.write(f"no better validation {metric} for {patience} epochs: stopped after {epoch}")
                     break
                 bar.set_description(f"{network.name} {epoch + 1}/{epochs}", refresh=False)
                 if (lr := learning_rate(epoch, [row["validation_loss"] for row in run.rows])) is not None:
@@ -91,6 +105,8 @@ def run_epochs(
                 _reseed(network, seed=batches.seed, epoch=epoch)
                 callback_list.on_epoch_begin(epoch)
                 row = _timed_epoch(train_epoch, epoch, bar, callback_list, images=images)
+                if not math.isfinite(row["train_loss"]):
+                    raise InputError(f"the loss of epoch {epoch + 1} is {row['train_loss']}: {remedy}")
                 row |= validate()
                 row["learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
                 run.record_epoch(network, row, averaged=validate.averaged)
@@ -120,15 +136,15 @@ def with_history(network: keras.Model, rows: Sequence[Mapping[str, float]]) -> k
     return network
 
 
-def stands_still(rows: Sequence[Mapping[str, float]], patience: int | None) -> bool:
+def stands_still(rows: Sequence[Mapping[str, float]], patience: int | None, choose_by: str = "accuracy") -> bool:
     """Return whether the last `patience` epochs of `rows` were no better than one before; never where it is None.
 
     It is a function of what the run has recorded, so that an interrupted run stops after the same epoch.
     """
     if patience is None or not rows:
         return False
-    accuracies = [best_accuracy(row) for row in rows]
-    return len(rows) - 1 - accuracies.index(max(accuracies)) >= patience
+    worth = [quality(row, choose_by) for row in rows]
+    return len(rows) - 1 - worth.index(max(worth)) >= patience
 
 
 def show_means(bar: tqdm, means: Mapping[str, float], *, images: int) -> None:
@@ -144,10 +160,6 @@ def _timed_epoch(
     started = time.perf_counter()
     trained = train_epoch(epoch, bar, callback_list)
     seconds = time.perf_counter() - started
-    if not math.isfinite(trained["train_loss"]):
-        raise InputError(
-            f"the loss of epoch {epoch + 1} is {trained['train_loss']}: try a smaller learning rate (--lr)"
-        )
     return {"epoch": epoch + 1, **trained, "seconds": seconds, "images_per_second": images / seconds}
 
 

@@ -2,13 +2,17 @@
 
 import math
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.refusals import check_at_least, check_known, flag
+from distill.runs.best_epoch import CHOICES
 
 STEPWISE_SCHEDULES = ("cosine", "linear")  # set the learning rate in every step; the others once an epoch
 SCHEDULES = ("cosine", "constant", "steps", "linear")
+SHORT = 10
+"""Epochs up to which a run is short, and its learning rate stays up by default."""
 VIEW_ORDERS = ("next", "random")
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -47,13 +51,14 @@ class Recipe:
     epochs: int = 20
     """Passes over the training images."""
     optimizer: str = "adam"
-    """Name of an optimizer of Keras: "adam", "adamw", "sgd", "lion", ..."""
+    """Name of an optimizer of Keras: "adam", "adamw", "sgd", "lion", ... In Python also such an optimizer."""
     momentum: float | None = None
     """Of an optimizer that takes one, such as "sgd"; by default what Keras gives it."""
     lr: float = 1e-3
     """Peak learning rate."""
-    schedule: str = "cosine"
-    """Learning rate over the run: "cosine" or "linear", down to 0; "constant"; "steps"."""
+    schedule: str | None = None
+    """Learning rate over the run: "cosine" or "linear", down to 0; "constant"; "steps". By default "constant" in
+    runs of up to 10 epochs, which end worse where it falls (docs/training.md), and "cosine" in longer ones."""
     warmup_epochs: float | None = None
     """Epochs over which the learning rate rises from 0 to its peak: step by step in "cosine" and "linear", by default
     a twentieth of the run; epoch by epoch in "constant" and "steps", by default none."""
@@ -71,7 +76,10 @@ class Recipe:
     """Keeps a moving average of the weights, of which this share (such as 0.999) stays in every step. It is validated
     next to the weights, and the better of both is kept."""
     patience: int | None = None
-    """Stops after so many epochs without a better validation accuracy."""
+    """Stops after so many epochs without a better one, on validation, by what --choose-by says."""
+    choose_by: str | None = None
+    """What the best epoch is chosen by, on validation: "accuracy" (default), "balanced-accuracy" (default with
+    balanced class weights), "macro-f1" or "loss" (cross entropy with the labels)."""
     class_weights: str = "none"
     """"balanced": a label weighs n / (C n_c), so that all classes weigh the same together; "none": each weighs 1."""
     label_smoothing: float = 0.0
@@ -86,6 +94,11 @@ class Recipe:
     """Of the initial weights, the order of images and views, and the dropout."""
 
     def __post_init__(self):
+        if self.schedule is None:
+            stays_up = self.epochs <= SHORT and self.warmup_epochs is None
+            object.__setattr__(self, "schedule", "constant" if stays_up else "cosine")
+        if not isinstance(self.optimizer, str):
+            self._take_optimizer()
         check_at_least(1, epochs=self.epochs, batch_size=self.batch_size, patience=self.patience)
         for name, limit in (("seed", 2**32), ("weight_decay", math.inf), ("lr_decay", math.inf)):
             if not 0 <= (value := getattr(self, name)) < limit:
@@ -98,12 +111,22 @@ class Recipe:
                 raise InputError(f"{flag(name)} must lie in 0..1, below 1, received {value}")
         for name, known in (("view_order", VIEW_ORDERS), ("schedule", SCHEDULES), ("class_weights", CLASS_WEIGHTS)):
             check_known(getattr(self, name), known, what=flag(name))
+        if self.choose_by is not None:
+            check_known(self.choose_by, CHOICES, what="choose-by")
         if self.optimizer.lower() == "adamw" and self.weight_decay == 0:
             raise InputError(
                 '"adamw" without weight decay is "adam": give --weight-decay, such as 0.004, or --optimizer adam'
             )
         self._check_schedule()
         self._check_warmup()
+
+    def _take_optimizer(self) -> None:
+        """Take name and settings of an optimizer of Keras, which a caller may give in place of a name."""
+        for name, value in optimizer_settings(self.optimizer).items():
+            default = type(self).__dataclass_fields__[name].default
+            if name != "optimizer" and getattr(self, name) not in (default, value):
+                raise InputError(f"{name} is {getattr(self, name)}, that of the optimizer {value}: give it once")
+            object.__setattr__(self, name, value)
 
     def _check_schedule(self) -> None:
         if (self.schedule == "steps") != bool(self.lr_steps):
@@ -134,6 +157,40 @@ class Recipe:
                 f'the schedule "{self.schedule}" warms up by whole epochs: give --warmup-epochs 1 or more, received '
                 f"{self.warmup_epochs:g}"
             )
+
+
+# What Keras' optimizers call what a recipe holds.
+_OF_OPTIMIZERS = {
+    "learning_rate": "lr",
+    "momentum": "momentum",
+    "weight_decay": "weight_decay",
+    "global_clipnorm": "clip_norm",
+}
+
+
+def optimizer_settings(optimizer: Any) -> dict[str, Any]:
+    """Return the fields of a `Recipe` that an optimizer of Keras stands for.
+
+    Raises:
+        InputError: it is no optimizer, or has a setting that a recipe does not know.
+    """
+    if not hasattr(optimizer, "get_config") or not hasattr(optimizer, "learning_rate"):
+        raise InputError(f'an optimizer is a name, such as "adam", or one of Keras, received {optimizer!r}')
+    config, usual = optimizer.get_config(), type(optimizer)().get_config()
+    if isinstance(config["learning_rate"], dict):
+        raise InputError("an optimizer's own schedule is not taken: give the recipe a schedule, and lr")
+    settings: dict[str, Any] = {"optimizer": type(optimizer).__name__.lower()}
+    averaged = config.pop("use_ema", False)
+    if averaged:
+        settings["ema"] = config["ema_momentum"]
+    for name, value in config.items():
+        if name in _OF_OPTIMIZERS:
+            value = float(f"{value:.7g}") if isinstance(value, float) else value  # it was kept in float32
+            if name == "learning_rate" or value != usual.get(name):
+                settings[_OF_OPTIMIZERS[name]] = value
+        elif name not in ("name", "ema_momentum") and value != usual.get(name):
+            raise InputError(f"a recipe does not know {name}={value!r} of an optimizer: leave it out")
+    return settings
 
 
 def _plain_views(**changes) -> ViewSpec:

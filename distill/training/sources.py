@@ -4,13 +4,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 
-from distill.data.dataset import UNLABELLED, Dataset
+from distill.data.dataset import UNLABELLED, Dataset, check_is_dataset
 from distill.data.duplicates import copies_of
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.objective import LOGITS, Objective
+from distill.scoring.online_teacher import OnlineTeacher
 from distill.training.batches import TeacherOutputs, ViewBatches, balanced_weights, label_probabilities
 from distill.training.ensemble import Logits
 from distill.training.recipe import Recipe
@@ -19,12 +21,18 @@ from distill.training.recipe import Recipe
 class Teacher(Protocol):
     """A teacher for the images that a student learns from: `CachedTeachers`, `OnlineTeacher`, your own."""
 
-    view_spec: ViewSpec | None
-    """How the views were drawn that it scored; None: it scores any."""
-    views: int | None
-    """V, how many of them there are for each image; None: as many as are drawn."""
-    one_temperature: bool
-    """Whether its logits are right at one temperature alone, so that a schedule may not move it."""
+    @property
+    def view_spec(self) -> ViewSpec | None:
+        """How the views were drawn that it scored; None: it scores any."""
+
+    @property
+    def views(self) -> int | None:
+        """V, how many of them there are for each image; None: as many as are drawn."""
+
+    @property
+    def one_temperature(self) -> bool:
+        """Whether its logits are right at one temperature alone, so that a schedule may not move it."""
+        ...
 
     def outputs(
         self, dataset: Dataset, names: Collection[str], *, temperature: float | None, columns: Sequence[str]
@@ -52,6 +60,23 @@ class Teacher(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return JSON-able facts for a run's record: what its outputs depend on."""
         ...
+
+
+def as_teacher(teacher: Any, dataset: Dataset) -> Teacher | None:
+    """Return a teacher as such, and let a network be one that is online, of the classes of `dataset`.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(teacher, keras.Model):
+        check_is_dataset(dataset)
+        return OnlineTeacher(teacher, class_names=dataset.class_names)
+    if teacher is not None and not hasattr(teacher, "outputs"):
+        raise InputError(
+            f"a teacher is a keras.Model, or a distill.OnlineTeacher, received {type(teacher).__name__}: cached "
+            "logits are given as logits"
+        )
+    return teacher
 
 
 @dataclass(frozen=True, eq=False)

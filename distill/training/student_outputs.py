@@ -60,8 +60,8 @@ def build_objective(objective: Objective, student: keras.Model, batches: ViewBat
     Raises:
         InputError: it fails, or returns something else than "loss" and parts of it, each [B].
     """
-    if isinstance(objective, DistillationObjective) and not objective.loss.soft.source:
-        return  # of this project
+    if not is_from_outside(objective):
+        return
     outputs = StudentOutputs(student, objective.student_layers).specifications
     teacher = {
         name: KerasTensor((None, *array.shape[1:]), array.dtype.name)
@@ -76,6 +76,11 @@ def build_objective(objective: Objective, student: keras.Model, batches: ViewBat
     except Exception as error:  # whatever the code of somebody else raises
         raise InputError(f"the objective {objective.formula} failed: {reason(error)}{_where(error)}") from error
     _check_parts(parts, objective)
+
+
+def is_from_outside(objective: Objective) -> bool:
+    """Whether an objective, or its soft loss, is not one of this project."""
+    return not isinstance(objective, DistillationObjective) or bool(objective.loss.soft.source)
 
 
 def own_layers(objective: Objective) -> list[keras.layers.Layer]:

@@ -1,5 +1,6 @@
 """Train a network on an objective, or from labels with Keras' own `fit`, into a run directory."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from distill.data.dataset import Dataset
+from distill.data.dataset import Dataset, check_is_dataset
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.objective import DistillationObjective, Objective, as_objective
@@ -28,20 +29,21 @@ from distill.runs.training_images import TrainingImages
 from distill.scoring.network_identity import architecture_sha256, numeric_policy
 from distill.training.batches import JointBatches, ViewBatches, label_probabilities
 from distill.training.checks import check_can_train, check_sample_weights, check_views
+from distill.training.ending import complete_text, ending_text
 from distill.training.ensemble import CachedTeachers, Logits
 from distill.training.epochs import with_history
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
-from distill.training.sources import ExtraData, Teacher, source_batches
+from distill.training.sources import ExtraData, Teacher, as_teacher, source_batches
 
 
 def train(
     network: keras.Model,
     dataset: Dataset,
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     logits: Logits | None = None,
-    teacher: Teacher | None = None,
+    teacher: Teacher | keras.Model | None = None,
     extra_data: Sequence[ExtraData] = (),
     objective: Objective | DistillationLoss | Callable | str | None = None,
     views: int | None = None,
@@ -51,6 +53,7 @@ def train(
     command: CommandRecord | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
+    overwrite: bool = False,
 ) -> keras.Model:
     """Train `network` on the train split of `dataset`; keep the epoch that is best on its validation split.
 
@@ -62,14 +65,16 @@ def train(
             where training begins; they are not part of what decides whether a run in `out` is the same.
         dataset: with a "train" and a "validation" split (see `with_splits`).
         out: the run directory. A finished run of the same settings is returned at once; an interrupted one
-            goes on.
-        logits: cached logits of a teacher, which also prescribe the views; or of several, which weigh the same
-            unless `CachedTeachers` says otherwise. None trains from labels alone.
-        teacher: instead of `logits`, an `OnlineTeacher`, or whatever keeps the protocol `Teacher`.
+            goes on. None makes a new one among the system's temporary files, and prints where.
+        logits: cached logits of a teacher, or the path of their file, which also prescribe the views; or of several,
+            which weigh the same unless `CachedTeachers` says otherwise. None trains from labels alone.
+        teacher: instead of `logits`, a `keras.Model` of the classes of `dataset` in their order, which computes its
+            logits for every batch, an `OnlineTeacher`, or whatever keeps the protocol `Teacher`.
         extra_data: further data sets that the student learns from in the same run, labelled or not. They choose
             nothing.
         objective: what is learned: an `Objective`, or anything that `as_objective` takes, such as a function of
-            student_logits and teacher_logits. By default MicroExpNet's loss with a teacher, cross entropy without.
+            student_logits and teacher_logits. By default Hinton's loss (T = 4, lambda = 0.9) with a teacher, cross
+            entropy without.
         views: without `logits`, how many views of each image the epochs go through; None draws a new one
             in every epoch, or goes through all crops.
         recipe: epochs, learning rate, batch size, seed. The seed does not reach weights that are drawn
@@ -80,6 +85,8 @@ def train(
         command: that called this, for the run's record.
         callbacks: of Keras, with the logs of an epoch that `fit` gives ("loss", "val_loss", ...). They are no part
             of what decides whether a run in `out` is the same.
+        progress: show a bar, and say in the end what came out.
+        overwrite: delete the run in `out`, if there is one, and train anew. Other files in that folder stay.
 
     Returns:
         The network of the best epoch; its attribute `history` is Keras' own.
@@ -95,13 +102,13 @@ def train(
 
     if logits is not None and teacher is not None:
         raise InputError("cached logits and an online teacher are two ways to be taught: give one of them")
-    teacher = teacher if logits is None else CachedTeachers.of(logits)
+    teacher = as_teacher(teacher, dataset) if logits is None else CachedTeachers.of(logits)
     if objective is None:
         objective = DistillationLoss(lambda_=0.0) if teacher is None else DistillationLoss()
     job = _Job(
         network=network,
         dataset=dataset,
-        out=Path(out),
+        out=None if out is None else Path(out),
         teacher=teacher,
         extra_data=tuple(extra_data),
         objective=as_objective(objective),
@@ -112,6 +119,7 @@ def train(
         command=command,
         callbacks=tuple(callbacks),
         progress=progress,
+        overwrite=overwrite,
     )
     return job.run(partial(fit, objective=job.objective))
 
@@ -120,7 +128,7 @@ def train_from_labels(
     network: keras.Model,
     dataset: Dataset,
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     views: int | None = None,
     recipe: Recipe | None = None,
     sample_weights: np.ndarray | None = None,
@@ -128,6 +136,7 @@ def train_from_labels(
     command: CommandRecord | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
+    overwrite: bool = False,
 ) -> keras.Model:
     """Train `network` from labels with Keras' own `fit`: the trainer of teachers, on any backend of Keras.
 
@@ -138,7 +147,7 @@ def train_from_labels(
     job = _Job(
         network=network,
         dataset=dataset,
-        out=Path(out),
+        out=None if out is None else Path(out),
         objective=DistillationObjective(loss=DistillationLoss(lambda_=0.0)),
         views=views,
         recipe=recipe or Recipe(),
@@ -147,6 +156,7 @@ def train_from_labels(
         command=command,
         callbacks=tuple(callbacks),
         progress=progress,
+        overwrite=overwrite,
     )
     return job.run(fit_labels)
 
@@ -157,7 +167,7 @@ class _Job:
 
     network: keras.Model
     dataset: Dataset
-    out: Path
+    out: Path | None
     teacher: Teacher | None = None
     extra_data: tuple[ExtraData, ...] = ()
     objective: Objective
@@ -168,9 +178,11 @@ class _Job:
     command: CommandRecord | None
     callbacks: tuple[keras.callbacks.Callback, ...]
     progress: bool
+    overwrite: bool
 
     def run(self, fit: Callable[..., keras.Model]) -> keras.Model:
         """Open the run directory, and call `fit` unless the run is complete."""
+        check_is_dataset(self.dataset)
         self._check()
         self.dataset.content_hashes  # noqa: B018 - read every image once, not once per split
         main, *further = self._sources()
@@ -178,22 +190,24 @@ class _Job:
         with scope_of(self.network):
             optimizer = build_optimizer(self.recipe, steps_per_epoch=len(batches), replicas=replicas_of(self.network))
         directory = RunDirectory(
-            self.out,
+            self.out or tempfile.mkdtemp(prefix="distill-run-"),
             self._record(batches, further),
             training_images=TrainingImages.of(main.dataset, *(source.dataset for source, _ in further)),
             neutral_recipe=asdict(Recipe()),
+            overwrite=self.overwrite,
         )
         if directory.complete:
-            print(f"{directory.path} is already complete")
+            print(complete_text(directory))
             return with_history(directory.best_network(), directory.rows)
         if self.progress:
             parameters = f"{self.network.name} ({self.network.count_params():,} parameters)"
             print(f"{parameters} learns {self.objective.formula}")
         validation = self.dataset.split("validation")
-        return fit(
+        validation = validation.subset(_is_labelled(validation))
+        best = fit(
             self.network,
             batches,
-            validation.subset(_is_labelled(validation)),
+            validation,
             optimizer=optimizer,
             epochs=self.recipe.epochs,
             learning_rate=partial(epoch_learning_rate, self.recipe, steps_per_epoch=len(batches)),
@@ -202,6 +216,9 @@ class _Job:
             run=directory,
             progress=self.progress,
         )
+        if self.progress and directory.writes:
+            print(ending_text(directory, validation))
+        return best
 
     def _check(self) -> None:
         check_can_train(
@@ -224,7 +241,7 @@ class _Job:
         batches_of = partial(source_batches, self.network.input_shape[1:], self.objective, self.recipe)
         weights = self._weights(taught_at)
         taught = self.dataset.subset(taught_at)
-        sources = [batches_of(taught, self.teacher, views=self.views, sample_weights=weights)]
+        sources: list[Any] = [batches_of(taught, self.teacher, views=self.views, sample_weights=weights)]
         for each in self.extra_data:
             images, teacher = each.taught(self.dataset, self.teacher, self.objective)
             sources.append((batches_of(images, teacher, views=self.views), teacher))
@@ -261,7 +278,7 @@ class _Job:
 
 
 def _is_labelled(dataset: Dataset) -> np.ndarray:
-    return label_probabilities(dataset).any(axis=1)
+    return np.any(label_probabilities(dataset), axis=1)
 
 
 def _data_record(dataset: Dataset) -> DataRecord:
@@ -269,6 +286,7 @@ def _data_record(dataset: Dataset) -> DataRecord:
     return DataRecord(
         name=dataset.name,
         class_names=tuple(dataset.class_names),
+        class_map=dict(dataset.class_map),
         splits=dataset.split_policy,
         train=SplitRecord(images=len(training), fingerprint=training.fingerprint),
         validation=SplitRecord(images=len(validation), fingerprint=validation.fingerprint),

@@ -21,7 +21,14 @@ from distill.training.batches import JointBatches, Rows, ViewBatches
 from distill.training.epochs import run_epochs, show_means
 from distill.training.reading_ahead import ReadAhead
 from distill.training.replicas import Replicas, average_statistics, check_agreement
-from distill.training.student_outputs import StudentOutputs, build_objective, own_layers, trained_variables
+from distill.training.student_outputs import (
+    StudentOutputs,
+    build_objective,
+    is_from_outside,
+    own_layers,
+    trained_variables,
+)
+from distill.training.validation import SMALLER_RATE
 
 Sums = dict[str, tf.Tensor]
 # What is divided by a count rather than by weights.
@@ -115,7 +122,7 @@ class CompiledSteps:
         self._render = compiled_render(student.input_shape[1:], columns)
         self._graphs: dict[tuple[int, ...], Callable[[Rows, np.ndarray], Sums]] = {}
 
-    def __call__(self, rows: Rows, progress: Sequence[float]) -> dict[str, np.ndarray]:
+    def __call__(self, rows: Rows, progress: Sequence[float] | np.ndarray) -> dict[str, np.ndarray]:
         """Take a step for each batch in `rows`, [steps, B, ...].
 
         Args:
@@ -125,12 +132,12 @@ class CompiledSteps:
         Returns:
             What `train_step` returned, added up over all replicas, a row for each step: float32 [steps].
         """
-        progress = np.array(progress, np.float32)
+        done = np.array(progress, np.float32)
         image_shape = rows.images_uint8.shape[2:]
         if image_shape not in self._graphs:
-            signature = tf.nest.map_structure(_of_any_length, (rows, progress))
+            signature = tf.nest.map_structure(_of_any_length, (rows, done))
             self._graphs[image_shape] = tf.function(self._steps, input_signature=signature, autograph=False)
-        return {name: values.numpy() for name, values in self._graphs[image_shape](rows, progress).items()}
+        return {name: values.numpy() for name, values in self._graphs[image_shape](rows, done).items()}
 
     def _steps(self, rows: Rows, progress: tf.Tensor) -> Sums:
         step = tf.function(self._step, autograph=False)
@@ -212,6 +219,9 @@ def fit(
     how |= {"own_layers": own_layers(objective)}
     how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}
     how |= {"progress": progress and replicas.writes}
+    if is_from_outside(objective):
+        finite = "is finite for all logits, and so is its gradient (a root, logarithm or quotient at 0 is not)"
+        how |= {"remedy": f"see whether the objective {objective.formula} {finite}, or {SMALLER_RATE}"}
     try:
         return run_epochs(student, train_epoch, batches, validation, epochs=epochs, run=run, **how)
     except _OF_LOST_WORKERS as error:

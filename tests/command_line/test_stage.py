@@ -130,7 +130,7 @@ def test_config_loads_what_a_run_saved_and_flags_override_it(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no settings.json of a run"),
+        ("{", "is no JSON file of settings"),
         ("[1]", "holds no settings"),
         ('{"data": "D", "temprature": 3}', 'unknown setting "temprature": did you mean temperature?'),
         ('{"data": "D", "view": {"rotatoin": 3}}', 'unknown setting "rotatoin": did you mean rotation?'),
@@ -161,7 +161,9 @@ def test_what_a_config_lacks_may_be_a_flag(tmp_path, spelling):
 
 def test_a_config_that_is_not_there_is_named(capsys):
     assert run(raising(None), "--config", "nowhere.json") == 2
-    assert capsys.readouterr().err == 'error: --config "nowhere.json" is no file: give the settings.json of a run\n'
+    assert capsys.readouterr().err.startswith(
+        'error: --config "nowhere.json" is no file: give a JSON file of settings'
+    )
 
 
 def test_another_keras_backend_is_refused(monkeypatch, capsys):
@@ -196,7 +198,7 @@ def test_a_backend_that_cannot_train_is_refused(backend, message):
 
 COMMANDS = (
     *("train_teacher", "teacher_logits", "train_student", "evaluate", "describe_data", "quickstart"),
-    *("list_networks", "import_checkpoint", "cache", "compare", "export", "predict", "demo"),
+    *("list_networks", "import_checkpoint", "cache", "compare", "export", "predict", "demo", "crop_faces"),
 )
 
 
@@ -207,6 +209,7 @@ def test_help_answers_without_tensorflow(command):
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert f"python -m distill.{command}" in answer.stdout
+    assert "Exit codes: 0 done, 1 a bound" in answer.stdout
     assert answer.stdout.endswith("loaded []\n")
 
 
@@ -215,7 +218,8 @@ def test_import_distill_loads_nothing_and_finds_every_name():
 import sys, distill
 print([m for m in ('tensorflow', 'keras', 'h5py', 'numpy') if m in sys.modules])
 missing = [name for name in distill.__all__ if not hasattr(distill, name)]
-run_with_m = [c for c in {COMMANDS} if 'distill.' + c in sys.modules]
+called = ("compare", "export")  # commands that are functions, too
+run_with_m = [c for c in {COMMANDS} if 'distill.' + c in sys.modules and c not in called]
 print(missing, run_with_m, set(distill.__all__) <= set(dir(distill)))
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

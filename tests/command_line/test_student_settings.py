@@ -1,14 +1,19 @@
 """Which network the student's flags build, and what they are refused with."""
 
+import dataclasses
+import re
+
 import keras
 import numpy as np
 import pytest
 import tyro
 
 from distill.command_line.literals import parse_literal
-from distill.command_line.stage import settings_from_dict
+from distill.command_line.stage import outline, settings_from_dict
 from distill.command_line.student_settings import StudentSettings
+from distill.command_line.student_training import TrainStudentSettings
 from distill.errors import InputError
+from distill.refusals import flag
 from students import STUDENTS
 
 MODULE = """
@@ -172,3 +177,11 @@ def test_options_from_a_file_are_those_of_the_flags():
     stored = settings_from_dict(StudentSettings, {"student_options": {"kernel": [1, 2], "width": 3}})
     network = stored.build_student("own_networks:small", 7)
     assert network.layers[2].kernel.shape == (1, 2, 1, 3)
+
+
+def test_help_names_what_matters_first_and_every_flag_in_a_group():
+    first, *groups = outline(TrainStudentSettings)
+    assert len(TrainStudentSettings.first_flags) == 10
+    assert first.startswith("What matters first: --data, --logits, --student")
+    listed = re.findall(r"--[\w-]+", " ".join(groups))
+    assert sorted(listed) == sorted(f"--{flag(field.name)}" for field in dataclasses.fields(TrainStudentSettings))

@@ -1,13 +1,18 @@
 """Which teacher the flags mean, and the flags that it would ignore."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
 
+from distill.cache import ImportSettings
+from distill.command_line.data_settings import DataClasses
 from distill.command_line.teacher_settings import TeacherSettings
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
+from distill.runtimes.foreign_network import ForeignNetwork
 from distill.runtimes.image_model import BEFORE_SOFTMAX, LOGITS
 from distill.runtimes.input_format import InputFormat
 
@@ -47,6 +52,12 @@ def test_a_name_with_weights_is_a_network_of_this_project(faces, tmp_path):
     assert (model.name, model.logits_from, model.input_format) == ("plain_resnet_tiny", LOGITS, {})
     pixels = np.random.default_rng(0).uniform(0, 255, (2, *network.input_shape[1:])).astype(np.float32)
     np.testing.assert_allclose(model.predict(pixels), network(pixels), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [DataClasses, ForeignNetwork, ImportSettings])
+def test_help_names_every_order_of_classes(settings):
+    help_text = inspect.getsource(settings)
+    assert [order for order in CLASS_ORDERS if f'"{order}"' not in help_text] == []
 
 
 def test_a_file_is_a_teacher_from_elsewhere(faces, saved):

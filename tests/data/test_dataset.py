@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distill.data.dataset import ArrayImages, Dataset, with_splits
+from distill.data.dataset import ArrayImages, Dataset
+from distill.data.splits import with_splits
 from distill.errors import InputError
 
 COUNT = 50
@@ -178,6 +179,26 @@ def test_images_without_splits_become_train_and_validation(dataset):
         "train": 40,
         "validation": 10,
     }
+
+
+def test_a_test_share_holds_out_whole_subjects_before_validation_is_drawn(dataset_of_subjects):
+    unsplit = replace(dataset_of_subjects, splits=np.full(COUNT, ""))
+    split = with_splits(unsplit, policy="random", test_fraction=0.3, fraction=0.3)
+    subjects = [set(split.split(name).subjects) for name in ("train", "validation", "test")]
+    assert all(subjects)
+    assert sum(map(len, subjects)) == len(set.union(*subjects))
+    again = with_splits(unsplit, policy="random", test_fraction=0.3, fraction=0.3)
+    assert again.splits.tolist() == split.splits.tolist()
+    assert split.split_policy.test_fraction == 0.3
+    with pytest.raises(InputError, match="--splits random with --test-share"):
+        with_splits(unsplit, test_fraction=0.3)
+    with pytest.raises(InputError, match="has a test split of its own: leave --test-share out"):
+        with_splits(split, policy="random", test_fraction=0.3)
+
+
+def test_a_missing_test_split_names_the_flag_that_makes_one(dataset_of_subjects):
+    with pytest.raises(InputError, match="has no test split: it has train, validation; .*--test-share 0.15"):
+        with_splits(replace(dataset_of_subjects, splits=np.full(COUNT, ""))).split("test")
 
 
 @pytest.mark.parametrize("policy", ["official", "random"])

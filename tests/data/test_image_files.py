@@ -118,3 +118,58 @@ def test_images_are_streamed(write_image):
     tracemalloc.stop()
     np.testing.assert_array_equal(np.concatenate(means), np.arange(200))
     assert peak < 1_000_000
+
+
+# Whole photos
+
+
+def gradient(height, width):
+    rows, columns = np.mgrid[0:height, 0:width]
+    return np.stack([255 * rows // height, 255 * columns // width, 0 * rows + 128], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(3):
+        Image.fromarray(gradient(1500, 2000)).save(folder / f"{number}.jpg", quality=95)
+    return sorted(folder.iterdir())
+
+
+def test_whole_photos_are_noticed_and_served_smaller(photos):
+    images, notes = open_image_files(photos)
+    assert images.shape == (384, 512, 3)
+    assert notes[0].startswith("3 of 3 images are far larger than any network takes")
+    assert f"python -m distill.crop_faces {photos[0].parent} --out FACES" in notes[0]
+    served = images.read(np.array([0]))[0].astype(int)
+    np.testing.assert_allclose(served, gradient(384, 512), atol=4)
+
+
+def test_images_as_large_as_networks_take_are_no_photos(tmp_path):
+    Image.new("L", (512, 512)).save(tmp_path / "face.png")
+    images, notes = open_image_files([tmp_path / "face.png"])
+    assert (images.shape, notes) == ((512, 512, 1), ())
+
+
+def test_a_photo_that_lies_on_its_side_is_shrunk_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned to the right
+    Image.fromarray(np.rot90(gradient(2000, 1500))).save(tmp_path / "phone.jpg", quality=95, exif=exif)
+    images, _ = open_image_files([tmp_path / "phone.jpg"])
+    assert images.shape == (512, 384, 3)
+    np.testing.assert_allclose(images.read(np.array([0]))[0].astype(int), gradient(512, 384), atol=4)
+
+
+def test_memory_does_not_depend_on_the_size_of_the_files(photos):
+    images, _ = open_image_files(photos * 40)
+    dataset = Dataset(
+        name="photos",
+        ids=np.array([f"{row}" for row in range(len(images))]),
+        labels=np.zeros(len(images), np.int64),
+        class_names=("face",),
+        images=images,
+        splits=np.full(len(images), ""),
+    )
+    read = [block.nbytes for _, block in dataset.blocks()]
+    assert sum(read) == 120 * 384 * 512 * 3
+    assert max(read) <= 64 * 2**20

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from distill.data.dataset import with_splits
+from distill.data.splits import with_splits
 from distill.data.synthetic_faces import synthetic_faces
 from students import MicroExpNet
 

@@ -23,6 +23,13 @@ def test_the_fastest_is_taken():
     assert advice[1].startswith("small-litert-float32.tflite: 2.0 times slower, 3.3 times the size, 1,000 bytes")
 
 
+def test_a_student_that_is_worth_nothing_is_not_recommended():
+    rows = [STUDENT, row("litert-int8", bytes=300, speed=1000)]
+    taken, advice = recommend(rows, verdict="it is no better than chance")
+    assert taken.format == "litert-int8"  # what a folder of an export opens
+    assert advice[0].startswith("No file is worth taking: of the student, it is no better than chance.")
+
+
 def test_of_equally_fast_ones_the_smallest_is_taken():
     rows = [STUDENT, row("litert-float32", bytes=1000, speed=1005), row("litert-float16", bytes=500, speed=1000)]
     assert recommend(rows)[0].format == "litert-float16"

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from distill.command_line.loss_settings import LossSettings
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.formulas import cross_entropy, soft_cross_entropy
-from distill.losses.soft_losses import SOFT_LOSSES
+from distill.losses.soft_losses import SOFT_LOSSES, SoftLoss
 
 ROOT = Path(__file__).resolve().parents[2]
 B, C = 5, 7
@@ -51,7 +52,7 @@ def test_parts_add_up_by_lambda_or_by_weights(name, batch):
 
 def test_the_soft_part_is_not_touched_by_how_it_is_combined(batch):
     logits = {name: batch[name] for name in ("student_logits", "teacher_logits")}
-    parts = values(DistillationLoss(), batch)
+    parts = values(DistillationLoss("microexpnet"), batch)
     np.testing.assert_array_equal(parts["distillation"], soft_cross_entropy(**logits, temperature=8.0))
     np.testing.assert_array_equal(
         parts["cross_entropy"], cross_entropy(student_logits=batch["student_logits"], labels=batch["labels"])
@@ -131,7 +132,7 @@ def test_scheduled_scalars_replace_the_constants_without_a_new_trace(name, batch
 
 
 def test_a_lambda_that_rises_from_0_reaches_the_loss(batch):
-    scheduled = values(DistillationLoss(lambda_=0), batch, lambda_=tf.constant(0.5))
+    scheduled = values(DistillationLoss(lambda_=0), batch, lambda_=tf.constant(0.9))
     np.testing.assert_allclose(scheduled["loss"], values(DistillationLoss(), batch)["loss"], rtol=1e-6)
 
 
@@ -155,14 +156,18 @@ def test_a_schedule_that_would_be_ignored_is_refused(loss, scheduled, message, b
         loss(**batch, **scheduled)
 
 
-def test_default_is_microexpnets_published_setting():
-    assert DistillationLoss() == DistillationLoss(name="microexpnet", temperature=8.0, lambda_=0.5)
-    assert DistillationLoss().formula == "0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8"
+def test_default_is_hintons_as_it_was_compared():
+    assert DistillationLoss() == DistillationLoss(name="hinton", temperature=4.0, lambda_=0.9)
+    assert LossSettings().loss == DistillationLoss().name  # library and command line alike
+
+
+def test_microexpnets_published_setting_is_there_by_name():
+    assert DistillationLoss("microexpnet") == DistillationLoss("microexpnet", temperature=8.0, lambda_=0.5)
 
 
 FORMULAS = {
     "microexpnet": "0.5·CE(y, s) + 0.5·CE(softmax(t/T), s/T), T=8",
-    "hinton": "0.5·CE(y, s) + 0.5·T²·KL(softmax(t/T) ‖ softmax(s/T)), T=8",
+    "hinton": "0.1·CE(y, s) + 0.9·T²·KL(softmax(t/T) ‖ softmax(s/T)), T=4",
     "standardised": "0.1·CE(y, s) + 9·T²·KL(softmax(z_t/T) ‖ softmax(z_s/T)), T=2; "
     "z=(logits - mean)/deviation over the classes",
     "dkd": "1·CE(y, s) + 1·T²·(1·KL(b_t ‖ b_s) + 8·KL(n_t ‖ n_s)), T=4; "
@@ -201,18 +206,19 @@ def test_a_record_holds_what_is_in_use_and_gives_the_loss_back(name):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"temperature": 0.0}, "temperature must be above 0, received 0.0: try 8"),
+        ({"temperature": 0.0}, "temperature must be above 0, received 0.0: try 4"),
         ({"temperature": -2.0}, "temperature must be above 0, received -2.0"),
         ({"temperature": float("nan")}, "temperature must be above 0"),
         ({"name": "mse", "temperature": 4.0}, 'the loss "mse" has no temperature, received 4.0: leave it out'),
         ({"lambda_": -0.1}, r"lambda must lie in 0\.\.1, received -0.1"),
         ({"lambda_": 1.5}, r"lambda must lie in 0\.\.1, received 1.5"),
         ({"lambda_": 0.5, "weights": (1, 1)}, r"lambda 0.5 and weights \(1, 1\) are two ways to combine"),
+        ({"soft": SoftLoss(soft_cross_entropy, "CE(t, s)", temperature=1.0)}, "give lambda or weights"),
         ({"weights": (0, 0)}, r"0 or more and one of them above 0, received \(0, 0\): try 1 1"),
         ({"weights": (-1, 1)}, r"received \(-1, 1\)"),
         ({"weights": (1, 1, 1)}, r"weights are two numbers, .* received \(1, 1, 1\)"),
         ({"name": "kd"}, 'unknown loss "kd": did you mean nkd or dkd'),
-        ({"options": {"beta": 2}}, 'the loss "microexpnet" has no options, received "beta": leave it out'),
+        ({"options": {"beta": 2}}, 'the loss "hinton" has no options, received "beta": leave it out'),
         ({"name": "dkd", "options": {"betta": 2}}, 'has no option "betta": did you mean beta'),
         ({"name": "dkd", "options": {"x": 2}}, 'has no option "x": choose one of alpha, beta'),
         ({"name": "nkd", "options": {"gamma": -1}}, 'option gamma of "nkd" must be 0 or more, received -1: try 1.5'),

@@ -34,6 +34,11 @@ def test_the_warm_up_is_that_of_dkd():
     assert ramp.at(0.7, 0 / 240, epochs=240) == 0
 
 
+def test_a_warm_up_asks_for_the_epochs_of_the_run():
+    with pytest.raises(ValueError, match="give its epochs"):
+        WarmedRamp(warmup_epochs=20).at(0.7, 0.5)
+
+
 def test_a_warm_up_and_an_end_multiply():
     ramp = WarmedRamp(end=0.0, warmup_epochs=4)
     assert ramp.at(0.8, 2 / 8, epochs=8) == pytest.approx(0.5 * 0.8 * 6 / 8)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill.prediction.drawing import annotated, save_picture
+from distill.prediction import fonts
+from distill.prediction.drawing import annotated, cannot_be_written, save_picture
 from distill.prediction.predictor import Face
 
 
@@ -50,3 +51,23 @@ def test_pictures_are_saved_whole(tmp_path, suffix):
     save_picture(np.full((20, 30, 3), 99, np.uint8), tmp_path / f"a.{suffix}")
     assert Image.open(tmp_path / f"a.{suffix}").size == (30, 20)
     assert [path.name for path in tmp_path.iterdir()] == [f"a.{suffix}"]
+
+
+@pytest.mark.parametrize("name", ["радость", "χαρά", "glücklich"])
+def test_names_are_written_in_their_own_letters(rng, name):
+    assert cannot_be_written([name]) == []
+    photo = rng.integers(0, 256, (400, 500, 3), np.uint8)
+    pictures = [
+        annotated(photo, [Face((100, 100, 300, 320), None, {each: 1.0})]) for each in (name, "\ufffe" * len(name))
+    ]
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_a_name_that_no_font_has_the_letters_of_is_drawn_as_its_number(rng, monkeypatch):
+    monkeypatch.setattr(fonts, "_fonts", lambda: (None,))
+    name = "\u0f00\u0f01"  # Tibetan
+    assert cannot_be_written(["happy", name]) == [name]
+    photo = rng.integers(0, 256, (400, 500, 3), np.uint8)
+    box = (100, 100, 300, 320)
+    drawn = [annotated(photo, [Face(box, None, {"a": 0.0, each: 1.0})]) for each in (name, "class 1")]
+    np.testing.assert_array_equal(*drawn)

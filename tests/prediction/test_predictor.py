@@ -56,7 +56,7 @@ def test_a_grey_array_may_lack_its_channel(exported, rng):
 def test_the_largest_face_comes_first_and_boxes_lie_within(exported, monkeypatch):
     boxes = np.array([[5, 5, 9, 9], [-10, -10, 30.4, 30], [60, 60, 80, 80]], float)
     predictor = Predictor(exported, face_detector="none")
-    monkeypatch.setattr(predictor, "_find_faces", lambda photo: (boxes, np.array([0.7, 0.8, 0.9])))
+    monkeypatch.setattr(predictor.faces, "_find_faces", lambda photo: (boxes, np.array([0.7, 0.8, 0.9])))
     faces = predictor(np.zeros((50, 60, 3), np.uint8))
     assert [(face.box, face.score) for face in faces] == [((0, 0, 30, 30), 0.8), ((5, 5, 9, 9), 0.7)]
 

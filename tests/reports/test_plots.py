@@ -112,7 +112,7 @@ def test_curves_mark_the_first_best_epoch(tmp_path, monkeypatch):
     rows[3]["validation_accuracy"] = rows[4]["validation_accuracy"] = 0.95
     learning_curves(rows, tmp_path / "curves.png")
     accuracy = figures[0].axes[1]
-    assert accuracy.get_title() == "accuracy: best validation 95.0%, epoch 4"
+    assert accuracy.get_title() == "accuracy: validation 95.0%, epoch 4"
     marked = [line.get_xydata().tolist() for line in accuracy.lines if len(line.get_xdata()) == 1]
     assert marked == [[[4.0, 0.95]]]
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from distill.errors import InputError
-from distill.runs.run_directory import LOCK, RunDirectory, best_accuracy, load_network, read_metrics
+from distill.runs.best_epoch import quality
+from distill.runs.events import tag
+from distill.runs.run_directory import LOCK, RunDirectory, load_network, read_metrics
 from distill.training.epochs import stands_still
 from tests.training.small_runs import (
     RECORD,
@@ -172,14 +174,15 @@ def test_every_metric_is_in_the_table_the_summary_and_the_events(dataset, tmp_pa
 
     how = {"optimizer": keras.optimizers.Adam(0.01, use_ema=True), "student": plain_student()}
     fit_small(dataset, tmp_path / "run", epochs=2, **how)
-    measured = ("loss", "accuracy", "macro_f1", "calibration_error")
+    measured = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
     names = {"train_loss", "train_cross_entropy", "train_accuracy", "learning_rate", "images_per_second"}
     names |= {"seconds", "input_share", *(f"validation_{name}{of}" for name in measured for of in ("", "_ema"))}
     rows = read_metrics(tmp_path / "run")
     events = EventAccumulator(str(tmp_path / "run"), size_guidance={"tensors": 0})
     events.Reload()
     assert set(rows[0]) == {"epoch", *names}
-    assert set(events.Tags()["tensors"]) == names
+    assert set(events.Tags()["tensors"]) == {tag(name) for name in names}
+    assert {"loss/train", "loss/validation", "loss/validation_ema", "learning_rate"} <= set(events.Tags()["tensors"])
     assert RunDirectory(tmp_path / "run", RECORD).summary["last"] == rows[-1]
 
 
@@ -206,7 +209,7 @@ def test_a_run_stops_after_so_many_epochs_that_were_no_better(accuracies, patien
 def test_a_better_average_keeps_a_run_going():
     rows = [{"validation_accuracy": 0.5, "validation_accuracy_ema": averaged} for averaged in (0.4, 0.5, 0.6)]
     assert not stands_still(rows, 1)
-    assert [best_accuracy(row) for row in rows] == [0.5, 0.5, 0.6]
+    assert [quality(row) for row in rows] == [0.5, 0.5, 0.6]
 
 
 @pytest.mark.parametrize("killed_after", [1, 3, 4])
@@ -283,3 +286,26 @@ def test_a_run_that_another_process_began_meanwhile_with_other_settings_is_refus
         pass
     with RunDirectory(tmp_path / "run", record_of(lr=0.02)):
         pass  # the one that was refused holds nothing
+
+
+# Beginning anew
+
+
+def test_overwriting_removes_a_run_of_any_record_and_nothing_else(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "settings.json").write_text("{damaged")
+    for name in ("summary.json", "last.keras", "previous.keras", "best.keras", "metrics.csv", "curves.png"):
+        (run / name).write_bytes(b"old")
+    (run / "events.out.tfevents.1").write_bytes(b"old")
+    (run / "export").mkdir()
+    directory = RunDirectory(run, RECORD, overwrite=True)
+    assert not directory.complete
+    assert {path.name for path in run.iterdir() if not path.name.startswith(".")} == {"export"}
+
+
+def test_a_folder_that_is_no_run_is_not_overwritten(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(InputError, match="holds no settings.json"):
+        RunDirectory(tmp_path, RECORD, overwrite=True)
+    assert (tmp_path / "photo.jpg").exists()

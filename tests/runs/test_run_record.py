@@ -2,22 +2,23 @@
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from distill.data.dataset import Dataset, with_splits
+from distill.data.dataset import Dataset
 from distill.data.layouts import class_folders
 from distill.data.split_policy import SplitPolicy
+from distill.data.splits import with_splits
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.evaluate import EvaluateSettings, evaluate
 from distill.runs.networks import recorded_views
 from distill.runs.recorded_data import check_unseen, split_as_trained
-from distill.runs.run_record import parse_record, read_record
+from distill.runs.run_record import CommandRecord, parse_record, read_record
 from distill.runs.training_images import TRAINING_IMAGES, TrainingImages
 from distill.training.recipe import Recipe
 from distill.training.train import train
@@ -175,13 +176,11 @@ def test_splits_by_hand_are_known_by_their_images(dataset, run_of):
         check_unseen(run, split_as_trained(dataset, run).split("validation"), split="validation")
 
 
-def test_copies_under_another_name_are_counted_and_not_refused(dataset, run_of):
+def test_copies_under_another_name_are_not_refused(dataset, run_of):
     run = run_of(with_splits(dataset))
     renamed = replace(dataset, ids=np.array([f"copy{row}" for row in range(50)]))
     check_unseen(run, renamed, split="validation")
-    images = TrainingImages.read(run)
-    assert not images.holds(renamed).any()
-    assert images.holds_copies(renamed).sum() == (with_splits(dataset).splits == "train").sum()
+    assert not TrainingImages.read(run).holds(renamed).any()
 
 
 def test_a_run_that_says_neither_splits_nor_images_is_refused_for_its_own_data(dataset, run_of):
@@ -206,3 +205,28 @@ def test_the_layout_of_the_stored_images_is_still_read():
     faces = class_folders.read(VERSION_0_1 / "faces")
     assert len(faces) == 36
     assert keras.saving.load_model(VERSION_0_1 / "distilled" / "best.keras").output_shape == (None, 3)
+
+
+def test_paths_of_a_command_hold_from_anywhere_and_names_stay_names(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Settings:
+        data: str = "faces"
+        out: str = "not-yet"
+        logits: tuple[str, ...] = ("a.h5", "gone.h5")
+        teacher: str = "facenet"
+        online: dict = field(default_factory=lambda: {"teacher": "a.keras", "weights": None})
+        student: str = "faces"
+
+    for name in ("faces", "a.h5", "facenet", "a.keras", "synthetic"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    recorded = CommandRecord.of("train_student", Settings()).settings
+    assert recorded == {
+        "data": str(tmp_path / "faces"),
+        "out": str(tmp_path / "not-yet"),
+        "logits": (str(tmp_path / "a.h5"), "gone.h5"),
+        "teacher": "facenet",
+        "online": {"teacher": str(tmp_path / "a.keras"), "weights": None},
+        "student": "faces",
+    }
+    assert CommandRecord.of("train_student", Settings(data="synthetic")).settings["data"] == "synthetic"

@@ -59,7 +59,7 @@ def train(out):
         teacher=CachedOutputs(logits=np.random.default_rng(1).normal(size=(40, 3, 2)).astype(np.float32)),
         batch_size=recipe.batch_size,
     )
-    loss = DistillationLoss(temperature=4.0, lambda_=0.5)
+    loss = DistillationLoss("microexpnet", temperature=4.0, lambda_=0.5)
     objective = DistillationObjective(
         loss=loss, epochs=recipe.epochs, temperature=Ramp(end=1.0, shape="cosine"),
         soft_weight=WarmedRamp(end=0.2, warmup_epochs=3))

@@ -88,7 +88,7 @@ def test_a_loss_that_weighs_teacher_logits_is_refused_without_them(faces, tmp_pa
     network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
     parts = fold_splits(deal_folds(faces, 3), 0)
     with pytest.raises(InputError, match="needs a teacher's logits"):
-        train(network, parts, out=tmp_path / "run", objective=DistillationLoss(lambda_=0.5))
+        train(network, parts, out=tmp_path / "run", objective=DistillationLoss("microexpnet", lambda_=0.5))
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.schedule != "cosine"])

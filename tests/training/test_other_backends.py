@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from distill.data.open_dataset import open_dataset
-from distill.runs.run_directory import best_accuracy, read_metrics
+from distill.runs.best_epoch import best_accuracy
+from distill.runs.run_directory import read_metrics
 from distill.scoring.scorer import Scorer
 from tests.test_commands import write_faces
 

@@ -153,6 +153,18 @@ def test_an_objective_that_cannot_be_trained_on_is_refused_before_training(datas
     assert not (tmp_path / "metrics.csv").exists()
 
 
+@pytest.mark.parametrize(
+    "returns",
+    [
+        lambda logits: {"loss": logits[:, 0] * float("nan")},
+        lambda logits: {"loss": keras.ops.sqrt(0 * logits[:, 0])},  # finite, but for its gradient
+    ],
+)
+def test_a_loss_that_is_not_finite_is_named_and_not_only_the_learning_rate(dataset, tmp_path, returns):
+    with pytest.raises(InputError, match=r"the objective Wrong .*gradient.* or try a smaller learning rate"):
+        fit_small(dataset, tmp_path, student=plain_student(), objective=Wrong(returns))
+
+
 def test_a_layer_that_is_an_attribute_is_trained_without_being_built_or_listed(dataset, tmp_path):
     class Unlisted(Objective):
         teacher_outputs = ()

@@ -59,6 +59,20 @@ def test_every_recipe_makes_an_optimizer_of_its_learning_rate(name):
         assert float(optimizer.learning_rate) == pytest.approx(recipe.lr)
 
 
+@pytest.mark.parametrize(
+    ("settings", "schedule"),
+    [
+        ({}, "cosine"),
+        ({"epochs": 10}, "constant"),
+        ({"epochs": 11}, "cosine"),
+        ({"epochs": 5, "warmup_epochs": 0.5}, "cosine"),
+        ({"epochs": 5, "schedule": "linear"}, "linear"),
+    ],
+)
+def test_the_learning_rate_of_a_short_run_stays_up_by_default(settings, schedule):
+    assert Recipe(**settings).schedule == schedule
+
+
 @pytest.mark.parametrize("plateau", [Plateau(factor=0.1, patience=2, floor=1e-5), Plateau(factor=0.5, patience=1)])
 @pytest.mark.parametrize("seed", range(5))
 def test_plateau_lowers_the_rate_as_keras_does(plateau, seed):

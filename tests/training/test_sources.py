@@ -225,7 +225,7 @@ def test_unlabelled_faces_count_with_their_soft_part_alone(faces, tmp_path):
         batch_size=8,
     )
     (rows,) = batches.epoch(0)
-    loss = DistillationLoss(temperature=8.0, lambda_=0.5)
+    loss = DistillationLoss("microexpnet", temperature=8.0, lambda_=0.5)
     student_logits = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
     parts = loss(student_logits=student_logits, labels=rows.label_probs, teacher_logits=rows.teacher["logits"])
     np.testing.assert_array_equal(parts["cross_entropy"], 0)

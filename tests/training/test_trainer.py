@@ -65,7 +65,7 @@ def test_one_step_on_two_examples_by_hand():
     teacher_logits = [[np.log(3.0), 0.0]] * 2
     batch = batch_of([[1, 0], [0, 1]], [0, 1], teacher_logits)
     optimizer = keras.optimizers.SGD(1.0)
-    sums = one_step(student, optimizer, DistillationLoss(temperature=1.0, lambda_=0.5), batch)
+    sums = one_step(student, optimizer, DistillationLoss("microexpnet", temperature=1.0, lambda_=0.5), batch)
     kernel, bias = student.get_weights()
     np.testing.assert_allclose(kernel, [[0.1875, -0.1875], [-0.0625, 0.0625]], atol=1e-6)
     np.testing.assert_allclose(bias, [0.125, -0.125], atol=1e-6)
@@ -106,9 +106,13 @@ def test_the_students_own_regularisers_count():
 
 def test_unlabelled_examples_learn_from_the_teacher_and_are_never_called_correct():
     batch = batch_of([[1, 0]], [0], [[2.0, 0.0]])._replace(label_probs=tf.zeros((1, 2)))
-    kernel, _ = gradient_step(linear_student([[0, 0], [0, 0]]), batch, DistillationLoss(temperature=1.0))
+    kernel, _ = gradient_step(
+        linear_student([[0, 0], [0, 0]]), batch, DistillationLoss("microexpnet", temperature=1.0)
+    )
     assert kernel[0, 0] > 0 > kernel[0, 1]
-    sums = one_step(linear_student([[0, 0], [0, 0]]), keras.optimizers.SGD(0.0), DistillationLoss(), batch)
+    sums = one_step(
+        linear_student([[0, 0], [0, 0]]), keras.optimizers.SGD(0.0), DistillationLoss("microexpnet"), batch
+    )
     assert float(sums["correct"]) == 0
 
 
@@ -255,7 +259,7 @@ def test_numbers_that_move_make_no_new_graph_and_short_blocks_neither(dataset, r
     taught = {"teacher": CachedOutputs(logits=rng.normal(0, 3, (40, 1, 2)).astype(np.float32)), "views": 1}
     student, optimizer = plain_student(), keras.optimizers.SGD(0.1)
     optimizer.build(student.trainable_variables)
-    objective = DistillationObjective(loss=DistillationLoss(), temperature=Ramp(end=4.0))
+    objective = DistillationObjective(loss=DistillationLoss("microexpnet"), temperature=Ramp(end=4.0))
     take_steps = CompiledSteps(student, optimizer, objective)
     losses = []
     for rows in batches_of_eleven(dataset, **taught).blocks(0, steps=2):
@@ -271,7 +275,7 @@ def batches_of_eleven(dataset, **how):
 
 def test_steps_in_one_call_are_the_steps_one_by_one(dataset, rng):
     taught = {"teacher": CachedOutputs(logits=rng.normal(0, 3, (40, 3, 2)).astype(np.float32)), "views": 3}
-    objective = as_objective(DistillationLoss(temperature=3.0))
+    objective = as_objective(DistillationLoss("microexpnet", temperature=3.0))
     together, alone = plain_student(), plain_student()
     optimizers = [keras.optimizers.SGD(0.01) for _ in range(2)]
     take_steps = CompiledSteps(together, optimizers[0], objective)
@@ -289,7 +293,7 @@ def test_steps_in_one_call_are_the_steps_one_by_one(dataset, rng):
 def test_every_step_of_a_run_has_the_numbers_of_its_moment(dataset, tmp_path, rng):
     taught = {"teacher": CachedOutputs(logits=rng.normal(0, 3, (40, 1, 2)).astype(np.float32)), "views": 1}
     objective = DistillationObjective(
-        loss=DistillationLoss(temperature=8.0, lambda_=0.8),
+        loss=DistillationLoss("microexpnet", temperature=8.0, lambda_=0.8),
         epochs=2,
         temperature=Ramp(end=2.0),
         soft_weight=WarmedRamp(warmup_epochs=1),
@@ -298,7 +302,7 @@ def test_every_step_of_a_run_has_the_numbers_of_its_moment(dataset, tmp_path, rn
     fit_small(dataset, tmp_path / "run", optimizer=keras.optimizers.SGD(0.01), learning_rate=unchanged, **how)
     student, optimizer = plain_student(), keras.optimizers.SGD(0.01)
     for step, batch in enumerate(plain_batches(dataset, epochs=2, **taught)):
-        now = DistillationLoss(temperature=8 - 6 * step / 10, lambda_=0.8 * min(1, step / 5))
+        now = DistillationLoss("microexpnet", temperature=8 - 6 * step / 10, lambda_=0.8 * min(1, step / 5))
         one_step(student, optimizer, now, batch)
     trained = keras.saving.load_model(tmp_path / "run" / "last.keras")
     for a, b in zip(trained.get_weights(), student.get_weights(), strict=True):
@@ -387,7 +391,7 @@ def test_a_batch_without_weight_changes_nothing():
 def test_an_epoch_reports_how_often_the_student_agrees_with_its_teacher(dataset, tmp_path, rng):
     logits = rng.normal(0, 3, (40, 1, 2)).astype(np.float32)
     student, still = plain_student(), keras.optimizers.SGD(0.0)
-    how = {"optimizer": still, "learning_rate": unchanged, "loss": DistillationLoss()}
+    how = {"optimizer": still, "learning_rate": unchanged, "loss": DistillationLoss("microexpnet")}
     taught = {"teacher": CachedOutputs(logits=logits), "views": 1}
     fit_small(dataset, tmp_path / "run", epochs=1, student=student, batches=taught, **how)
     (row,) = read_metrics(tmp_path / "run")
@@ -403,7 +407,13 @@ def test_validation_by_hand(dataset):
     # Certain of class 0 with 3/4 for rows 0 and 1, with 1/4 for rows 2 and 3; labels 0, 1, 0, 1.
     logits = np.log([[3.0, 1.0], [3.0, 1.0], [1.0, 3.0], [1.0, 3.0]]).astype(np.float32)
     metrics = validation_metrics(logits, dataset.subset(np.arange(4)))
-    expected = {"loss": np.log(4) - np.log(3) / 2, "accuracy": 0.5, "macro_f1": 0.5, "calibration_error": 0.25}
+    expected = {
+        "loss": np.log(4) - np.log(3) / 2,
+        "accuracy": 0.5,
+        "balanced_accuracy": 0.5,
+        "macro_f1": 0.5,
+        "calibration_error": 0.25,
+    }
     assert metrics == {name: pytest.approx(value, rel=1e-6) for name, value in expected.items()}
 
 

@@ -11,9 +11,8 @@ _NAME = re.compile(r"(S\d{3})_\d{3}_\d{8}\.\w+")
 def ckplus_subjects(names: Iterable[str]) -> np.ndarray | None:
     """Return the subject of each file name, str [N]; None unless every name is a CK+ name."""
     matches = [_NAME.fullmatch(name) for name in names]
-    if not matches or None in matches:
-        return None
-    return np.array([match[1] for match in matches])
+    subjects = [match[1] for match in matches if match]
+    return np.array(subjects) if subjects and len(subjects) == len(matches) else None
 
 
 def subject_folds(subjects: np.ndarray, folds: int = 10) -> np.ndarray:

@@ -61,7 +61,8 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     if len(meaning.class_names) < 2:
         raise InputError(f"{path} has the class folder {meaning.class_names[0]} only: expected one folder per class")
     names = [Path(sample.id).name for sample in samples]
-    splits, split_notes = [sample.split for sample in samples], ()
+    splits = [sample.split for sample in samples]
+    split_notes: tuple[str, ...] = ()
     if not any(splits):
         splits, split_notes = splits_in_file_names(names, str(path))
     images, image_notes = open_image_files([path / sample.id for sample in samples])
@@ -69,7 +70,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     return Dataset(
         name=str(path),
         ids=np.array([sample.id for sample in samples]),
-        labels=np.array([meaning.positions.get(sample.class_name, UNLABELLED) for sample in samples], np.int64),
+        labels=np.array([meaning.positions.get(sample.class_name or "", UNLABELLED) for sample in samples], np.int64),
         class_names=meaning.class_names,
         images=images,
         splits=np.array(splits, "U10"),
@@ -81,9 +82,9 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
 
 def _image_folders(root: Path) -> list[_Folder]:
     """Return the class folders; where `root` has folders of splits, those in them, and splits that hold images."""
-    splits = [folder for folder in _folders(root) if split_named(folder.name)]
+    splits = [(folder, split) for folder in _folders(root) if (split := split_named(folder.name))]
     if splits:
-        return [found for folder in splits for found in _in_split(folder, split_named(folder.name))]
+        return [found for folder, split in splits for found in _in_split(folder, split)]
     return [found for folder in _folders(root) for found in _in_class(folder)]
 
 
@@ -96,9 +97,9 @@ def _in_split(folder: Path, split: str) -> list[_Folder]:
 
 
 def _in_class(folder: Path) -> list[_Folder]:
-    splits = [inner for inner in _folders(folder) if split_named(inner.name)]
+    splits = [(inner, split) for inner in _folders(folder) if (split := split_named(inner.name))]
     own = [_Folder(folder, folder.name, "")] if image_names(folder) or not splits else []
-    return own + [_Folder(inner, folder.name, split_named(inner.name)) for inner in splits]
+    return own + [_Folder(inner, folder.name, split) for inner, split in splits]
 
 
 def _check_folders(root: Path, folders: Sequence[_Folder], classes: Sequence[str]) -> None:
@@ -110,10 +111,10 @@ def _check_folders(root: Path, folders: Sequence[_Folder], classes: Sequence[str
         for name in (folder.name, *(inner.name for inner in _folders(folder))):
             if canonical_name(name) not in classes:
                 refuse_doubtful(name, str(root))
-    for folder in folders:
-        if folder.class_name and split_named(folder.class_name) and canonical_name(folder.class_name) not in classes:
+    for found in folders:
+        if found.class_name and split_named(found.class_name) and canonical_name(found.class_name) not in classes:
             raise InputError(
-                f"{folder.path} is called as a split, inside one: move it, rename it, or name the classes"
+                f"{found.path} is called as a split, inside one: move it, rename it, or name the classes"
             )
     for folder in _misplaced(root, folders):
         raise InputError(

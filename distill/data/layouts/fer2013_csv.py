@@ -27,7 +27,8 @@ _FORM = ",".join(COLUMNS)
 
 class _Row(NamedTuple):
     line: int
-    label: str | None
+    label: str
+    """ "" where there is no column of labels."""
     split: str
     pixels: np.ndarray
 
@@ -54,21 +55,21 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
             unknown Usage. The message names the file and the line.
     """
     columns = _columns(path)
-    pixels, labels, splits = bytearray(), {}, []
-    written = []
+    pixels, written, splits = bytearray(), [], []
+    lines: dict[str, int] = {}
     count = 0
     for row in _rows(path, columns):
         count = count or _square(row, path)
         if len(row.pixels) != count:
             raise InputError(f"{path} line {row.line}: {len(row.pixels)} pixels, the first row has {count}")
         pixels += row.pixels.astype(np.uint8).tobytes()
-        labels.setdefault(row.label, row.line)
+        lines.setdefault(row.label, row.line)
         written.append(row.label)
         splits.append(row.split)
     if not written:
         raise InputError(f"{path} holds no images: expected rows below the header {_FORM}")
     side = math.isqrt(count)
-    meaning = _meaning(path, columns, labels, classes)
+    meaning = _meaning(path, columns, lines, classes)
     return Dataset(
         name=str(path),
         ids=np.array([f"{split or 'row'}/{row:05d}" for row, split in enumerate(splits)]),
@@ -95,7 +96,7 @@ def _rows(path: Path, columns: Mapping[str, int]) -> Iterator[_Row]:
         where = f"{path} line {line}"
         if "Usage" not in columns:
             _refuse_split_in(unread, header, cells, where)
-        label = cells[columns["emotion"]] if "emotion" in columns else None
+        label = cells[columns["emotion"]] if "emotion" in columns else ""
         split = _split(cells[columns["Usage"]], where) if "Usage" in columns else ""
         yield _Row(line, label, split, _pixels(cells[columns["pixels"]], where))
 

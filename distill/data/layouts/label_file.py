@@ -73,6 +73,15 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     )
 
 
+def read_lines(path: Path) -> dict[str, str]:
+    """Return path -> label of each image, as they stand in a label file.
+
+    Raises:
+        InputError: a line without a label, or whose image is missing or stands there twice.
+    """
+    return {line.path: line.label for line in _lines(path)}
+
+
 def _entry(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith("#")
 
@@ -129,6 +138,7 @@ def _all_absolute(lines: Sequence[_Line]) -> bool:
 
 def _folds(lines: Sequence[_Line], subjects: np.ndarray | None) -> np.ndarray | None:
     matches = [_FOLD.search(line.path) for line in lines]
-    if None not in matches:
-        return np.array([int(match[1]) for match in matches], np.int64)
+    numbers = [int(match[1]) for match in matches if match]
+    if len(numbers) == len(lines):
+        return np.array(numbers, np.int64)
     return None if subjects is None else subject_folds(subjects)

@@ -92,7 +92,8 @@ class _Columns:
 
 
 def _columns(names: Sequence[str], path: str | os.PathLike) -> _Columns:
-    others, classes = {}, {}
+    others: dict[str, int] = {}
+    classes: dict[str, int] = {}
     for position, name in enumerate(names):
         columns, name = (classes, name) if _is_class(name) else (others, name.strip().lower())
         if name in columns or (columns is others and name not in _OTHER_COLUMNS):

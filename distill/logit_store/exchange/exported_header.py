@@ -49,7 +49,7 @@ def checked_header(table: LogitTable, path: str | os.PathLike) -> LogitHeader:
     Raises:
         InputError: another format version, other rows than it was exported with, or a header that is damaged.
     """
-    fields = dict(table.header)
+    fields = dict(table.header or {})
     checksum = fields.pop("checksum", None)
     version, known = fields.get("format_version"), LogitHeader.format_version
     if version != known:

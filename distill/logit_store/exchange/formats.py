@@ -82,8 +82,8 @@ def import_logits(
             missing; logits that are probabilities or not finite; classes that are unknown, or that differ from those
             in the file; a setting that the header of an exported file already gives; or `out` holds something else.
     """
-    given = {"classes": classes, "teacher_name": teacher_name, "teacher_input_shape": teacher_input_shape}
-    given = {name: value for name, value in given.items() if value is not None}
+    settings = {"classes": classes, "teacher_name": teacher_name, "teacher_input_shape": teacher_input_shape}
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     suffix = _checked_suffix(path)
     if suffix in PICKLES:
         return import_pickled_logits(path, out, **given)

@@ -35,9 +35,9 @@ class LogitTable:
     """str [N]."""
     logits: np.ndarray
     """float [N, views, classes]."""
-    content_hashes: np.ndarray | None = None
+    content_hashes: np.ndarray = None  # type: ignore[assignment]  # filled in after construction
     """uint8 [N, 16]."""
-    labels: np.ndarray | None = None
+    labels: np.ndarray = None  # type: ignore[assignment]  # likewise
     """int [N], 0..classes-1 or `UNLABELLED`."""
     class_names: tuple[str, ...] | None = None
     """As they are spelled there."""

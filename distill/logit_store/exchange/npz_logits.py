@@ -51,12 +51,13 @@ _KINDS = {
     "header": _Kind(("U", "S"), (0,), "text"),
 }
 _REQUIRED = ("logits", "sample_id")
+_OPTIONAL = {"content_hashes": "content_hash", "labels": "label"}
 _TEXTS = ("sample_id", "class_names", "header")
 
 
 def write_npz_logits(store: LogitStore, path: str | os.PathLike) -> None:
     """Write the arrays logits, sample_id, content_hash, label, class_names and header (JSON text), whole or not."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "logits": np.asarray(store.logits),
         "sample_id": store.sample_ids,
         "content_hash": store.content_hashes,
@@ -82,10 +83,9 @@ def read_npz_logits(path: str | os.PathLike) -> LogitTable:
     table = LogitTable(
         sample_ids=checked_ids(texts["sample_id"], path),
         logits=logits[:, None] if logits.ndim == 2 else logits,
-        content_hashes=arrays.get("content_hash"),
-        labels=arrays.get("label"),
         class_names=tuple(texts["class_names"]) if "class_names" in texts else None,
         header=parse_document(texts["header"], f"the header in {path}") if "header" in texts else None,
+        **{field: arrays[name] for field, name in _OPTIONAL.items() if name in arrays},
     )
     _check_labels(table, path)
     return table

@@ -104,7 +104,7 @@ def _check_opcodes(content: bytes, name: str) -> None:
             scalars, before_scalars = 0, opcode.name
 
 
-def _check_tuple(opcode: str, scalars: int, before_scalars: str | None, position: int) -> None:
+def _check_tuple(opcode: str, scalars: int, before_scalars: str | None, position: int | None) -> None:
     """Refuse a tuple that holds another container: to hash one of 100,000 levels overflows Python's C stack."""
     flat = before_scalars == "MARK" if opcode == "TUPLE" else scalars >= _SHORT_TUPLES.get(opcode, 0)
     if not flat:

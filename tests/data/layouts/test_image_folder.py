@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from distill.data.dataset import UNLABELLED, with_splits
+from distill.data.dataset import UNLABELLED
 from distill.data.open_dataset import open_dataset
+from distill.data.splits import with_splits
 from distill.errors import InputError
 
 

@@ -1,0 +1,124 @@
+"""Cut the faces out of photos and films: `python -m distill.crop_faces PHOTOS --out FACES`."""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from distill.command_line.face_settings import FaceSettings
+from distill.command_line.stage import print_next, run_stage
+from distill.errors import InputError
+from distill.home import expanded
+from distill.prediction.cropping import CropSettings
+from distill.refusals import check_at_least
+
+if TYPE_CHECKING:
+    from distill.prediction.cropping import FaceFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropFacesSettings(FaceSettings, CropSettings):
+    """Find the faces in photos and films, and save each as a picture of its own, framed as distill.predict frames it.
+
+    Class folders stay class folders, and a label file stays one. Next to OUT, in OUT-report, stand a sheet of faces
+    to look over (sheet.png), a table of them (faces.csv), and one of what was left out and why (left_out.csv). The
+    same command again goes on after an interruption.
+    """
+
+    photos: tyro.conf.Positional[str]
+    """A folder, with all folders in it; a label file of PATH LABEL lines; a photo or a film."""
+    out: str
+    """Folder for the faces."""
+    threads: int = 1
+    """How many photos are looked at at the same time."""
+
+
+def crop_faces(settings: CropFacesSettings) -> None:
+    """Cut out and save the faces that `settings` describe, and print what was left out.
+
+    Raises:
+        InputError: there is nothing to look at, or it cannot be read; `settings.out` holds something else.
+    """
+    from distill.prediction.cropping import FaceFolder
+    from distill.prediction.face_finder import FaceFinder
+
+    check_at_least(1, threads=settings.threads)
+    root, labels = _sources(expanded(settings.photos))
+    open_finder = partial(FaceFinder, settings.face_detector, min_face_score=settings.min_face_score)
+    detector = {"face_detector": open_finder().name, "min_face_score": settings.min_face_score}
+    crop = {name: value for name, value in asdict(settings).items() if name in CropSettings.__dataclass_fields__}
+    folder = FaceFolder(Path(settings.out), root, CropSettings(**crop), detector=detector)
+    _crop_all(folder, list(labels), open_finder, threads=settings.threads)
+    faces, left_out = folder.finish(list(labels))
+    if not faces:
+        raise InputError(f"no face was found in {settings.photos}: {folder.report / 'left_out.csv'} says why")
+    _write_labels(folder, faces, labels)
+    _print_result(folder, faces, left_out)
+
+
+def _sources(photos: Path) -> tuple[Path, Mapping[str, str | None]]:
+    """Return the folder to which sources are relative, and each of them with its label, if a label file has one."""
+    from distill.data.layouts import label_file
+    from distill.prediction.cropping import pictures_in
+
+    if not photos.exists():
+        raise InputError(f"{photos} does not exist: give a folder of photos, a label file, a photo or a film")
+    if label_file.recognise(photos):
+        file = photos / label_file.NAME_IN_FOLDER if photos.is_dir() else photos
+        return file.parent, label_file.read_lines(file)
+    if photos.is_file():
+        return photos.parent, {photos.name: None}
+    names = pictures_in(photos)
+    if not names:
+        raise InputError(f"{photos} holds no photos and no films")
+    return photos, dict.fromkeys(names)
+
+
+def _crop_all(folder: "FaceFolder", sources: Sequence[str], open_finder, *, threads: int) -> None:
+    from distill.prediction.in_order import in_order
+    from distill.progress import progress_bar
+
+    missing = [source for source in sources if not folder.is_done(source)]
+    done = len(sources) - len(missing)
+    with progress_bar(total=len(sources), initial=done, desc="finding faces", unit="file") as bar:
+        for line in in_order(missing, lambda: partial(folder.crop, finder=open_finder()), threads=threads):
+            folder.record(line.result())
+            bar.update()
+
+
+def _write_labels(folder: "FaceFolder", faces: Sequence[Mapping[str, Any]], labels: Mapping[str, str | None]) -> None:
+    """Write the label file of the faces, where the photos have one, and keep what the classes are called."""
+    from distill.data.class_labels import CLASSES_FILE
+    from distill.data.layouts.label_file import NAME_IN_FOLDER
+    from distill.files import write_bytes
+
+    if any(label is not None for label in labels.values()):
+        lines = [f"{face['face']} {labels[face['source']]}\n" for face in faces]
+        write_bytes(folder.out / NAME_IN_FOLDER, "".join(lines).encode())
+    classes = folder.root / CLASSES_FILE
+    if classes.is_file():
+        shutil.copyfile(classes, folder.out / CLASSES_FILE)
+
+
+def _print_result(
+    folder: "FaceFolder", faces: Sequence[Mapping[str, Any]], left_out: Sequence[Mapping[str, Any]]
+) -> None:
+    print(f"{len(faces):,} faces in {folder.out}; look them over: {folder.report / 'sheet.png'}")
+    for why, count in Counter(row["why"].partition(":")[0] for row in left_out).most_common(10):
+        print(f"left out, {count:,} times: {why}")
+    if left_out:
+        print(f"{folder.report / 'left_out.csv'} lists them")
+    print_next(f"distill.describe_data --data {folder.out}")
+
+
+def main() -> None:
+    run_stage(crop_faces, CropFacesSettings, backend=None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""A contact sheet: many small pictures side by side, in a block for each folder."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from distill.files import atomic_file
+
+_SIDE, _COLUMNS, _ROWS, _HEADING = 72, 16, 6, 22  # pixels, pictures, rows of a folder, pixels
+
+
+def contact_sheet(pictures: Sequence[tuple[str, Path]], path: Path) -> None:
+    """Write a sheet of square pictures, of each folder as many as have room, evenly chosen.
+
+    Args:
+        pictures: name, whose folder is the heading, and file of each; at least one.
+        path: of the sheet; its suffix says the format.
+    """
+    folders: dict[str, list[Path]] = {}
+    for name, file in pictures:
+        folders.setdefault(str(PurePosixPath(name).parent), []).append(file)
+    blocks = [(_heading(folder, files), _chosen(files)) for folder, files in sorted(folders.items())]
+    heights = [_HEADING + _SIDE * -(-len(files) // _COLUMNS) for _, files in blocks]
+    sheet = Image.new("RGB", (_SIDE * _COLUMNS, sum(heights)), "white")
+    draw, top = ImageDraw.Draw(sheet), 0
+    for (heading, files), height in zip(blocks, heights, strict=True):
+        draw.text((4, top + 3), heading, fill="black", font=ImageFont.load_default(_HEADING - 8))
+        for number, file in enumerate(files):
+            row, column = divmod(number, _COLUMNS)
+            with Image.open(file) as picture:
+                small = picture.resize((_SIDE - 2, _SIDE - 2), Image.Resampling.BILINEAR)
+            sheet.paste(small, (_SIDE * column + 1, top + _HEADING + _SIDE * row + 1))
+        top += height
+    with atomic_file(path) as unfinished:
+        sheet.save(unfinished)
+
+
+def _heading(folder: str, files: Sequence[Path]) -> str:
+    name = "" if folder == "." else f"{folder}: "
+    return f"{name}{len(files):,} faces".encode("ascii", "replace").decode()
+
+
+def _chosen(files: Sequence[Path]) -> list[Path]:
+    room = _COLUMNS * _ROWS
+    if len(files) <= room:
+        return list(files)
+    return [files[row] for row in np.linspace(0, len(files) - 1, room).round().astype(int)]

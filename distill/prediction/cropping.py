@@ -1,0 +1,200 @@
+"""`FaceFolder`: the faces of photos and films, cut out as `predict` cuts them, one picture each."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from distill.data.image_files import is_image_name, is_visible
+from distill.errors import InputError
+from distill.files import atomic_file, write_csv
+from distill.prediction.contact_sheet import contact_sheet
+from distill.prediction.face_crops import face_pixels
+from distill.prediction.face_finder import FaceFinder, Found
+from distill.prediction.films import FILM_SUFFIXES, Frames
+from distill.prediction.photos import open_photo
+
+RECORD, FACES, LEFT_OUT, SHEET = "done.jsonl", "faces.csv", "left_out.csv", "sheet.png"
+NO_FACE, TINY, BLURRED = "no face was found", "the face is too small", "the face is blurred"
+_SHARPNESS_SIDE = 96  # pixels at which it is measured, whatever the size of the face
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSettings:
+    """Which faces are cut out, and how."""
+
+    size: int = 160
+    """Height and width of the pictures of faces, in pixels."""
+    min_pixels: int = 32
+    """Faces are left out whose box has a shorter side than this, in pixels of the photo."""
+    min_sharpness: float = 0.0
+    """Faces are left out that are less sharp than this: the variance of the Laplacian of the grey face at 96 x 96
+    pixels. Blurred faces have less than some 50, sharp ones hundreds; faces.csv lists it. 0 leaves none out."""
+    largest_only: bool = False
+    """Take the largest face of each picture alone, such as where its label is about one person."""
+    every: float = 1.0
+    """Seconds between the frames of films that are looked at; 0 takes every frame."""
+
+    def __post_init__(self):
+        if not 8 <= self.size <= 1024:
+            raise InputError(f"--size must be 8 to 1024 pixels, received {self.size}")
+        for name in ("min_pixels", "min_sharpness", "every"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"--{name.replace('_', '-')} must be 0 or more, received {getattr(self, name)}")
+
+
+def sharpness(face: np.ndarray) -> float:
+    """Return the variance of the Laplacian of a grey face, float [96, 96] of 0..255.
+
+    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a comparative study", 2000.
+    """
+    inner = face[1:-1, 1:-1]
+    return float(np.var(face[:-2, 1:-1] + face[2:, 1:-1] + face[1:-1, :-2] + face[1:-1, 2:] - 4 * inner))
+
+
+def pictures_in(root: Path) -> list[str]:
+    """Return the visible images and films of a folder and of those within, relative to it, sorted."""
+    found = []
+    for path in root.rglob("*"):
+        name = path.relative_to(root)
+        if all(map(is_visible, name.parts)) and (is_image_name(path.name) or path.suffix.lower() in FILM_SUFFIXES):
+            found.append(name.as_posix())
+    return sorted(name for name in found if (root / name).is_file())
+
+
+class FaceFolder:
+    """A folder of faces, and next to it what is to be known of them: OUT-report/.
+
+    done.jsonl  the settings, and a line for each finished photo or film: the same call goes on behind them
+    faces.csv   a row for each face: its picture, source, time in a film, box, score of the detector, sharpness
+    left_out.csv  a row for whatever was left out, and why
+    sheet.png   faces of every folder side by side, to look the result over
+
+    Args:
+        out: the folder; new, or of an earlier call with the same settings.
+        root: where the sources lie, by their relative paths, which the faces keep.
+        settings: which faces are cut out.
+        detector: what finds them, for the record.
+
+    Raises:
+        InputError: `out` holds something else, or faces of other settings.
+    """
+
+    def __init__(self, out: Path, root: Path, settings: CropSettings, *, detector: Mapping[str, Any]):
+        self.out, self.root, self.settings = out, root, settings
+        self.report = out.with_name(f"{out.name}-report")
+        self._header = json.loads(json.dumps({"settings": {**asdict(settings), **detector}}))
+        self._done = self._read()
+
+    def is_done(self, source: str) -> bool:
+        """Whether the faces of a source are there already."""
+        return source in self._done
+
+    def crop(self, source: str, finder: FaceFinder) -> dict[str, Any]:
+        """Write the faces of a photo or film; return what `record` takes. Several threads may do so at once."""
+        faces: list[dict[str, Any]] = []
+        left_out: list[dict[str, Any]] = []
+        try:
+            for time, photo in self._photos(source):
+                found = finder(photo)
+                if not found:
+                    left_out.append(_why(source, time, NO_FACE))
+                for number, face in enumerate(found[:1] if self.settings.largest_only else found, 1):
+                    row = self._cut(source, time, photo, face, number)
+                    (left_out if "why" in row else faces).append(row)
+        except InputError as error:
+            left_out.append(_why(source, None, str(error)))
+        return {"source": source, "faces": faces, "left_out": left_out}
+
+    def record(self, line: dict[str, Any]) -> None:
+        """Note that a source is finished."""
+        self.report.mkdir(parents=True, exist_ok=True)
+        fresh = not (self.report / RECORD).exists()
+        with open(self.report / RECORD, "a", encoding="utf-8") as file:
+            if fresh:
+                file.write(json.dumps(self._header) + "\n")
+            file.write(json.dumps(line) + "\n")
+        self._done[line["source"]] = line
+
+    def finish(self, sources: Sequence[str], *, sheet: bool = True) -> tuple[list[dict], list[dict]]:
+        """Write the tables and the sheet; return the rows of the faces of `sources`, and of what was left out."""
+        lines = [self._done[source] for source in sources]
+        faces = [row for line in lines for row in line["faces"]]
+        left_out = [row for line in lines for row in line["left_out"]]
+        for name, rows in ((FACES, faces), (LEFT_OUT, left_out)):
+            if rows:
+                write_csv(self.report / name, rows)
+            else:
+                (self.report / name).unlink(missing_ok=True)
+        if sheet and faces:
+            contact_sheet([(row["face"], self.out / row["face"]) for row in faces], self.report / SHEET)
+        return faces, left_out
+
+    def _photos(self, source: str) -> Iterator[tuple[float | None, np.ndarray]]:
+        path = self.root / source
+        if path.suffix.lower() in FILM_SUFFIXES:
+            yield from Frames(path, every=self.settings.every)
+        else:
+            yield None, open_photo(path)
+
+    def _cut(self, source: str, time: float | None, photo: np.ndarray, face: Found, number: int) -> dict[str, Any]:
+        left, top, right, bottom = face.box
+        grey = face_pixels(photo, face.region, (_SHARPNESS_SIDE, _SHARPNESS_SIDE, 1))[..., 0]
+        sharp = round(sharpness(grey), 1)
+        if min(right - left, bottom - top) < self.settings.min_pixels:
+            return _why(source, time, f"{TINY}: {right - left} x {bottom - top} pixels")
+        if sharp < self.settings.min_sharpness:
+            return _why(source, time, f"{BLURRED}: its sharpness is {sharp:g}")
+        name = _name(source, time, number)
+        pixels = face_pixels(photo, face.region, (self.settings.size, self.settings.size, 3))
+        with atomic_file(self.out / name) as unfinished:
+            Image.fromarray(np.rint(pixels).astype(np.uint8)).save(unfinished)
+        score = None if face.score is None else round(face.score, 4)
+        where = dict(zip(("left", "top", "right", "bottom"), face.box, strict=True))
+        return {"face": name, "source": source, "time": time, **where, "score": score, "sharpness": sharp}
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """Return the finished sources of an earlier call; a line that was not written to its end does not count."""
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"{self.out} is a file: name a folder for the faces")
+        record = self.report / RECORD
+        if not record.is_file():
+            if self.out.is_dir() and any(self.out.iterdir()):
+                raise InputError(f"{self.out} is not empty, and {record} does not say what of: name a new folder")
+            return {}
+        text = record.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            with atomic_file(record) as unfinished:
+                unfinished.write_text(whole, encoding="utf-8")
+        try:
+            header, *lines = map(json.loads, whole.splitlines())
+            done = {line["source"]: {"faces": line["faces"], "left_out": line["left_out"], **line} for line in lines}
+            stored = header["settings"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{record} is damaged ({error}): name a new folder for the faces") from error
+        changed = {name: (stored.get(name), now) for name, now in self._header["settings"].items()}
+        for name, (old, now) in changed.items():
+            if old != now:
+                raise InputError(
+                    f"{self.out} holds faces of other settings ({name}: stored {old}, now {now}): name another folder"
+                )
+        return done
+
+
+def _why(source: str, time: float | None, why: str) -> dict[str, Any]:
+    return {"source": source, "time": time, "why": why}
+
+
+def _name(source: str, time: float | None, number: int) -> str:
+    """Return the name of a face's picture: that of its source, so that splits and subjects in names stay."""
+    path = Path(*(part for part in Path(source).parts if part not in ("..", "/")))
+    frame = "" if time is None else f"-{time:.2f}s"
+    face = "" if number == 1 else f"-face{number}"
+    # A photo of another format may have the same name but for that.
+    kind = "" if path.suffix.lower() in (".jpg", ".jpeg", ".png", *FILM_SUFFIXES) else path.suffix
+    return path.with_name(f"{path.stem}{kind}{frame}{face}.png").as_posix()

@@ -1,0 +1,82 @@
+"""Trained networks that come with the package, by name.
+
+Each lies in a folder of teachers/trained and is a run like any other, without what only its training needed: the
+weights, as float16, and the record of how they came about. So whatever takes a run takes its name as well.
+"""
+
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.errors import InputError
+from distill.files import atomic_file
+from distill.runs.run_record import SETTINGS
+
+if TYPE_CHECKING:
+    import h5py
+
+_WEIGHTS = "model.weights.h5"
+
+
+def trained_networks() -> dict[str, Path]:
+    """Return the folders of the trained networks that come with the package, by their names."""
+    folder = Path(__file__).parents[2] / "teachers" / "trained"
+    return {each.name: each for each in sorted(folder.glob("*")) if (each / SETTINGS).is_file()}
+
+
+def trained_path(source: str) -> str:
+    """Return the folder of the trained network of that name; anything else as it is."""
+    return str(trained_networks().get(source, source))
+
+
+def write_trained(run: Path, out: Path) -> None:
+    """Copy what others need of a finished run into the folder `out`: its record, and its best weights as float16.
+
+    The list of the images that it learned from goes with them. float16 keeps three digits of a weight; `evaluate`
+    the copy to see what that costs.
+
+    Raises:
+        InputError: `run` is no finished run; `out` is not empty.
+    """
+    from distill.runs.run_directory import BEST, SUMMARY
+    from distill.runs.training_images import TRAINING_IMAGES
+
+    missing = [name for name in (SETTINGS, SUMMARY, BEST) if not (run / name).is_file()]
+    if missing:
+        raise InputError(f"{run} is no finished run, it has no {missing[0]}: give the folder of one")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty: name a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (SETTINGS, SUMMARY, TRAINING_IMAGES):
+        if (run / name).is_file():
+            shutil.copyfile(run / name, out / name)
+    with atomic_file(out / BEST) as unfinished:
+        _copy_as_float16(run / BEST, unfinished)
+
+
+def _copy_as_float16(source: Path, target: Path) -> None:
+    """Copy a `.keras` file; Keras gives the weights their own type again as it reads them."""
+    import h5py  # names of trained networks stand in the help of commands, which loads nothing
+
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(source) as old:
+        whole, halved = Path(old.extract(_WEIGHTS, folder)), Path(folder) / "float16.h5"
+        with h5py.File(whole) as weights, h5py.File(halved, "w") as half:
+            _copy_group(weights, half)
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+            for member in old.infolist():
+                content = halved.read_bytes() if member.filename == _WEIGHTS else old.read(member)
+                new.writestr(zipfile.ZipInfo(member.filename), content)  # the same bytes on any day
+
+
+def _copy_group(source: "h5py.Group", target: "h5py.Group") -> None:
+    import h5py
+    import numpy as np
+
+    target.attrs.update(source.attrs)
+    for name, item in source.items():
+        if isinstance(item, h5py.Group):
+            _copy_group(item, target.create_group(name))
+        else:
+            target[name] = item[()].astype(np.float16 if item.dtype == np.float32 else item.dtype)

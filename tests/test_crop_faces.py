@@ -1,0 +1,136 @@
+"""Faces are cut out of photos as `predict` cuts them, and what is left out is named."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import distill
+from distill import crop_faces
+from distill.prediction.cropping import sharpness
+from distill.prediction.face_crops import face_pixels
+from distill.prediction.face_finder import FaceFinder
+from distill.prediction.photos import open_photo
+from tests.prediction.small_student import PORTRAIT
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args):
+        monkeypatch.setattr("sys.argv", ["crop_faces", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            crop_faces.main()
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in ("happy/a.jpg", "sad/b.jpg"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True)
+        shutil.copy(PORTRAIT, tmp_path / "photos" / name)
+    Image.new("RGB", (400, 300), (90, 90, 90)).save(tmp_path / "photos" / "sad" / "wall.png")
+    (tmp_path / "photos" / "happy" / "text.png").write_text("text")
+    return tmp_path / "photos"
+
+
+def rows(file):
+    with open(file, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def pixels(file):
+    return np.asarray(Image.open(file)).astype(float)
+
+
+def test_class_folders_stay_class_folders_and_what_is_left_out_is_named(run, photos, tmp_path):
+    code, out, _ = run("photos", "--out", "faces")
+    assert code == 0
+    assert "2 faces in faces; look them over: faces-report/sheet.png" in out
+    faces = distill.open_dataset("faces")
+    assert faces.ids.tolist() == ["happy/a.png", "sad/b.png"]
+    assert faces.class_names == ("happy", "sad")
+    assert faces.image_shape == (160, 160, 3)
+    left_out = {row["source"]: row["why"] for row in rows("faces-report/left_out.csv")}
+    assert left_out.keys() == {"sad/wall.png", "happy/text.png"}
+    assert left_out["sad/wall.png"] == "no face was found"
+    assert "cannot be read as an image" in left_out["happy/text.png"]
+    assert [row["face"] for row in rows("faces-report/faces.csv")] == ["happy/a.png", "sad/b.png"]
+    assert Image.open("faces-report/sheet.png").width > 160
+
+
+def test_a_face_is_framed_as_predict_frames_it(run, photos):
+    run("photos/happy/a.jpg", "--out", "faces", "--size", "64")
+    photo = open_photo(PORTRAIT)
+    (found,) = FaceFinder()(photo)
+    np.testing.assert_allclose(pixels("faces/a.png"), face_pixels(photo, found.region, (64, 64, 3)), atol=0.51)
+
+
+def test_an_interrupted_call_goes_on_behind_what_is_done(run, photos, monkeypatch):
+    run("photos", "--out", "faces")
+    record = photos.parent / "faces-report" / "done.jsonl"
+    lines = record.read_text().splitlines(keepends=True)
+    record.write_text("".join(lines[:2]) + lines[2][:20])  # killed while it wrote
+    looked_at = []
+    find = FaceFinder.__call__
+    monkeypatch.setattr(FaceFinder, "__call__", lambda self, photo: looked_at.append(1) or find(self, photo))
+    code, out, _ = run("photos", "--out", "faces", "--threads", "2")
+    assert (code, "2 faces in faces" in out) == (0, True)
+    assert len(looked_at) == 2  # of three photos that can be read, one was done
+    assert sorted(record.read_text().splitlines()) == sorted(line.rstrip("\n") for line in lines)
+
+
+def test_other_settings_and_other_folders_are_refused(run, photos, tmp_path):
+    run("photos", "--out", "faces")
+    assert "faces of other settings (size: stored 160, now 48)" in run("photos", "--out", "faces", "--size", "48")[2]
+    code, _, err = run("photos", "--out", "photos")
+    assert (code, "photos is not empty" in err) == (2, True)
+    assert "gone does not exist" in run("gone", "--out", "new")[2]
+
+
+def test_tiny_and_blurred_faces_are_left_out_by_flags(run, photos):
+    assert (
+        "no face was found in photos/happy/a.jpg" in run("photos/happy/a.jpg", "--out", "1", "--min-pixels", "999")[2]
+    )
+    assert rows("1-report/left_out.csv")[0]["why"].startswith("the face is too small: ")
+    run("photos/happy/a.jpg", "--out", "2", "--min-sharpness", "1e6")
+    assert rows("2-report/left_out.csv")[0]["why"].startswith("the face is blurred: its sharpness is ")
+
+
+def test_a_label_file_stays_one(run, photos):
+    (photos / "labels.txt").write_text("happy/a.jpg 0\nsad/b.jpg 1\n")
+    (photos / "classes.txt").write_text("happy\nsad\n")
+    assert run("photos/labels.txt", "--out", "faces")[0] == 0
+    faces = distill.open_dataset("faces")
+    assert faces.ids.tolist() == ["happy/a.png", "sad/b.png"]
+    assert faces.labels.tolist() == [0, 1]
+    assert faces.class_names == ("happy", "sad")
+
+
+def test_films_give_a_face_every_so_many_seconds(run, tmp_path):
+    films = pytest.importorskip("distill.prediction.films")
+    pytest.importorskip("cv2")
+    portrait = np.asarray(Image.open(PORTRAIT).convert("RGB").resize((256, 300)))
+    frame = np.full((320, 480, 3), 90, np.uint8)
+    frame[10:310, 10:266] = portrait
+    (tmp_path / "films").mkdir()
+    with films.film_written(tmp_path / "films" / "film.mp4", rate=10) as writer:
+        for _ in range(10):
+            writer.write(frame)
+    assert run("films", "--out", "faces", "--every", "0.5")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == ["film-0.00s.png", "film-0.50s.png"]
+
+
+def test_sharpness_against_a_sum_by_hand():
+    face = np.zeros((4, 4))
+    face[1, 1] = 1.0
+    # The Laplacian of the inner pixels: -4 at the spot, 1 next to it, 0 across.
+    assert sharpness(face) == pytest.approx(np.var([-4, 1, 1, 0]))
+    assert json.loads(json.dumps(sharpness(np.ones((96, 96))))) == 0
