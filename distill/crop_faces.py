@@ -13,6 +13,7 @@ import tyro
 from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import print_next, run_stage
 from distill.errors import InputError
+from distill.home import expanded
 from distill.prediction.cropping import CropSettings
 from distill.refusals import check_at_least
 
@@ -47,7 +48,7 @@ def crop_faces(settings: CropFacesSettings) -> None:
     from distill.prediction.face_finder import FaceFinder
 
     check_at_least(1, threads=settings.threads)
-    root, labels = _sources(Path(settings.photos).expanduser())
+    root, labels = _sources(expanded(settings.photos))
     open_finder = partial(FaceFinder, settings.face_detector, min_face_score=settings.min_face_score)
     detector = {"face_detector": open_finder().name, "min_face_score": settings.min_face_score}
     crop = {name: value for name, value in asdict(settings).items() if name in CropSettings.__dataclass_fields__}

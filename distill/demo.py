@@ -2,7 +2,6 @@
 
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import run_stage
 from distill.data.class_order import ASSUMED
 from distill.errors import InputError
+from distill.photo_folder import photo_folder
 from distill.runtimes.foreign_network import ForeignNetwork
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from distill.evaluation.side_by_side import Look, Row, SideBySide
 
 _HOST = "127.0.0.1"  # nobody else can reach it
+_NAMES = (_HOST, "localhost", "[")  # the last as Starlette reads [::1], for whoever forwards it
+_LARGEST_PHOTO = 25_000_000  # bytes
 _QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 _TITLE = "Faces and their expressions"
 _NOTHING_YET = "Drop a photo, paste one, or take one with the camera."
@@ -87,15 +89,18 @@ def demo(settings: DemoSettings) -> None:
 
 @contextmanager
 def page_served(gradio: ModuleType, networks: "SideBySide", *, port: int, browser: bool = False) -> Iterator[str]:
-    """Serve the page within the context, whose value is its address. Photos that were given are deleted at its end.
+    """Serve the page within the context, whose value is its address. Photos are deleted a minute after they came.
+
+    Only who calls the page by a name of this machine is answered: a web site whose own name leads here is not.
 
     Raises:
         InputError: the port was taken meanwhile.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="distill-demo-", ignore_cleanup_errors=True) as photos,
-        _environment({"GRADIO_TEMP_DIR": photos}),
-    ):
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    own_names = Middleware(TrustedHostMiddleware, allowed_hosts=list(_NAMES), www_redirect=False)
+    with photo_folder() as photos, _environment({"GRADIO_TEMP_DIR": str(photos)}):
         page = _page(gradio, networks)
         try:
             _, address, _ = page.launch(
@@ -105,6 +110,8 @@ def page_served(gradio: ModuleType, networks: "SideBySide", *, port: int, browse
                 inbrowser=browser,
                 prevent_thread_lock=True,
                 quiet=True,
+                max_file_size=_LARGEST_PHOTO,
+                app_kwargs={"middleware": [own_names]},
                 ssr_mode=False,
                 footer_links=[],
                 css=_CSS,

@@ -1,30 +1,65 @@
 """Documents from outside, such as JSON files, parsed once into types that say what is in them."""
 
+import json
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
-from distill.busy_files import reading
 from distill.errors import InputError
+from distill.regular_files import read_regular
 
 Document = TypeVar("Document")
 
+MAX_BYTES = 1 << 26
+"""Of a document."""
+_DEEPEST = 100  # how many objects and lists may lie in each other
+_BITS = 64  # of a whole number
+
+ClassNames = Annotated[tuple[str, ...], Meta(max_length=10_000)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Side = Annotated[int, Meta(ge=1, lt=2**31)]
+"""Of an image, pixels."""
+
+
+@dataclass
+class ViewDescription:
+    """What `ViewSpec.to_dict` gives, as far as it is nested; `ViewSpec.from_dict` checks all of it."""
+
+    extra: dict[str, dict[str, Any]] = field(default_factory=dict)
+
 
 def read_json(path: Path, *, what: str) -> Any:
-    """Return the content of a JSON file as plain values.
-
-    Args:
-        what: the document should be, for the message.
+    """Return the content of a JSON file as plain values, see `parse_json`.
 
     Raises:
-        InputError: it is no JSON, or cannot be read now.
+        InputError: it is no regular file, too large, no JSON, or cannot be read now.
+    """
+    return parse_json(read_regular(path, at_most=MAX_BYTES), source=path, what=what)
+
+
+def parse_json(text: bytes | str, *, source: str | Path, what: str) -> Any:
+    """Return what a JSON text holds as plain values: none nested deeper than 100, no whole number beyond 64 bits.
+
+    Args:
+        source: where it stands, for the message.
+        what: it should be.
+
+    Raises:
+        InputError: it is something else.
     """
     try:
-        with reading(path):
-            return msgspec.json.decode(path.read_bytes())
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"{path} is no {what}: {error}") from error
+        document = json.loads(text)
+        _check_plain(document)
+    except RecursionError as error:
+        raise InputError(f"{source} is no {what}: it is nested too deep") from error
+    except ValueError as error:
+        raise InputError(f"{source} is no {what}: {error}") from error
+    return document
 
 
 def parsed(document: Any, kind: type[Document], *, source: str | Path, what: str) -> Document:
@@ -39,5 +74,33 @@ def parsed(document: Any, kind: type[Document], *, source: str | Path, what: str
     """
     try:
         return msgspec.convert(document, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, InputError) as error:
         raise InputError(f"{source} is no {what}: {error}") from error
+
+
+def read_document(path: Path, kind: type[Document], *, what: str) -> Document:
+    """Return the content of a JSON file as `kind`.
+
+    Raises:
+        InputError: as `read_json` and `parsed`.
+    """
+    return parsed(read_json(path, what=what), kind, source=path, what=what)
+
+
+def _check_plain(document: Any) -> None:
+    """Check what JSON allows, and whoever works with the document does not expect."""
+    waiting = [(document, 0)]
+    while waiting:
+        each, depth = waiting.pop()
+        if depth > _DEEPEST:
+            raise ValueError("it is nested too deep")
+        if isinstance(each, dict):
+            waiting += [(value, depth + 1) for pair in each.items() for value in pair]
+        elif isinstance(each, list):
+            waiting += [(value, depth + 1) for value in each]
+        elif isinstance(each, str):
+            each.encode()  # half of a character in an escape: no file and no terminal takes it
+        elif isinstance(each, int) and each.bit_length() > _BITS:
+            raise ValueError("it holds a whole number beyond 64 bits")
+        elif isinstance(each, float) and math.isinf(each):
+            raise ValueError("it holds an infinite number")

@@ -113,7 +113,12 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with atomic_file(path) as unfinished, open(unfinished, "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
+
+
+def _no_formula(value: Any) -> Any:
+    """Return a cell that no table program takes for a formula, which could do more than compute."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _umask() -> int:

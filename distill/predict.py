@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from distill.command_line.ending_signals import INTERRUPTED
 from distill.command_line.face_settings import FaceSettings
-from distill.command_line.stage import INTERRUPTED, run_stage
+from distill.command_line.stage import run_stage
 from distill.errors import InputError
+from distill.home import expanded
+from distill.printable import printable
 from distill.refusals import check_known
 
 if TYPE_CHECKING:
@@ -106,10 +109,10 @@ def _say_what_is_left_out(settings: PredictSettings, sources: "Sequence[Source]"
     from distill.prediction.captures import is_stream
 
     seen = {*sources}
-    for path in (Path(name).expanduser() for name in settings.files if not is_stream(name)):
+    for path in (expanded(name) for name in settings.files if not is_stream(name)):
         folders = {source.parent for source in sources if isinstance(source, Path)} if settings.recursive else {path}
         for note in left_out(folders or {path}) if path not in seen and path.is_dir() else ():  # it has images
-            print(f"note: {path}: {note}", file=sys.stderr)
+            print(printable(f"note: {path}: {note}"), file=sys.stderr)
 
 
 def _say_what_cannot_be_written(predictor: "Predictor") -> None:
@@ -184,7 +187,7 @@ def _show_all(
                 if alone:
                     raise
                 bad += 1
-                tqdm.write(f"error: {error}", file=sys.stderr)
+                _note(f"error: {error}")
             bar.update()
     return bad
 
@@ -262,7 +265,7 @@ def _print(source: str, time: float | None, faces: list["Face"], settings: Predi
     else:
         where = source if time is None else f"{source} at {time:.2f} s"
         lines = [
-            f"{where}: {face.expression} {face.probability:.2f} in box {' '.join(map(str, box_of(face)))}"
+            printable(f"{where}: {face.expression} {face.probability:.2f} in box {' '.join(map(str, box_of(face)))}")
             for face in faces
         ]
     from tqdm import tqdm
@@ -275,7 +278,7 @@ def _print(source: str, time: float | None, faces: list["Face"], settings: Predi
 def _note(line: str) -> None:
     from tqdm import tqdm
 
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(printable(line), file=sys.stderr)
 
 
 def _say_no_face(source: "Source", hint: str, *, show_hint: bool) -> None:

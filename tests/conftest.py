@@ -31,6 +31,10 @@ CHROMIUM_FLAGS = (
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--hostile-inputs", type=int, default=30, help="how many of each kind of file are tried")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def memory_given_back() -> Iterator[None]:
     """After a file of tests, collect its networks and give their memory back: glibc would keep it for the process."""

@@ -304,7 +304,7 @@ class TestWhatIsRefused:
     def test_a_damaged_report_is_reported(self, work, tmp_path, capsys, content):
         (tmp_path / "comparison.json").write_text(content)
         assert run(*base(work), "--out", tmp_path) == 2
-        assert "comparison.json is not that of a comparison" in failure(capsys)
+        assert "comparison.json is no report of a comparison" in failure(capsys)
 
 
 def test_a_loss_without_a_temperature_is_trained_once_for_every_lambda(work, tmp_path, monkeypatch):

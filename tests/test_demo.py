@@ -1,5 +1,6 @@
 """`python -m distill.demo`: the page in a browser, what it shows for photos, and what is refused."""
 
+import http.client
 import re
 import shutil
 import signal
@@ -119,6 +120,24 @@ class TestThePage:
         page.locator("input[type=file]").first.set_input_files(tmp_path / "photo.png")
         page.wait_for_selector("text=This photo cannot be used", timeout=15_000)
         assert page.locator(".faces table").count() == 0
+
+    def test_answers_only_to_names_of_this_machine(self, address):
+        port = urlsplit(address).port
+        for host, expected in (("evil.example", 400), ("127.0.0.1.evil.example", 400), ("localhost", 200)):
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            connection.request("GET", "/", headers={"Host": f"{host}:{port}"})
+            assert connection.getresponse().status == expected
+            connection.close()
+
+    def test_takes_no_photo_that_is_too_large(self, address):
+        port = urlsplit(address).port
+        body = b"--x\r\n" + b'Content-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+        body += bytes(26_000_000) + b"\r\n--x--\r\n"
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        connection.request("POST", "/gradio_api/upload", body=body, headers=headers)
+        assert connection.getresponse().status == 413
+        connection.close()
 
 
 class TestLook:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distill.data.class_order import ASSUMED
+from distill.printable import printable
 
 if TYPE_CHECKING:
     from distill.data.dataset import Dataset
@@ -35,7 +36,7 @@ def print_store_notes(*stores: "LogitStore") -> None:
     from distill.reports.store_report import store_notes
 
     for note in dict.fromkeys(note for store in stores for note in store_notes(store)):
-        print(f"note: {note}")
+        print(printable(f"note: {note}"))
 
 
 def print_accuracy(store: "LogitStore", dataset: "Dataset | None" = None, *, near_chance: bool = True) -> None:

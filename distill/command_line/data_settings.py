@@ -8,6 +8,7 @@ from distill.data.folds import deal_folds
 from distill.data.open_dataset import open_dataset
 from distill.data.splits import with_splits
 from distill.errors import InputError
+from distill.printable import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,4 +89,4 @@ class FoldSettings(DataSettings):
 def print_notes(dataset: Dataset) -> None:
     """Print what a user should know of how a data set was read."""
     for note in dataset.notes:
-        print(f"note: {note}")
+        print(printable(f"note: {note}"))

@@ -1,34 +1,43 @@
 """The frame of every command: flags from a settings dataclass, errors as one line, exit codes.
 
-Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, 130 interrupted.
+Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, 70 a fault of this program, 130 interrupted.
 """
 
 import dataclasses
 import inspect
 import json
+import os
 import sys
 import textwrap
+import traceback
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 import tyro.extras
 
+from distill.command_line.ending_signals import INTERRUPTED, terminated_as_interrupted
+from distill.command_line.flag_errors import parsed_flags
+from distill.command_line.last_resort import kept_fault
+from distill.command_line.limits import check_limits
+from distill.command_line.standard_output import harmless_output
 from distill.documents import read_json
 from distill.errors import GateError, InputError
 from distill.keras_import import import_keras_quietly
-from distill.refusals import check_known, flag, missing_package
+from distill.printable import one_line
+from distill.refusals import check_known, flag, missing_package, reason
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Settings = TypeVar("Settings", bound="DataclassInstance")
 
-DONE, GATE_CLOSED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, GATE_CLOSED, WRONG_INPUT, FAULT = 0, 1, 2, 70  # as in sysexits.h of BSD
+_PIPE_CLOSED = 128 + 13  # as if SIGPIPE had ended it
 _GOES_ON = "interrupted: the same command goes on from here"
 _BEGINS_ANEW = "interrupted: the same command begins anew"
 
@@ -36,7 +45,11 @@ _CONFIG_HELP = (
     "--config FILE takes what is not given here from a JSON file: an object of settings, named as the flags "
     "with _ for -, or the settings.json of a run. Of another command's run it takes the data set alone."
 )
-_EXIT_HELP = "Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, 130 interrupted."
+_DEBUG = "--debug"
+_EXIT_HELP = (
+    "--debug shows the traceback of an error. Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, "
+    "70 a fault of this program, 130 interrupted."
+)
 _WHAT_CONFIG_TAKES = "give a JSON file of settings, or the settings.json of a run"
 _OF_DATA = ("data", "data_classes")
 """What --config takes from the run of another command."""
@@ -64,7 +77,9 @@ def run_stage(
         resumes: `--resume RUN` goes on with the run in that folder, which the settings name `out`.
     """
     args = list(sys.argv[1:] if args is None else args)
-    with _one_line_errors():
+    debug = _take_debug(args)
+    prog = f"python -m distill.{stage.__name__}"
+    with terminated_as_interrupted(), harmless_output(), _one_line_errors(debug=debug):
         if resumes:
             _spell_out_resume(args)
         default = _take_config(args, settings_class, stage.__name__)
@@ -72,17 +87,21 @@ def run_stage(
             default = _take_preset(args, settings_class, presets, default)
         # Defaults out of a record are plain values, of types that tyro knows from text alone. It takes them.
         warnings.filterwarnings("ignore", r"The field .[\w-]+. is annotated with type", module="tyro")
-        settings: Any = tyro.cli(
-            settings_class,
-            args=args,
-            default=default,
-            prog=f"python -m distill.{stage.__name__}",
-            description=_description(settings_class),
+        settings: Any = parsed_flags(
+            lambda: tyro.cli(
+                settings_class,
+                args=args,
+                default=default,
+                prog=prog,
+                description=_description(settings_class),
+            ),
+            prog=prog,
         )
+        check_limits(settings)
         if backend is not None:
             import_keras_quietly(backend)
         otherwise = _BEGINS_ANEW if begins_anew else _GOES_ON
-        with _one_line_errors(interrupted=_how_to_go_on(settings) if resumes else otherwise):
+        with _one_line_errors(interrupted=_how_to_go_on(settings) if resumes else otherwise, debug=debug):
             stage(settings)
     sys.exit(DONE)
 
@@ -131,37 +150,68 @@ def run_stages(
     Args:
         stages: verb -> the stage, and the class of its settings, which no other verb has.
     """
-    with _one_line_errors(interrupted=_BEGINS_ANEW):
-        settings = tyro.extras.subcommand_cli_from_dict(
-            {verb: settings_class for verb, (_, settings_class) in stages.items()},
-            args=args,
-            prog=f"python -m distill.{name}",
-            description=_EXIT_HELP,
+    args = list(sys.argv[1:] if args is None else args)
+    debug = _take_debug(args)
+    prog = f"python -m distill.{name}"
+    verbs = {verb: settings_class for verb, (_, settings_class) in stages.items()}
+    with terminated_as_interrupted(), harmless_output(), _one_line_errors(interrupted=_BEGINS_ANEW, debug=debug):
+        settings = parsed_flags(
+            lambda: tyro.extras.subcommand_cli_from_dict(verbs, args=args, prog=prog, description=_EXIT_HELP),
+            prog=prog,
         )
+        check_limits(settings)
         next(stage for stage, settings_class in stages.values() if type(settings) is settings_class)(settings)
     sys.exit(DONE)
 
 
 @contextmanager
-def _one_line_errors(interrupted: str = _GOES_ON) -> Iterator[None]:
-    """Exit with one line and its code where the user's input is wrong, or the user interrupts."""
+def _one_line_errors(interrupted: str = _GOES_ON, *, debug: bool = False) -> Iterator[None]:
+    """Exit with one line and its code, whatever goes wrong.
+
+    Args:
+        debug: show the traceback of an error, too.
+    """
     try:
-        yield
+        with _shown_tracebacks() if debug else nullcontext():
+            yield
     except InputError as error:
         _exit(WRONG_INPUT, f"error: {error}")
     except GateError as error:
         _exit(GATE_CLOSED, f"failed: {error}")
     except ModuleNotFoundError as error:  # on a device
         _exit(WRONG_INPUT, f"error: this {missing_package(error)}")
+    except BrokenPipeError:  # whoever reads what is printed, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_PIPE_CLOSED)
     except OSError as error:
         _exit(WRONG_INPUT, f"error: {error.filename or 'file system'}: {error.strerror or error}")
+    except MemoryError as error:
+        _exit(WRONG_INPUT, f"error: there is not enough memory ({reason(error)})")
     except KeyboardInterrupt:
         _exit(INTERRUPTED, interrupted)
+    except Exception as error:  # what nobody foresaw
+        _exit(FAULT, "this is a fault of distill-faces" if debug else kept_fault(error))
+
+
+@contextmanager
+def _shown_tracebacks() -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        traceback.print_exc()
+        raise
 
 
 def _exit(code: int, message: str) -> None:
-    print(message, file=sys.stderr)
+    print(one_line(message), file=sys.stderr)
     sys.exit(code)
+
+
+def _take_debug(args: list[str]) -> bool:
+    """Remove `--debug` from `args`; return whether it was there."""
+    given = _DEBUG in args
+    args[:] = [arg for arg in args if arg != _DEBUG]
+    return given
 
 
 def _take_flag(args: list[str], flag: str) -> str | None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from distill.data.expressions import canonical_name, class_order
 from distill.errors import InputError
+from distill.numpy_files import RowsOnDisk
 
 _MAX_CLASSES = 1000  # numbers above are taken for something else than labels
 _ROWS = 1024  # converted at a time
@@ -23,7 +24,9 @@ class Labels(NamedTuple):
     """Of classes, at least 2: as many as the labels need."""
 
 
-def checked_images(array: np.ndarray, *, source: str, pixel_range: tuple[float, float] | None = None) -> np.ndarray:
+def checked_images(
+    array: np.ndarray | RowsOnDisk, *, source: str, pixel_range: tuple[float, float] | None = None
+) -> np.ndarray | RowsOnDisk:
     """Return images as uint8 [N, height, width, 1 or 3]; what is uint8 stays where it is, such as on disk.
 
     Args:
@@ -35,7 +38,7 @@ def checked_images(array: np.ndarray, *, source: str, pixel_range: tuple[float, 
         InputError: another shape, no image, or another type or other values than was said.
     """
     if array.ndim == 3:
-        array = array[..., None]
+        array = array.reshape(*array.shape, 1)
     if pixel_range is None and array.dtype != np.uint8:
         raise InputError(
             f"{source} holds {array.dtype}, expected uint8 pixels of 0..255: "

@@ -15,12 +15,15 @@ from distill.data.expressions import (
     parse_class_names,
 )
 from distill.errors import InputError
+from distill.regular_files import read_regular
 
 CLASSES_FILE = "classes.txt"
 FLAG = "--data-classes"
+_MOST_LABELS = 10_000  # different ones, however a class is spelt
+_MAX_BYTES = 1 << 20  # of classes.txt
 
-_NUMBER = re.compile(r"[+-]?\d+(?:\.0*)?")  # pandas writes 3.0 where a column has gaps
-_NUMBERED_NAME = re.compile(r"(\d+)\s*[=:.,;\s]\s*(\S.*)")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.0*)?")  # pandas writes 3.0 where a column has gaps
+_NUMBERED_NAME = re.compile(r"([0-9]{1,15})\s*[=:.,;\s]\s*(\S.*)")
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def with_classes_file(given: ClassList | None, folder: Path) -> ClassList | None
     file = folder / CLASSES_FILE
     if not file.is_file():
         return given
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines()]
+    lines = [line.strip() for line in _text(file).splitlines()]
     named = class_list([line for line in lines if line], str(file))
     if given is None or named is None or given.names == named.names:
         return given or named
@@ -102,6 +105,13 @@ def with_classes_file(given: ClassList | None, folder: Path) -> ClassList | None
         f"{given.source} names the classes {', '.join(given.names)}, {file} {', '.join(named.names)}: "
         "leave one of them out"
     )
+
+
+def _text(file: Path) -> str:
+    try:
+        return read_regular(file, at_most=_MAX_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is no text in UTF-8 ({error.reason}): save it as UTF-8") from error
 
 
 def read_labels(
@@ -128,10 +138,12 @@ def read_labels(
         InputError: numbers that nobody has named or that may count from 0 and from 1; a label outside the classes.
     """
     texts = list(dict.fromkeys(written))
+    if len(texts) > _MOST_LABELS:
+        raise InputError(f"{source} has {len(texts):,} different labels, expected {_MOST_LABELS:,} at most")
     numbers = {text: int(float(text)) for text in texts if _NUMBER.fullmatch(text)}
     for text in texts:
         if not text or (text not in numbers and _is_float(text)):
-            raise InputError(f'{where(text)}: label "{text}", expected the name or the number of a class')
+            raise InputError(f'{where(text)}: label "{text:.80}", expected the name or the number of a class')
     notes: tuple[str, ...] = ()
     if classes is None and not numbers:
         names = class_order(texts)
@@ -140,7 +152,8 @@ def read_labels(
         classes, notes = _known(numbers, known or {}) if len(numbers) == len(texts) else (None, ())
     if classes is None:
         raise InputError(f"{source}: {_unnamed(texts, numbers)}: {_how_to_name(numbers, classes_file)}")
-    positions = {text: classes.names.index(name) for text in texts if (name := canonical_name(text)) in classes.names}
+    known_positions = {name: position for position, name in enumerate(classes.names)}
+    positions = {text: known_positions[name] for text in texts if (name := canonical_name(text)) in known_positions}
     by_number = {text: number for text, number in numbers.items() if text not in positions}
     if len(positions) < len(texts):
         first = _first_number(set(by_number.values()), classes, source)
@@ -148,7 +161,8 @@ def read_labels(
         _check_inside(texts, positions, classes, first, where)
         if first or classes.firsts[0]:
             notes += (f"labels count from {first}: {_listed(classes.names, first)}",)
-    absent = [name for position, name in enumerate(classes.names) if position not in positions.values()]
+    occur = {*positions.values()}
+    absent = [name for position, name in enumerate(classes.names) if position not in occur]
     if absent:
         notes += (f"no image has the label {', '.join(absent)}",)
     return Labels(classes.names, positions, notes)
@@ -169,7 +183,7 @@ def _check_inside(
     for text in texts:
         if not 0 <= positions.get(text, -1) < count:
             raise InputError(
-                f'{where(text)}: label "{text}", expected {first}..{first + count - 1} '
+                f'{where(text)}: label "{text:.80}", expected {first}..{first + count - 1} '
                 f"or one of {', '.join(classes.names)}"
             )
 

@@ -12,8 +12,11 @@ import numpy as np
 from distill.data.expressions import canonical_name
 from distill.data.split_policy import SplitPolicy
 from distill.errors import InputError
+from distill.numpy_files import RowsOnDisk
 
 SPLITS = ("train", "validation", "test")
+MAX_CLASSES = 1000
+"""Of a data set."""
 UNLABELLED = -1
 _HASH_BYTES = 16
 _READ_ROWS = 1024
@@ -34,9 +37,9 @@ class ImageSource(Protocol):
 
 
 class ArrayImages:
-    """Images that are one uint8 array [N, H, W, C], in memory or memory-mapped."""
+    """Images that are one uint8 array [N, H, W, C], in memory or on disk."""
 
-    def __init__(self, array: np.ndarray):
+    def __init__(self, array: np.ndarray | RowsOnDisk):
         if array.ndim != 4 or array.dtype != np.uint8 or array.shape[-1] not in (1, 3):
             raise ValueError(
                 f"Images must be uint8 [N, height, width, 1 or 3]. Received: shape={array.shape}, dtype={array.dtype}"
@@ -91,6 +94,10 @@ class Dataset:
                 raise ValueError(f"{len(self.ids)} ids but {len(column)} {name} in {self.name}")
         if count_distinct(self.ids) != len(self.ids):
             raise ValueError(f"Sample ids of {self.name} are not unique")
+        _check_texts(self.ids.tolist(), what="file name", of=self.name)
+        _check_texts(self.class_names, what="class name", of=self.name)
+        if len(self.class_names) > MAX_CLASSES:
+            raise InputError(f"{self.name} has {len(self.class_names):,} classes, expected {MAX_CLASSES:,} at most")
 
     @staticmethod
     def from_arrays(
@@ -301,6 +308,15 @@ def count_distinct(ids: np.ndarray) -> int:
     """Return how many of `ids`, a column of text, differ."""
     ordered = np.sort(ids, kind="stable")  # at once where they stand in order; np.unique hashes them all
     return int((ordered[1:] != ordered[:-1]).sum()) + bool(len(ordered))
+
+
+def _check_texts(texts: Sequence[str], *, what: str, of: str) -> None:
+    """Refuse text that no file can hold: names of files need not be in UTF-8."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        bad = next(text for text in texts if any("\ud800" <= letter <= "\udfff" for letter in text))
+        raise InputError(f"{of} has the {what} {bad!a:.200}, which is not in UTF-8: rename it") from None
 
 
 def replace_splits(dataset: Dataset, splits: np.ndarray, policy: SplitPolicy | None = None) -> Dataset:

@@ -12,6 +12,7 @@ from distill.data.image_files import is_visible
 from distill.data.layouts import class_folders, fer2013_csv, ferplus_votes, image_folder, label_file, npy_pair
 from distill.data.packed_csv import is_csv
 from distill.errors import InputError
+from distill.home import expanded
 from distill.python_function import call_function, recognise
 from distill.refusals import near_paths
 
@@ -62,7 +63,7 @@ def open_dataset(path: str | Path, *, class_names: str | Sequence[str] | None = 
     if recognise(str(path)) and not Path(path).exists():
         dataset = _from_function(str(path))
         return dataset if classes is None else with_class_names(dataset, classes.names)
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
         return _open(path, classes)
     except OSError as error:

@@ -43,6 +43,10 @@ def number(lowest: float, highest: float, *, neutral: float = 0.0) -> Setting:
     return Setting(neutral, f"lie in {lowest:g}..{highest:g}", fits)
 
 
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, Sequence) and all(map(_is_number, values))
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
@@ -166,7 +170,7 @@ OPERATIONS: dict[str, Operation] = {
             "zoom": Setting(
                 (1.0, 1.0),
                 "be a smallest and a largest factor above 0",
-                lambda value: isinstance(value, Sequence) and len(value) == 2 and 0 < value[0] <= value[1] < math.inf,
+                lambda value: _are_numbers(value) and len(value) == 2 and 0 < value[0] <= value[1] < math.inf,
             ),
             "zoom_draw": choice("log", "inverse"),
         },

@@ -1,7 +1,11 @@
 """`SplitPolicy`: how a data set was divided into splits, so that it can be divided in the same way again."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from distill.documents import Count, Seed
 
 POLICIES = ("official", "random")
 
@@ -11,13 +15,13 @@ class SplitPolicy:
     """How the splits of a data set came about, see `with_splits` and `fold_splits`."""
 
     policy: Literal["official", "random", "folds"] = "official"
-    seed: int = 0
+    seed: Seed = 0
     """Of the images that are held out for validation."""
-    fraction: float = 0.2
+    fraction: Annotated[float, Meta(ge=0, le=1)] = 0.2
     """Of them, 0..1."""
-    test_fraction: float = 0.0
+    test_fraction: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Of the images that are held out for the test first, 0..1."""
-    folds: int | None = None
+    folds: Count | None = None
     """Number of folds of cross-validation."""
-    fold: int | None = None
+    fold: Count | None = None
     """The one that is tested."""

@@ -7,6 +7,7 @@ import numpy as np
 from distill.data.dataset import Dataset, replace_splits
 from distill.data.split_policy import POLICIES, SplitPolicy
 from distill.errors import InputError
+from distill.refusals import check_within
 
 
 def with_splits(
@@ -32,6 +33,7 @@ def with_splits(
         raise InputError(f"{dataset.name} has no labels: give labelled images, such as one folder per class")
     if policy not in POLICIES:
         raise InputError(f'split policy must be "official" or "random", received "{policy}"')
+    check_within(-(2**63), 2**63 - 1, split_seed=seed)  # it is part of a key
     if not 0 < fraction < 1:
         raise InputError(f"a validation fraction must lie between 0 and 1, received {fraction}")
     splits = np.where(dataset.splits == "", "train", dataset.splits).astype("U10")

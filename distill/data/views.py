@@ -74,14 +74,16 @@ class ViewSpec:
 
     def __post_init__(self):
         object.__setattr__(self, "extra", checked_extra(self.extra))
-        if self.crops:
+        if self.crops != "":
             self._check_crops()
+        if type(self.seed) is not int or not -(2**63) <= self.seed < 2**63:  # it is part of a key of 64 bytes
+            raise InputError(f"view seed must be a whole number of 64 bits, received {self.seed!r:.80}")
         for name, setting in _SETTINGS.items():
             if not setting.fits(getattr(self, name)):
                 raise InputError(f"view {name} must {setting.expected}, received {getattr(self, name)}")
 
     def _check_crops(self) -> None:
-        if self.crops not in CROPS:
+        if not isinstance(self.crops, str) or self.crops not in CROPS:
             raise InputError(f'unknown view crops "{self.crops}": known are {", ".join(CROPS)}')
         ignored = [
             f"{each.name}={getattr(self, each.name)}"

@@ -16,6 +16,7 @@ from distill.errors import InputError
 from distill.evaluation.open_network import OpenedNetwork, is_foreign, open_network
 from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import FLOAT32, litert_flatbuffer
+from distill.home import expanded
 from distill.prediction.exported_model import ExportedModel, is_exported
 from distill.prediction.latency import face_latency
 from distill.prediction.litert_file import LiteRTFile
@@ -180,7 +181,7 @@ def _evaluated(given: str, opened: OpenedNetwork) -> EvaluatedModel:
 
 
 def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
-    path, network = Path(given).expanduser(), model.network
+    path, network = expanded(given), model.network
     parameters = None if network is None else network.count_params()
     return {
         "file": path.resolve(),

@@ -10,14 +10,17 @@ OUT/heat_map.png       what each loss gains at each temperature and lambda, wher
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from distill.busy_files import is_there, reading
+from distill.busy_files import is_there
 from distill.data.dataset import Dataset
 from distill.data.view_differences import view_differences
 from distill.data.views import ViewSpec
+from distill.documents import parsed, read_json
 from distill.errors import InputError
 from distill.evaluation.evaluate_model import evaluate_model
 from distill.experiments.comparison import Cell, caution_text, choose, summarise, table_text
@@ -32,6 +35,7 @@ from distill.runs.run_record import record_of
 from distill.versions import versions
 
 REPORT = "comparison.json"
+_WHAT = "report of a comparison"
 _OURS = r"runs|comparison\.json|(cells|runs)\.csv|heat_map\.png"
 _INCIDENTAL = ("settings.data", "settings.logits", "settings.out", "settings.test")  # they change no student
 
@@ -164,12 +168,17 @@ def _read_former(file: Path) -> tuple[dict, dict[str, float]]:
     """Return the report of an earlier call, and the test accuracies in it by the names of runs."""
     if not is_there(file):
         return {}, {}
-    try:
-        with reading(file):
-            report = json.loads(file.read_text(encoding="utf-8"))
-        return report | {"settings": upgraded_settings(report["settings"])}, dict(report["tested"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is not that of a comparison ({error}): name a new folder for one") from error
+    report = read_json(file, what=_WHAT)
+    checked = parsed(report, _Report, source=file, what=_WHAT)
+    return report | {"settings": upgraded_settings(checked.settings)}, checked.tested
+
+
+@dataclass
+class _Report:
+    """What is relied on in a report."""
+
+    settings: dict[str, Any]
+    tested: dict[str, float]
 
 
 def _same(name: str, stored: Mapping, expected: Mapping) -> bool:

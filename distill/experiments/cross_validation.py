@@ -7,18 +7,20 @@ OUT/confusion.png    every image once, as the network saw it that never learned 
 OUT/curves.png       the learning curves of all folds
 """
 
-import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from distill.busy_files import reading
+from distill.busy_files import is_there
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.folds import fold_count, fold_splits
 from distill.data.views import ViewSpec
+from distill.documents import read_document
 from distill.errors import InputError
 from distill.files import write_csv, write_json
 from distill.logit_store import LogitStore, open_logits
@@ -49,12 +51,16 @@ def folds_in(folder: str | Path) -> range:
     """
     if not fold_path(folder, 0).is_dir():
         return range(0)
-    report = Path(folder) / REPORT
-    with reading(report):
-        folds = range(len(json.loads(report.read_text(encoding="utf-8"))["folds"]) if report.is_file() else 0)
+    file = Path(folder) / REPORT
+    folds = range(len(read_document(file, _Report, what="report on folds").folds) if is_there(file) else 0)
     if not folds or not all((fold_path(folder, fold) / SUMMARY).is_file() for fold in folds):
         raise InputError(f"{folder} has folds that are not finished: give the command that trains them again")
     return folds
+
+
+@dataclass
+class _Report:
+    folds: list[dict[str, Any]]
 
 
 def open_fold_logits(path: str | Path, dataset: Dataset) -> list[LogitStore]:
@@ -89,11 +95,11 @@ def _check_teacher_of_fold(store: LogitStore, parts: Dataset) -> None:
     learned_from = store.header.teacher_training
     for split in ("train", "validation"):
         expected = parts.split(split).fingerprint
-        if learned_from and learned_from[split] != expected:
+        if learned_from and learned_from.get(split) != expected:
             raise InputError(
                 f"the teacher of {store.path} did not learn from this fold: {split} fingerprint stored "
-                f"{learned_from[split]}, expected {expected}: cache the logits of a teacher trained with the same "
-                "--folds"
+                f"{learned_from.get(split)}, expected {expected}: cache the logits of a teacher trained with the "
+                "same --folds"
             )
 
 

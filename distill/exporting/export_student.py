@@ -1,6 +1,5 @@
 """`export_student`: a folder with a student in several formats, what each is worth, and the card of the model."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -13,12 +12,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from distill import __version__
-from distill.busy_files import reading
 from distill.data.class_order import KNOWN
 from distill.data.dataset import Dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
-from distill.errors import InputError
+from distill.documents import read_document
+from distill.errors import BusyError, InputError
 from distill.exporting.comparing import KERAS, Comparison, ExportRow, some_of
 from distill.exporting.formats import FORMATS
 from distill.exporting.graph import in_float32, probabilities_network
@@ -190,6 +189,16 @@ def _description(
     )
 
 
+@dataclass
+class _ExportedFile:
+    file: str | None  # None: the student itself
+
+
+@dataclass
+class _Exports:
+    exports: list[_ExportedFile]
+
+
 def _check_is_ours(out: Path) -> None:
     """Check that nothing but an earlier export stands at `out`."""
     if out.exists() and not out.is_dir():
@@ -199,11 +208,12 @@ def _check_is_ours(out: Path) -> None:
     if not (out / EXPORTS).is_file():
         raise InputError(f"{out} is not empty and holds no {EXPORTS}: name a new folder for the exports")
     try:
-        with reading(out / EXPORTS):
-            rows = json.loads((out / EXPORTS).read_text(encoding="utf-8"))["exports"]
-        written = {EXPORTS, CARD, *(row["file"] for row in rows)}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{out / EXPORTS} is damaged: name a new folder for the exports") from error
+        earlier = read_document(out / EXPORTS, _Exports, what="list of exports")
+    except BusyError:
+        raise
+    except InputError as error:
+        raise InputError(f"{error}: name a new folder for the exports") from error
+    written = {EXPORTS, CARD, *(row.file for row in earlier.exports)}
     others = sorted(path.name for path in out.iterdir() if path.name not in written)
     if others:
         raise InputError(

@@ -6,6 +6,7 @@ from typing import Any
 
 from distill.exporting.comparing import COLUMNS, ExportRow, cells
 from distill.prediction.description import recognises_expressions
+from distill.printable import printable_lines
 from distill.reports.metrics import EvaluationMetrics, per_class_cells
 from distill.reports.templates import templates
 from distill.reports.verdict import worth_lines
@@ -32,6 +33,7 @@ def model_card(
     """
     environment = templates(Path(__file__).parent, autoescape=False)  # it is Markdown
     environment.filters["row"] = _row
+    environment.finalize = _plain
     return environment.get_template(TEMPLATE).render(
         facts=facts,
         description=facts["description"],
@@ -43,6 +45,11 @@ def model_card(
         classes=per_class_cells(metrics),
         training=_training(record) if record else None,
     )
+
+
+def _plain(value: Any) -> Any:
+    """Return text in which nothing that was written elsewhere becomes HTML, or ends its line."""
+    return printable_lines(value).replace("<", "&lt;") if isinstance(value, str) else value
 
 
 def _row(values: Sequence[str]) -> str:

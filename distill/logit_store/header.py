@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta
 
 from distill.data.class_order import NOT_RECORDED, most_certain
 from distill.data.view_differences import view_differences_text
+from distill.documents import ClassNames, Count, ViewDescription, parsed
 from distill.errors import InputError
 
 LOGITS_DTYPES = ("float32", "float16")
+_WHAT = "header of logits"
 UNKNOWN = "unknown"
 """Fingerprint and policy of logits that came from elsewhere."""
 
@@ -19,21 +24,21 @@ class LogitHeader:
     """Everything that decides the values of stored logits, apart from the samples' own columns.
 
     Raises:
-        InputError: fewer than one view, or a `logits_dtype` that the format does not have.
+        InputError: fewer than one view, a `logits_dtype` that the format does not have, or a class twice.
     """
 
     format_version: ClassVar[int] = 1
 
-    class_names: tuple[str, ...]
+    class_names: ClassNames
     """In the order of the logits."""
-    views: int
+    views: Annotated[int, Meta(lt=2**31)]
     """Number of views of each sample, counting the untouched image."""
-    view_spec: Mapping
+    view_spec: Mapping[str, Any]
     """JSON-able: how the views are drawn, their "seed" among it."""
     teacher_name: str
     teacher_sha256: str
     """Of the teacher's weights, and of the rest of it where it comes from elsewhere (see `ImageModel.sha256`)."""
-    teacher_input_shape: tuple[int, int, int]
+    teacher_input_shape: tuple[Count, Count, Count]
     """Height, width, channels."""
     numeric_policy: str
     """The precision that the teacher computed in: "float32", "mixed_bfloat16"; or `UNKNOWN`."""
@@ -45,7 +50,7 @@ class LogitHeader:
     """"float32" or "float16", in the file; in memory they are float32."""
     logits_from: str = "logits"
     """How the teacher gave them: "logits", "before softmax" (its softmax was taken off), "log probabilities"."""
-    input_format: Mapping = field(default_factory=dict)
+    input_format: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able: how pixels were brought to a teacher from elsewhere; empty for the project's own networks."""
     teacher_training: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
     """`Dataset.fingerprint` of the "train" and the "validation" split that the teacher learned from; or empty."""
@@ -59,6 +64,8 @@ class LogitHeader:
             raise InputError(f"logits_dtype must be float32 or float16, received {self.logits_dtype}")
         if self.views < 1:
             raise InputError(f"views must be 1 (the untouched image) or more, received {self.views}")
+        if len(set(self.class_names)) < len(self.class_names):
+            raise InputError(f"class_names must be a name each, and each once, received {self.class_names!r:.300}")
         # What was read from a file equals what was written: JSON knows lists, not tuples.
         for name in ("class_names", "teacher_input_shape"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -70,10 +77,25 @@ class LogitHeader:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> "LogitHeader":
-        """Rebuild a header from what `to_dict` returned, now or in an earlier version; other names are ignored."""
-        required = {f.name for f in fields(cls) if f.default is f.default_factory is MISSING}
-        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in required | values.keys()})
+    def from_dict(cls, values: Any, *, source: str | Path = "it") -> "LogitHeader":
+        """Rebuild a header from what `to_dict` returned, now or in an earlier version; other names are ignored.
+
+        Args:
+            source: where the values stand, for the message.
+
+        Raises:
+            InputError: something is missing, or of another type.
+        """
+        header = parsed(values, cls, source=source, what=_WHAT)
+        parsed(values, _Within, source=source, what=_WHAT)
+        return header
+
+
+@dataclass
+class _Within:
+    """What is relied on within parts of a header that are open to more."""
+
+    view_spec: ViewDescription
 
 
 def identity_fields() -> tuple[str, ...]:

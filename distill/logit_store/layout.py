@@ -45,13 +45,13 @@ class Extent:
     first_row: int
     rows: int
     rows_per_block: int
-    store_rows: int | None
+    store_rows: int | None = None
     """Rows of the finished store. None in a part that an earlier version wrote."""
 
     def __post_init__(self):
         for name, least in (("first_row", 0), ("rows", 1), ("rows_per_block", 1), ("store_rows", 1)):
             value = getattr(self, name)
-            if not (type(value) is int and value >= least or name == "store_rows" and value is None):
+            if not (type(value) is int and least <= value < 2**63 or name == "store_rows" and value is None):
                 raise ValueError(f"{name} is {value}, expected a whole number from {least} on")
         if self.store_rows is not None and self.first_row + self.rows > self.store_rows:
             raise ValueError(f"rows {self.first_row} to {self.first_row + self.rows - 1} of {self.store_rows}")

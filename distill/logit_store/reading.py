@@ -1,18 +1,18 @@
 """Read the files of a logit store: nothing is given out before it is checked, and little is held at a time."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from distill.busy_files import cannot_read_now, reading
+from distill.documents import Document, parse_json, parsed
 from distill.errors import InputError
+from distill.hdf5_objects import plain_dataset
 from distill.logit_store.header import LogitHeader
 from distill.logit_store.interrupts import uninterrupted
 from distill.logit_store.layout import (
@@ -22,12 +22,16 @@ from distill.logit_store.layout import (
     Extent,
     block_checksum,
     column_types,
+    decode_ids,
     header_checksum,
 )
+from distill.logit_store.samples import check_labels
 from distill.logit_store.unlocked_file import UnlockedFile
+from distill.regular_files import check_regular
 
 _BYTES_AT_ONCE = 2**23  # small blocks are read together
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_ITSELF, _WHAT = "its header", "header of a logit store"
 _DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError)
 
 
@@ -146,16 +150,15 @@ def _opened(path: Path, kind: str) -> Iterator[_OpenFile]:
     try:
         with UnlockedFile(path) as content, h5py.File(path, "r", driver="fileobj", fileobj=content) as file:
             values = _checked_header(path, file, kind)
-            header = LogitHeader.from_dict(values)
-            rows: dict[str, Any] = {field.name: values.get(field.name) for field in fields(Extent)}
-            extent = Extent(**rows)
-            types = column_types(header, file["sample_id"].dtype.itemsize)
+            header = _as_damage(lambda: LogitHeader.from_dict(values, source=_ITSELF))
+            extent = _as_damage(lambda: parsed(values, Extent, source=_ITSELF, what=_WHAT))
+            types = column_types(header, plain_dataset(file, "sample_id").dtype.itemsize)
             datasets = {
-                name: _checked_dataset(file[name], dtype, (extent.rows, *shape))
+                name: _checked_dataset(file, name, dtype, (extent.rows, *shape))
                 for name, (dtype, shape) in types.items()
             }
             blocks = -(-extent.rows // extent.rows_per_block)
-            checksums = _checked_dataset(file["checksum"], np.dtype("u1"), (blocks, CHECKSUM_BYTES))[()]
+            checksums = _checked_dataset(file, "checksum", np.dtype("u1"), (blocks, CHECKSUM_BYTES))[()]
             yield _OpenFile(header, extent, types, datasets, checksums)
     except InputError:
         raise
@@ -171,18 +174,16 @@ def _damage(path: Path, error: Exception, content: UnlockedFile | None) -> str:
     return f"{path} is damaged ({reason}): {first}delete it and write it again with {COMMAND}"
 
 
-def _checked_dataset(dataset: h5py.Dataset, dtype: np.dtype, shape: tuple[int, ...]) -> h5py.Dataset:
-    name = dataset.name.lstrip("/")
+def _checked_dataset(file: h5py.File, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> h5py.Dataset:
+    dataset = plain_dataset(file, name)
     if dataset.dtype != dtype or dataset.shape != shape:
         raise ValueError(f"{name} is {dataset.dtype}{dataset.shape}, expected {dtype}{shape}")
-    # HDF5 makes up what no block was written of, however much that is.
-    if dataset.id.get_storage_size() < dataset.nbytes:
-        raise ValueError(f"{name} is there in part")
     return dataset
 
 
 def _check_signature(path: Path) -> None:
     expected = f"expected a file that {COMMAND} wrote"
+    check_regular(path)
     try:
         with reading(path), open(path, "rb") as file:
             signature = file.read(len(_SIGNATURE))
@@ -194,6 +195,14 @@ def _check_signature(path: Path) -> None:
         raise DamagedError(f"{path} is not a logit store: {expected}")
 
 
+def _as_damage(read: Callable[[], Document]) -> Document:
+    """Return what `read` gives; what it refuses is damage, although a checksum says otherwise."""
+    try:
+        return read()
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
 def _checked_header(path: Path, file: h5py.File, kind: str) -> dict:
     if not {"format_version", "header", "header_checksum"} <= set(file.attrs):
         raise InputError(f"{path} is HDF5, but not a logit store: expected a file that {COMMAND} wrote")
@@ -203,14 +212,19 @@ def _checked_header(path: Path, file: h5py.File, kind: str) -> dict:
             f"{path} has logit format version {version}, this program reads version {known}: "
             f"use the program that wrote it, or delete it and write it again with {COMMAND}"
         )
-    if file.attrs["header_checksum"] != header_checksum(file.attrs["header"]):
+    text = file.attrs["header"]
+    if not isinstance(text, bytes) or file.attrs["header_checksum"] != header_checksum(text):
         raise ValueError("the header does not match its checksum")
-    header = json.loads(file.attrs["header"])
-    if header["kind"] != kind:
-        raise InputError(
-            f"{path} is a {header['kind']}, expected a {kind}: run {COMMAND} again to finish what it began"
-        )
+    header = _as_damage(lambda: parse_json(text, source=_ITSELF, what=_WHAT))
+    found = _as_damage(lambda: parsed(header, _Kind, source=_ITSELF, what=_WHAT)).kind
+    if found != kind:
+        raise InputError(f"{path} is a {found}, expected a {kind}: run {COMMAND} again to finish what it began")
     return header
+
+
+@dataclass
+class _Kind:
+    kind: str
 
 
 def _checked_spans(file: _OpenFile, wanted: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
@@ -249,6 +263,17 @@ def _check_span(span: Columns, start: int, rows_per_block: int, checksums: np.nd
         if not np.array_equal(block_checksum(block), checksums[number]):
             last = start + first + len(block["label"]) - 1
             raise ValueError(f"rows {start + first} to {last} do not match their checksum")
+    _check_samples(span, classes=span["logits"].shape[-1])
     bad = int((~np.isfinite(span["logits"])).sum())
     if bad:
         raise ValueError(f"it holds {bad} logits that are NaN or infinite")
+
+
+def _check_samples(span: Columns, *, classes: int) -> None:
+    """Check what a checksum cannot: whoever wrote the file may have meant anything."""
+    _as_damage(lambda: check_labels(span["label"], classes=classes))
+    ids = span["sample_id"]
+    if not ids.all():
+        raise ValueError("it holds a sample without an id")
+    if (np.frombuffer(ids.tobytes(), np.uint8) >= 0x80).any():  # anything else is UTF-8 as it is
+        decode_ids(ids)

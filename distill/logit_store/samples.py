@@ -2,18 +2,20 @@
 
 import numpy as np
 
-from distill.data.dataset import count_distinct
+from distill.data.dataset import UNLABELLED, count_distinct
 from distill.errors import InputError
 from distill.logit_store.layout import HASH_BYTES, Columns, encode_ids
 
 SAMPLE_COLUMNS = ("sample_id", "content_hash", "label")
 
 
-def checked_samples(sample_ids: np.ndarray, content_hashes: np.ndarray, labels: np.ndarray) -> Columns:
+def checked_samples(
+    sample_ids: np.ndarray, content_hashes: np.ndarray, labels: np.ndarray, *, classes: int
+) -> Columns:
     """Return str [N], uint8 [N, 16] and int [N] as the columns of a store.
 
     Raises:
-        InputError: there is none, or two have one id.
+        InputError: there is none, or two have one id; a label of none of the classes.
         ValueError: the arrays do not fit together.
     """
     ids = encode_ids(sample_ids)
@@ -25,10 +27,22 @@ def checked_samples(sample_ids: np.ndarray, content_hashes: np.ndarray, labels: 
             f"{len(ids)} ids need content hashes uint8 [{len(ids)}, {HASH_BYTES}] and as many labels. "
             f"Received: {hashes.dtype} {list(hashes.shape)}, labels {list(labels.shape)}"
         )
+    check_labels(labels, classes=classes)
     different = count_distinct(ids)
     if different != len(ids):
         raise InputError(f"sample ids must be unique: received {len(ids)}, of which {different} differ")
     return {"sample_id": ids, "content_hash": hashes, "label": labels.astype(np.int64, copy=False)}
+
+
+def check_labels(labels: np.ndarray, *, classes: int) -> None:
+    """Check that labels, int [N], are those of `classes` classes, or unknown.
+
+    Raises:
+        InputError: one is not.
+    """
+    bad = labels[(labels < UNLABELLED) | (labels >= classes)]
+    if len(bad):
+        raise InputError(f"it holds the label {bad[0]}, expected 0..{classes - 1} or {UNLABELLED}")
 
 
 def by_id(columns: Columns) -> Columns:

@@ -64,7 +64,7 @@ class LogitWriter:
                 or there is no sample.
         """
         self.path, self.header, self.rows_per_part = Path(path), header, rows_per_part
-        self._samples = checked_samples(sample_ids, content_hashes, labels)
+        self._samples = checked_samples(sample_ids, content_hashes, labels, classes=len(header.class_names))
         count = len(self._samples["label"])
         parts = [slice(start, min(start + rows_per_part, count)) for start in range(0, count, rows_per_part)]
         self._parts = parts if shard is None else parts[shard.number - 1 :: shard.of]

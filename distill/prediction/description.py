@@ -1,20 +1,23 @@
 """`ModelDescription`: what an exported file says of itself, so that nobody has to guess classes, size or scaling."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from distill.data.class_order import KNOWN
 from distill.data.expressions import SPELLINGS, canonical_name
+from distill.documents import ClassNames, Side, parse_json, parsed
 from distill.errors import InputError
 
 _MAX_BYTES = 1 << 20
 _SHA256 = "sha256"
+_WHAT = "description of an exported network"
 _PIXELS = "float32 [1, height, width, channels], 0..255; scaling is part of the model"
 _OF_FACES, _OF_IMAGES = "the face alone, as square as it was found", "the whole image"
 _PREPARATION = "resized (bilinear, antialiased); one channel is grey (ITU-R 601)"
-_TEXTS = ("name", "precision", "weights_sha256", "trained_on", "version", "class_order")
 _OUTPUT = "float32 [1, classes], probabilities in the order of class_names"
 
 
@@ -24,9 +27,9 @@ class ModelDescription:
 
     name: str
     """Of the network, such as "microexpnet"."""
-    class_names: tuple[str, ...]
+    class_names: Annotated[ClassNames, Meta(min_length=2)]
     """The C classes, in the order of the probabilities."""
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[Side, Side, Literal[1, 3]]
     """Height, width and channels (1 grey, 3 RGB) of the pixels 0..255 that it takes."""
     precision: str
     """Of its weights: "float32", "float16" or "int8"."""
@@ -62,30 +65,14 @@ def read_described(text: str | bytes, *, source: str) -> tuple[ModelDescription,
     Raises:
         InputError: it is something else; `source` names the file.
     """
-    try:
-        values = json.loads(text) if len(text) <= _MAX_BYTES else None
-        if not isinstance(values, Mapping):
-            raise ValueError("no object of JSON")
-        return _description(values), str(values[_SHA256])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(
-            f"{source} describes itself in a way that is not known here ({error}): export it anew"
-        ) from None
+    if len(text) > _MAX_BYTES:
+        raise InputError(f"{source} describes itself in {len(text):,} bytes, more than it needs: export it anew")
+    source = f"what {source} says of itself"
+    values = parse_json(text, source=source, what=_WHAT)
+    described = parsed(values, ModelDescription, source=source, what=_WHAT)
+    return described, parsed(values, _Checksum, source=source, what=_WHAT).sha256
 
 
-def _description(values: Mapping[str, Any]) -> ModelDescription:
-    values = {"class_order": KNOWN, **values}  # earlier versions exported nothing else
-    known = {field.name: values[field.name] for field in fields(ModelDescription)}
-    shape, names = known["input_shape"], known["class_names"]
-    fits = (
-        isinstance(shape, list)
-        and len(shape) == 3
-        and all(type(side) is int and side > 0 for side in shape)
-        and shape[2] in (1, 3)
-        and isinstance(names, list)
-        and len(names) > 1
-        and all(isinstance(text, str) for text in [*names, *(known[name] for name in _TEXTS)])
-    )
-    if not fits:
-        raise ValueError(f"classes {names}, input {shape}")
-    return ModelDescription(**{**known, "input_shape": tuple(shape), "class_names": tuple(names)})
+@dataclass
+class _Checksum:
+    sha256: str

@@ -1,6 +1,5 @@
 """`open_exported`: a file that was exported, or the folder of its card, becomes an `ExportedModel`."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from distill.busy_files import reading
+from distill.documents import read_document
 from distill.errors import InputError
+from distill.home import expanded
 from distill.prediction import litert_file, onnx_student
 from distill.prediction.description import ModelDescription
 
@@ -55,7 +56,7 @@ def is_exported(path: str | Path) -> bool:
 
     An ONNX file that exists is opened to find out: others write them, too.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.suffix == onnx_student.SUFFIX and path.is_file():
         return onnx_student.PROPERTY.encode() in path.read_bytes()
     return path.suffix in RUNTIMES or (path / EXPORTS).is_file()
@@ -72,7 +73,7 @@ def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
         InputError: there is no such file; it is of another kind, damaged, cannot be read now, or was not exported by
             this project; what runs it is not installed.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         path = path / _recommended(path)
     if path.suffix not in RUNTIMES:
@@ -99,18 +100,21 @@ def _check_fits(run: Callable[[np.ndarray], np.ndarray], description: ModelDescr
 
 def _recommended(folder: Path) -> str:
     """Return the name of the recommended file in the folder of a card."""
+    file = folder / EXPORTS
     try:
-        with reading(folder / EXPORTS):
-            name = json.loads((folder / EXPORTS).read_text(encoding="utf-8"))["recommended"]
-        if Path(name).name != name:
-            raise ValueError(f"{name!r} does not lie in it")
+        name = read_document(file, _Exports, what="list of exports").recommended
     except FileNotFoundError:
         raise InputError(
             f"{folder} is no folder that python -m distill.export wrote: it holds no {EXPORTS}"
         ) from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{folder / EXPORTS} names no recommended file ({error}): export anew") from error
+    if Path(name).name != name or not Path(name).suffix:  # it never leads out of the folder
+        raise InputError(f"{file} recommends {name!r}, which is no file in it: export anew")
     return name
+
+
+@dataclass(frozen=True)
+class _Exports:
+    recommended: str
 
 
 def _hint(path: Path) -> str:

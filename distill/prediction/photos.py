@@ -11,6 +11,7 @@ from PIL import Image
 from distill.data.image_files import image_names, is_visible
 from distill.data.pictures import IMAGE_SUFFIXES, decode, eight_bits, read_header, upright
 from distill.errors import InputError
+from distill.home import expanded
 
 
 def expand(names: Sequence[str | Path], *, recursive: bool = False) -> list[Path]:
@@ -19,7 +20,7 @@ def expand(names: Sequence[str | Path], *, recursive: bool = False) -> list[Path
     What does not exist, and a folder without images, stands for itself, so that opening it says what is wrong.
     """
     files = []
-    for path in (Path(name).expanduser() for name in names):
+    for path in (expanded(name) for name in names):
         within = sorted(image_names(path)) if path.is_dir() else []
         found = [path / name for name in within]
         if recursive and path.is_dir():
@@ -49,7 +50,7 @@ def open_photo(path: str | Path) -> np.ndarray:
     Raises:
         InputError: it does not exist, is no image of the formats that are opened, or has too many pixels.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder without images ({', '.join(IMAGE_SUFFIXES)})")
     if not path.exists():

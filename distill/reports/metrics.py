@@ -11,6 +11,7 @@ import numpy as np
 
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
+from distill.printable import printable
 
 if TYPE_CHECKING:
     import pandas
@@ -257,6 +258,7 @@ def confusion_text(metrics: EvaluationMetrics) -> str:
 
 def aligned_text(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Join cells into lines of aligned columns: the first `left` to the left, numbers to the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = [("<" if column < left else ">") + str(width) for column, width in enumerate(widths)]
     return "\n".join("  ".join(map(format, row, columns)) for row in rows)

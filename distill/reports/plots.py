@@ -11,6 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from distill.files import atomic_file
@@ -45,7 +46,7 @@ def learning_curves(
         axes.plot(best["epoch"], best[f"validation_{quantity}"], "o", color=_BLUE, markersize=7)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1))
     accuracy.set_title(f"accuracy: validation {best['validation_accuracy']:.1%}, epoch {best['epoch']:.0f}")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def fold_curves(folds: Sequence[Sequence[Mapping[str, float]]], path: str | Path, title: str) -> None:
@@ -66,7 +67,7 @@ def fold_curves(folds: Sequence[Sequence[Mapping[str, float]]], path: str | Path
         _epoch_axes(axes, epochs, quantity)
         if quantity == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def confusion_picture(metrics: EvaluationMetrics, path: str | Path, title: str) -> None:
@@ -77,10 +78,9 @@ def confusion_picture(metrics: EvaluationMetrics, path: str | Path, title: str) 
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true", xticks=range(classes), yticks=range(classes))
-    # Names are the user's: a $ in them begins no formula.
-    axes.set_xticklabels(metrics.class_names, rotation=40, ha="right", rotation_mode="anchor", parse_math=False)
-    axes.set_yticklabels(metrics.class_names, parse_math=False)
-    axes.set_title(title, parse_math=False)
+    axes.set_xticklabels(metrics.class_names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticklabels(metrics.class_names)
+    axes.set_title(title)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1, decimals=0))
@@ -90,7 +90,7 @@ def confusion_picture(metrics: EvaluationMetrics, path: str | Path, title: str) 
         for (row, column), count in np.ndenumerate(metrics.confusion):
             ink = "white" if shares[row, column] > 0.65 else _INK
             axes.text(column, row, f"{count:,}", ha="center", va="center", color=ink, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def comparison_picture(
@@ -116,7 +116,7 @@ def comparison_picture(
         axes.set(xticks=[], yticks=[], xlabel=name)
         axes.spines[:].set_visible(False)
     _bars(below.subplots(), accuracies)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def temperature_picture(rows: Sequence[Mapping[str, Any]], path: str | Path, *, title: str) -> None:
@@ -140,7 +140,7 @@ def temperature_picture(rows: Sequence[Mapping[str, Any]], path: str | Path, *, 
             _name_curve(axes, name, (temperatures[-1], values[name][-1]), color, above=above)
     _temperature_axes(axes, temperatures)
     axes.set_title(title, pad=14)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def heat_map(cells: Sequence[Mapping[str, Any]], path: str | Path) -> None:
@@ -168,7 +168,7 @@ def heat_map(cells: Sequence[Mapping[str, Any]], path: str | Path) -> None:
             axes.set_title(f"{student}\n{loss}", fontsize=10)
     bar = figure.colorbar(image, ax=grid, format=lambda points, _: f"{points:+.3g}", aspect=12 * rows)
     bar.outline.set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _gains(axes: Axes, cells: Sequence[Mapping[str, Any]], *, limit: float) -> AxesImage:
@@ -255,6 +255,10 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    # Names are the user's: a $ in them begins no formula. The formulas of Matplotlib's own labels say mathdefault.
+    for text in figure.findobj(Text):
+        if "mathdefault" not in text.get_text():
+            text.set_parse_math(False)
     with atomic_file(path) as unfinished:
         figure.savefig(unfinished, dpi=_DOTS_PER_INCH)

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from distill.data.dataset import Dataset
 from distill.data.duplicates import present_classes
 from distill.errors import InputError
-from distill.files import atomic_file
+from distill.reports.plots import save_figure
 
-_INCHES, _DOTS_PER_INCH = 0.9, 110
+_INCHES = 0.9
 
 
 def sample_faces(dataset: Dataset, *, per_class: int = 8, seed: int = 0) -> Figure:
@@ -33,8 +33,7 @@ def sample_faces(dataset: Dataset, *, per_class: int = 8, seed: int = 0) -> Figu
 def save_sample_faces(dataset: Dataset, path: str | Path) -> None:
     """Write the picture of `sample_faces`, in the format of the suffix of `path`."""
     figure = sample_faces(dataset)
-    with atomic_file(path) as unfinished:
-        figure.savefig(unfinished, dpi=_DOTS_PER_INCH)
+    save_figure(figure, path)
 
 
 def check_picture_format(path: str | Path) -> None:

@@ -8,6 +8,7 @@ from distill.data.class_order import ASSUMED
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.views import ViewSpec
 from distill.logit_store import LogitStore
+from distill.printable import printable
 from distill.reports.calibration import accuracy, calibrating_temperature, temperature_table
 from distill.reports.diagnosis import Diagnosis, diagnose, warnings_of
 from distill.reports.metrics import aligned_text
@@ -111,7 +112,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("versions", _settings(header["versions"])),
         *_accuracy_facts(found),
     ]
-    return [(name, value or "unknown") for name, value in facts]
+    return [(name, printable(value) or "unknown") for name, value in facts]
 
 
 def _evaluated(store: LogitStore, logits: np.ndarray) -> np.ndarray:

@@ -16,6 +16,10 @@ import numpy as np
 from distill.busy_files import cannot_read_now, is_there, reading
 from distill.errors import InputError
 from distill.files import atomic_file
+from distill.numpy_files import read_array
+from distill.refusals import reason
+from distill.regular_files import check_regular
+from distill.runtimes.keras_weights import check_weights
 
 LAST, PREVIOUS = "last.keras", "previous.keras"
 _OWN_LAYERS = "own_layers.npz"
@@ -60,6 +64,8 @@ def load_checkpoint(
         BusyError: one cannot be read now: it may be whole, so it is neither passed over nor removed.
     """
     files = [folder / name for name in (LAST, PREVIOUS) if is_there(folder / name)]
+    for file in files:
+        check_regular(file)
     whole = next((file for file in files if _is_whole(file)), None)
     for damaged in files[: None if whole is None else files.index(whole)]:
         print(f"note: {damaged} is damaged: training goes on from {whole.name if whole else 'the beginning'}")
@@ -67,20 +73,33 @@ def load_checkpoint(
             damaged.unlink(missing_ok=True)
     if whole is not None:
         with reading(whole):
+            _check_weights(whole, network)
             network.load_weights(whole)
             if own_layers:
                 _load_own_layers(whole, own_layers)
     return whole is not None
 
 
+def _check_weights(file: Path, network: keras.Model) -> None:
+    try:
+        check_weights(network, file)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"{file} is no checkpoint: {reason(error)}") from error
+
+
 def _load_own_layers(file: Path, own_layers: Sequence[keras.layers.Layer]) -> None:
     try:
-        with zipfile.ZipFile(file) as archive, np.load(io.BytesIO(archive.read(_OWN_LAYERS))) as stored:
-            arrays = iter([stored[name] for name in stored.files])
+        with zipfile.ZipFile(file) as archive, zipfile.ZipFile(io.BytesIO(archive.read(_OWN_LAYERS))) as stored:
+            arrays = iter([_array(stored, info) for info in stored.infolist()])
         for layer in own_layers:
             layer.set_weights([next(arrays) for _ in layer.weights])
     except (KeyError, ValueError, StopIteration) as error:
         raise InputError(f"{file} does not hold the layers that are trained with the network: {error}") from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(info) as file:
+        return read_array(file, size=info.file_size)
 
 
 def _is_whole(file: Path) -> bool:

@@ -1,10 +1,13 @@
 """The metrics of a run as TensorBoard events."""
 
-from collections.abc import Callable, Mapping
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 
+from distill.refusals import reason
 from distill.runs.best_epoch import AVERAGED
 
 
@@ -18,18 +21,34 @@ def tag(column: str) -> str:
 
 
 def event_writer(path: Path) -> Callable[[Mapping[str, float]], None]:
-    """Return a function that writes a row of metrics as TensorBoard events; without TensorFlow it writes none."""
+    """Return a function that writes a row of metrics as TensorBoard events; without TensorFlow it writes none.
+
+    Raises:
+        OSError: they cannot be written, such as on a full disk; also from the function.
+    """
     if keras.config.backend() != "tensorflow":
         return lambda row: None
     import tensorflow as tf
 
-    writer = tf.summary.create_file_writer(str(path))
+    with _failures_of_the_system(path):
+        writer = tf.summary.create_file_writer(str(path))
 
     def write(row: Mapping[str, float]) -> None:
-        with writer.as_default(step=int(row["epoch"])):
+        with _failures_of_the_system(path), writer.as_default(step=int(row["epoch"])):
             for name, value in row.items():
                 if name != "epoch":
                     tf.summary.scalar(tag(name), value)
-        writer.flush()
+            writer.flush()
 
     return write
+
+
+@contextmanager
+def _failures_of_the_system(path: Path) -> Iterator[None]:
+    """Say what TensorFlow could not write in the way of every other file."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, f"events cannot be written: {reason(error)}", str(path)) from error

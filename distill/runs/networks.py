@@ -17,6 +17,7 @@ from distill.runs.run_directory import BEST, load_network
 from distill.runs.run_record import RunRecord, read_record
 from distill.runtimes.keras_file import POLICIES
 from distill.runtimes.keras_graph import with_float32_head
+from distill.runtimes.safe_names import give_safe_names
 from distill.scoring.network_identity import check_raw_logits, weights_sha256
 
 Builder = Callable[..., keras.Model]
@@ -109,6 +110,7 @@ def _built(builder: Builder, name: str, arguments: Mapping[str, Any], policy: st
     if not isinstance(network, keras.Model):
         raise InputError(f"{name} returned {type(network).__name__}, expected a network, a keras.Model")
     check_raw_logits(network)
+    give_safe_names(network)
     return network if policy == "float32" else with_float32_head(network)
 
 

@@ -12,6 +12,7 @@ from distill.data.open_dataset import open_dataset
 from distill.data.split_policy import SplitPolicy
 from distill.data.splits import with_splits
 from distill.errors import InputError
+from distill.printable import printable
 from distill.runs.networks import recorded_run
 from distill.runs.run_record import RunRecord
 from distill.runs.training_images import TrainingImages
@@ -36,7 +37,7 @@ def open_as_trained(
     """
     dataset = with_class_map(open_dataset(data, class_names=class_names), recorded_class_map(weights))
     for note in dataset.notes:
-        print(f"note: {note}")
+        print(printable(f"note: {note}"))
     return split_as_all_trained(dataset, weights, splits=splits, split_seed=split_seed)
 
 

@@ -5,11 +5,12 @@ presence of summary.json says that the run is complete.
 """
 
 import csv
+import io
 import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,8 +19,11 @@ import keras
 from filelock import FileLock, Timeout
 
 from distill.busy_files import is_there, reading
+from distill.documents import MAX_BYTES, Count, parsed, read_json
 from distill.errors import InputError
 from distill.files import atomic_file, write_csv, write_json
+from distill.refusals import reason
+from distill.regular_files import read_regular
 from distill.runs.best_epoch import averaged_is_better, best_accuracy, best_epoch, chosen_by, kept_column, quality
 from distill.runs.checkpoints import LAST, PREVIOUS, load_checkpoint, save_checkpoint
 from distill.runs.events import event_writer
@@ -33,6 +37,8 @@ from distill.versions import versions
 METRICS, CURVES, SUMMARY = "metrics.csv", "curves.png", "summary.json"
 BEST = "best.keras"
 LOCK = ".writer.lock"
+_WHAT = "summary of a finished run"
+_ALWAYS = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds")  # columns, in every version
 
 
 class RunDirectory:
@@ -280,19 +286,46 @@ class RunDirectory:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the rows of the `metrics.csv` of the run in the folder `path`, none where there is no such file."""
-    if not is_there(path / METRICS):
+    """Return the rows of the `metrics.csv` of the run in the folder `path`, none where there is no such file.
+
+    Raises:
+        InputError: it is damaged, or cannot be read now.
+    """
+    file = path / METRICS
+    if not is_there(file):
         return []
-    with reading(path / METRICS), open(path / METRICS, newline="") as file:
-        # Epochs before an update of this program lack the columns that came with it.
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+    try:
+        text = read_regular(file, at_most=MAX_BYTES).decode()
+        return [_metrics(row) for row in csv.DictReader(io.StringIO(text), strict=True)]
+    except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
+        raise InputError(f"{file} is no table of the metrics of a run ({reason(error)}): train again") from error
+
+
+def _metrics(row: Mapping[str, str]) -> dict[str, float]:
+    # Epochs before an update of this program lack the columns that came with it.
+    numbers = {name: float(value) for name, value in row.items() if value}
+    for name in _ALWAYS:
+        numbers[name]  # noqa: B018 - a KeyError names the column that is missing
+    return {**numbers, "epoch": int(numbers["epoch"])}
 
 
 def read_summary(path: Path) -> dict:
-    """Return the `summary.json` of the finished run in the folder `path`."""
-    with reading(path / SUMMARY):
-        return json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+    """Return the `summary.json` of the finished run in the folder `path`.
+
+    Raises:
+        InputError: it is damaged, or cannot be read now.
+    """
+    document = read_json(path / SUMMARY, what=_WHAT)
+    parsed(document, _Summary, source=path / SUMMARY, what=_WHAT)
+    return document
+
+
+@dataclass
+class _Summary:
+    """What others rely on in it."""
+
+    best_epoch: Count
+    validation_accuracy: float
 
 
 def load_network(path: str | Path) -> keras.Model:

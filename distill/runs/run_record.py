@@ -10,9 +10,10 @@ from typing import Any
 from distill.busy_files import is_there
 from distill.data.split_policy import SplitPolicy
 from distill.data.view_differences import view_differences_text
-from distill.documents import parsed, read_json
+from distill.documents import ClassNames, Count, Side, ViewDescription, parsed, read_json
 from distill.errors import InputError
 from distill.files import write_json
+from distill.home import expanded
 from distill.runs.earlier import upgraded_settings
 
 SETTINGS = "settings.json"
@@ -25,7 +26,7 @@ _WHAT = "record of a training run"
 class SplitRecord:
     """A split, as it was learned from or chosen on."""
 
-    images: int
+    images: Count
     fingerprint: str
     """See `Dataset.fingerprint`."""
 
@@ -36,7 +37,7 @@ class DataRecord:
 
     name: str
     """Where it lay."""
-    class_names: tuple[str, ...]
+    class_names: ClassNames
     class_map: dict[str, str] = field(default_factory=dict)
     """Which classes were merged or renamed, {old: new}."""
     splits: SplitPolicy | None = None
@@ -51,7 +52,7 @@ class ViewsRecord:
 
     spec: dict[str, Any]
     """How they were drawn, see `ViewSpec.to_dict`."""
-    number: int | None = None
+    number: Count | None = None
     """None: new ones in every epoch."""
 
 
@@ -60,8 +61,8 @@ class NetworkRecord:
     """The network that was trained."""
 
     name: str
-    input_shape: tuple[int, int, int]
-    parameters: int
+    input_shape: tuple[Side, Side, Side]
+    parameters: Count
     architecture_sha256: str
     """See `network_identity.architecture_sha256`."""
     policy: str = "float32"
@@ -85,7 +86,7 @@ def _absolute(name: str, value: Any) -> Any:
 
     if not isinstance(value, str) or value in SYNTHETIC:
         return value
-    path = Path(value).expanduser()
+    path = expanded(value)
     is_path = name == "out" or (path.exists() and (name in _PATHS or (name == "teacher" and path.suffix != "")))
     return str(path.absolute()) if is_path else value
 
@@ -126,7 +127,7 @@ class RunRecord:
     begins_with_sha256: str | None = None
     """Of the weights of a trained network that it began with."""
     sample_weights_sha256: str | None = None
-    replicas: int = 1
+    replicas: Count = 1
     command: CommandRecord | None = None
     """None: the library was called."""
     versions: dict[str, str | None] = field(default_factory=dict)
@@ -134,8 +135,6 @@ class RunRecord:
     def __post_init__(self):
         if not isinstance(self.objective.get("formula"), str):
             raise ValueError("the objective has no formula")
-        if not isinstance(self.recipe.get("view", {}), dict):
-            raise ValueError(f"recipe.view is no object, but {self.recipe['view']!r}")
 
     @property
     def training_fingerprints(self) -> dict[str, str]:
@@ -205,6 +204,7 @@ def parse_record(document: Any, file: Path) -> RunRecord:
     if is_record(document) and "version" not in document:
         document = _upgraded(document, file)
     record = _with_choice(parsed(document, RunRecord, source=file, what=_WHAT))
+    parsed(document, _Within, source=file, what=_WHAT)
     if record.version > VERSION:
         raise InputError(
             f"{file} is of version {record.version}, this program reads up to {VERSION}: install a later one"
@@ -234,9 +234,9 @@ def _upgraded(document: dict[str, Any], file: Path) -> dict[str, Any]:
     """Return a record of version 1 (releases before 0.2) as one of version 2; what it lacks is neutral there."""
     former = parsed(document, _Version1, source=file, what=_WHAT)
     by_command = "out" in former.settings
-    fold = former.provenance.get("fold") or {}
-    if fold:
-        splits = {"policy": "folds", "folds": fold.get("of"), "fold": fold.get("number")}
+    fold = former.provenance.fold
+    if fold is not None:
+        splits = {"policy": "folds", "folds": fold.of, "fold": fold.number}
     elif by_command:
         splits = {"policy": former.settings.get("splits", "official"), "seed": former.settings.get("split_seed", 0)}
     else:
@@ -252,12 +252,24 @@ def _upgraded(document: dict[str, Any], file: Path) -> dict[str, Any]:
         "objective": former.loss,
         "network": former.network,
         "teacher": former.teacher,
-        "begins_with_sha256": former.provenance.get("begins_with_sha256"),
+        "begins_with_sha256": former.provenance.begins_with_sha256,
         "sample_weights_sha256": former.sample_weights_sha256,
         "replicas": former.replicas,
         "command": {"name": name, "settings": settings} if by_command else None,
         "versions": former.versions,
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fold1:
+    number: Count
+    of: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Provenance1:
+    fold: _Fold1 | None = None
+    begins_with_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,10 +282,49 @@ class _Version1:
     network: dict[str, Any]
     teacher: dict[str, Any] | None = None
     beside: list[dict[str, Any]] = field(default_factory=list)
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: _Provenance1 = field(default_factory=_Provenance1)
     sample_weights_sha256: str | None = None
     replicas: int = 1
     versions: dict[str, str | None] = field(default_factory=dict)
+
+
+# What other modules rely on within the parts of a record that are as wide as settings and objectives are.
+
+
+@dataclass
+class _Recipe:
+    view: ViewDescription | None = None
+
+
+@dataclass
+class _Views:
+    spec: ViewDescription
+
+
+@dataclass
+class _Teacher:
+    name: str = ""
+    sha256: str = ""
+    teacher: dict[str, Any] = field(default_factory=dict)
+    teachers: list["_Teacher"] = field(default_factory=list)
+
+
+@dataclass
+class _Settings:
+    student_options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _Command:
+    settings: _Settings
+
+
+@dataclass
+class _Within:
+    recipe: _Recipe
+    views: _Views
+    teacher: _Teacher | None = None
+    command: _Command | None = None
 
 
 def _differences(stored: Mapping[str, Any], expected: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.busy_files import is_there, reading
+from distill.busy_files import is_there
 from distill.data.dataset import Dataset
 from distill.errors import InputError
 from distill.files import atomic_file
+from distill.numpy_files import load_array
 
 TRAINING_IMAGES = "training_images.npy"
 
@@ -42,9 +43,8 @@ class TrainingImages:
         if not is_there(file):
             return None
         try:
-            with reading(file):
-                keys = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+            keys = load_array(file)
+        except ValueError as error:
             raise InputError(f"{file} is damaged ({error}): train again") from error
         if keys.dtype != np.uint64 or keys.ndim != 2 or keys.shape[1] != 2:
             raise InputError(f"{file} holds {keys.dtype} {keys.shape}, expected uint64 [N, 2]: train again")

@@ -14,6 +14,7 @@ import keras
 
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.hdf5_probe import check_ends
 from distill.refusals import reason
 from distill.runtimes.keras2 import NO_ACTIVATIONS, translate
 from distill.runtimes.keras2_nodes import Untranslatable
@@ -133,12 +134,14 @@ def _zipped_config(path: Path) -> tuple[bytes, str | None]:
         if "metadata.json" not in archive.namelist():
             return text, None
         with archive.open("metadata.json") as file:
-            return text, json.loads(file.read(_MAX_BYTES)).get("keras_version")
+            metadata = json.loads(file.read(_MAX_BYTES))
+            return text, metadata.get("keras_version") if isinstance(metadata, dict) else None
 
 
 def _hdf5_config(path: Path) -> tuple[bytes | str, str | None]:
     import h5py
 
+    check_ends(path)
     with h5py.File(path, "r") as file:
         text, version = (file.attrs.get(name) for name in ("model_config", "keras_version"))
     if text is None:

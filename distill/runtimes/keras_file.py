@@ -8,12 +8,14 @@ import numpy as np
 
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.home import expanded
 from distill.refusals import reason
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.input_format import InputFormat, PixelFormat
 from distill.runtimes.keras_config import check_keras_file, objects
 from distill.runtimes.keras_graph import from_pixels, in_policy, is_graph, without_softmax
 from distill.runtimes.keras_weights import load_weights
+from distill.runtimes.safe_names import give_safe_names
 from distill.runtimes.softmax import Predict, check_given, probed
 from distill.runtimes.weights import described_sha256
 
@@ -99,13 +101,14 @@ def _load(path: Path, weights: str | None) -> tuple[keras.Model, dict]:
         holder = path if file == path else f"{file}, given as the weights of {path},"
         unknown = InputError(f"{holder} is no Keras model that can be loaded: {reason(error)}")
         raise cannot_read_now(error, file) or unknown from error
+    give_safe_names(model)  # not before: weights are found by name
     return model, description.stated
 
 
 def _weights_of(path: Path, given: str | None) -> Path:
     """Return the file with the weights of a network that `path` describes."""
     candidates = [path.with_suffix(suffix) for suffix in _WEIGHTS_SUFFIXES]
-    found = [Path(given).expanduser()] if given is not None else [file for file in candidates if file.is_file()]
+    found = [expanded(given)] if given is not None else [file for file in candidates if file.is_file()]
     if len(found) != 1:
         names = " and ".join(file.name for file in found) or "there is no such file"
         raise InputError(

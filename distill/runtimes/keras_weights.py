@@ -1,10 +1,12 @@
 """Weights from a Keras file into the network that was built of its description."""
 
 import io
+import math
 import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ import h5py
 import keras
 import numpy as np
 
+from distill.hdf5_objects import plain_datasets
+from distill.hdf5_probe import check_ends
 from distill.runtimes.keras_config import Description
 
+_SMALL, _TIMES = 1 << 26, 16  # bytes beside the weights; the state of an optimizer is some times the weights
 _OLD_GROUP, _LAYERS, _WEIGHTS = "model_weights", "layer_names", "weight_names"
 _ZIPPED = "model.weights.h5"
 _OLD_ROOM = "_layer_checkpoint_dependencies"  # of Keras 2.12 and 2.13, which counts a layer with weights twice
@@ -31,6 +36,7 @@ def load_weights(model: keras.Model, path: Path, description: Description) -> No
     Raises:
         ValueError: the file holds other weights than the network has.
     """
+    check_weights(model, path)
     if path.suffix != ".keras":
         with h5py.File(path, "r") as file:
             if _OLD_GROUP in file or _texts(file, _LAYERS):
@@ -41,6 +47,34 @@ def load_weights(model: keras.Model, path: Path, description: Description) -> No
         with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read(_ZIPPED)), "r") as file:
             return _load_numbered(model, file, description)
     return model.load_weights(path)
+
+
+def check_weights(model: keras.Model, path: Path) -> None:
+    """Check that a `.keras`, `.h5` or `.hdf5` file holds arrays in itself, and not many times what the network needs.
+
+    Raises:
+        ValueError: it holds anything else.
+    """
+    most = _SMALL + _TIMES * sum(math.prod(each.shape) * 4 for each in model.variables)
+    with _opened(path, most) as file:
+        unpacked = sum(dataset.nbytes for dataset in plain_datasets(file, packed=True))
+    if unpacked > most:
+        raise ValueError(f"it unpacks to {unpacked:,} bytes, far more than its network needs")
+
+
+@contextmanager
+def _opened(path: Path, most: int) -> Iterator[h5py.File]:
+    if path.suffix != ".keras":
+        check_ends(path)
+        with h5py.File(path, "r") as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo(_ZIPPED).file_size
+        if size > most:
+            raise ValueError(f"it unpacks to {size:,} bytes, far more than its network needs")
+        with h5py.File(io.BytesIO(archive.read(_ZIPPED)), "r") as file:
+            yield file
 
 
 def _load_numbered(model: keras.Model, file: h5py.File, description: Description) -> None:

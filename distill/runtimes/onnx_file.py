@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import onnx
 
 SUFFIX = ".onnx"
+_LOOPS = {"Loop", "Scan"}
 _MAX_BYTES = 1 << 31  # of a protocol buffer
 _KINDS = ("float", "float16", "double", "uint8", "int8")
 
@@ -89,10 +90,23 @@ def _load(path: Path) -> "onnx.ModelProto":
         raise InputError(f"{path} is no ONNX file that can be read: it holds no graph")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise InputError(f"{path} keeps weights in other files: save it as one, onnx.save(onnx.load(A), B)")
+    loops = sorted({node.op_type for node in _nodes(model)} & _LOOPS)
+    if loops:
+        raise InputError(f"{path} has a loop, {loops[0]}, which may never end: export the network without it")
     if len(model.graph.output) != 1:
         names = ", ".join(output.name for output in model.graph.output)
         raise InputError(f"{path} has {len(model.graph.output)} outputs ({names}), expected one: the logits")
     return model
+
+
+def _nodes(model: "onnx.ModelProto") -> Iterator["onnx.NodeProto"]:
+    """Yield every node of a model, of its functions and of the graphs in its nodes, too."""
+    waiting = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for attribute in node.attribute:
+            waiting += [each for graph in (attribute.g, *attribute.graphs) for each in graph.node]
 
 
 def _tensors(message: Any) -> Iterator["onnx.TensorProto"]:
@@ -112,8 +126,9 @@ def _strip_softmax(model: "onnx.ModelProto") -> bool:
 
     producers = {name: node for node in model.graph.node for name in node.output}
     last = producers.get(model.graph.output[0].name)
-    while last is not None and last.op_type == "Identity":
-        last = producers.get(last.input[0])
+    for _ in producers:  # a damaged graph may go round in a circle
+        if last is not None and last.op_type == "Identity" and last.input:
+            last = producers.get(last.input[0])
     if last is None or last.op_type not in SOFTMAX_NAMES or _axis(last) not in (-1, 1):
         return False
     kind = model.graph.output[0].type.tensor_type.elem_type  # a softmax keeps it

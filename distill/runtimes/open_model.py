@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.home import expanded
 from distill.refusals import check_known, near_paths
 from distill.runtimes import keras_file, onnx_file, python_function, saved_model, tflite_file
 from distill.runtimes.image_model import ImageModel
@@ -74,7 +75,7 @@ def open_model(
     """
     source = str(source)
     if not python_function.recognise(source):
-        source = str(Path(source).expanduser())
+        source = str(expanded(source))
     model_format = _format_of(source)
     if model_format is None or not (Path(source).exists() or python_function.recognise(source)):
         if Path(source).exists():

@@ -10,6 +10,7 @@ import numpy as np
 from distill.busy_files import cannot_read_now
 from distill.errors import InputError
 from distill.refusals import reason
+from distill.regular_files import check_regular_files
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.named_classes import classes_in_description
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 GRAPH = "saved_model.pb"
 DESCRIPTION = "assets.extra/description.json"
+LOOPS = re.compile("(Stateless)?While|NextIteration|(Lower)?For")
 _SIGNATURE = "serving_default"
 _MAX_BYTES = 1 << 31  # of a protocol buffer
 _KINDS = ("float32", "float16", "float64", "uint8", "int8")
@@ -116,6 +118,7 @@ def _check_operations(folder: Path) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
     path = folder / GRAPH
+    check_regular_files(folder)
     if path.stat().st_size > _MAX_BYTES:
         raise InputError(f"{path} is larger than 2 GiB, which no SavedModel is")
     try:
@@ -127,6 +130,10 @@ def _check_operations(folder: Path) -> None:
         if not graph.object_graph_def.concrete_functions:
             raise InputError(f"{folder} has no functions of TensorFlow 2: save it by Keras' export or tf.saved_model")
         for operation in _operations(graph):
+            if LOOPS.fullmatch(operation):
+                raise InputError(
+                    f"{folder} has a loop, {operation}, which may never end: export the network without it"
+                )
             if REACHES_OUT.search(operation):
                 raise InputError(
                     f"{folder} has an operation {operation}, which may reach files, other machines or Python: "

@@ -3,7 +3,6 @@
 They are those of the `tf.distribute` strategy under whose scope the student was built; by default there is one.
 """
 
-import json
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from distill.documents import Count, parse_json, parsed
 from distill.errors import InputError
 from distill.refusals import check_known, reason
 
@@ -144,20 +144,32 @@ def _place(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     return before + resolver.task_id, sum(sizes.get(kind, 0) for kind in _WORKERS)
 
 
+@dataclass
+class _Task:
+    type: str
+    index: Count
+
+
+@dataclass
+class _Configuration:
+    """What TensorFlow reads in TF_CONFIG."""
+
+    cluster: dict[str, list[str]]
+    task: _Task
+
+
 def _check_configuration(configuration: str | None) -> None:
     """Refuse a TF_CONFIG for which TensorFlow would wait for ever, or end with a traceback."""
     hint = f"describe the workers as {_EXAMPLE}"
     if not configuration:
         raise InputError(f"--distribute workers needs the environment variable TF_CONFIG: {hint}")
-    try:
-        described = json.loads(configuration)
-        cluster, kind, index = described["cluster"], described["task"]["type"], described["task"]["index"]
-        addresses = [address for each in cluster.values() for address in each]
-        known = set(cluster) <= set(_WORKERS) and len(cluster.get("chief", [])) <= 1
-        known &= all(isinstance(each, list) for each in cluster.values())
-        known &= all(re.fullmatch(r"[^:/\s]+:\d+", address) for address in addresses)
-        known &= type(index) is int and 0 <= index < len(cluster[kind])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"TF_CONFIG cannot be read ({type(error).__name__}: {error}): {hint}") from error
+    what = f"description of workers ({hint})"
+    document = parse_json(configuration, source="TF_CONFIG", what=what)
+    described = parsed(document, _Configuration, source="TF_CONFIG", what=what)
+    cluster, task = described.cluster, described.task
+    addresses = [address for each in cluster.values() for address in each]
+    known = set(cluster) <= set(_WORKERS) and len(cluster.get("chief", [])) <= 1
+    known &= all(re.fullmatch(r"[^:/\s]+:\d{1,5}", address) for address in addresses)
+    known &= task.index < len(cluster.get(task.type, []))
     if not known:
         raise InputError(f"TF_CONFIG is no list of workers at HOST:PORT with this one among them: {hint}")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 
 import pytest
@@ -63,9 +64,58 @@ def test_impossible_settings_end_in_one_line(capsys):
     assert capsys.readouterr().err == "error: view rotation must lie in 0..180, received -5.0\n"
 
 
-def test_a_defect_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        run_stage(raising(ZeroDivisionError()), Settings, ["--data", "D"])
+def test_a_fault_of_the_program_is_one_line_and_its_traceback_a_file(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert run(raising(ZeroDivisionError("by zero\n")), "--data", "D") == 70
+    (report,) = tmp_path.iterdir()
+    line = f"this is a fault of distill-faces: the details are in {report} (--debug shows them)\n"
+    assert capsys.readouterr().err == line
+    assert "ZeroDivisionError: by zero" in report.read_text()
+
+
+@pytest.mark.parametrize(("error", "code"), [(ZeroDivisionError("by zero"), 70), (InputError("no such thing"), 2)])
+def test_debug_shows_the_traceback(capsys, error, code):
+    assert run(raising(error), "--debug", "--data", "D") == code
+    assert f"{error}\n" in capsys.readouterr().err.split("Traceback (most recent call last):")[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--data", "D", "--temprature", "3"], "Unrecognized options: --temprature, 3: did you mean --temperature?"),
+        (["--data", "D", "--temperature", "abc"], "Error parsing --temperature: could not convert"),
+        ([], "required options are missing: --data"),
+        (["--data"], "Missing value for argument '--data'"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(capsys, args, message):
+    assert run(raising(None), *args) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}")
+    assert said.count("\n") == 1
+
+
+def test_a_message_is_one_line_whatever_a_name_contains(capsys):
+    assert run(raising(InputError("no \x1b[2Jface\nin \udc80 \u202eé")), "--data", "D") == 2
+    assert capsys.readouterr().err == "error: no \\x1b[2Jface\\nin \\udc80 \\u202eé\n"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_a_command_in_one_line(name):
+    program = (
+        "import signal, time; from distill.command_line.stage import run_stage\n"
+        "from distill.cache import InspectSettings\n"
+        f"def stage(settings): signal.raise_signal(signal.{name}); time.sleep(60)\n"
+        "run_stage(stage, InspectSettings, ['x'], backend=None)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "interrupted: the same command goes on from here\n")
+
+
+def test_an_interruption_while_modules_load_is_one_line():
+    program = "import distill.command_line; raise KeyboardInterrupt"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "interrupted\n")
 
 
 def test_config_loads_what_a_run_saved_and_flags_override_it(tmp_path):

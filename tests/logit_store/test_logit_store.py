@@ -245,20 +245,21 @@ def craft(path, **changes):
     [
         ({"rows_per_block": -1}, "rows_per_block is -1"),
         ({"rows_per_block": 0}, "rows_per_block is 0"),
-        ({"rows_per_block": 2.5}, "rows_per_block is 2.5"),
-        ({"rows_per_block": 10**30}, "checksum is uint8"),
+        ({"rows_per_block": 2.5}, r"Expected `int`, got `float` - at `\$.rows_per_block`"),
+        ({"rows_per_block": 10**15}, "checksum is uint8"),
+        ({"rows_per_block": 10**30}, "whole number beyond 64 bits"),
         ({"rows": 0}, "rows is 0"),
-        ({"rows": True}, "rows is True"),
+        ({"rows": True}, r"Expected `int`, got `bool` - at `\$.rows`"),
         ({"rows": 10**15}, "rows 0 to 999999999999999 of 11"),
         ({"rows": 10**15, "store_rows": 10**15}, "sample_id is .*11.*, expected .*1000000000000000"),
         ({"first_row": -4}, "first_row is -4"),
-        ({"first_row": None}, "first_row is None"),
-        ({"store_rows": "11"}, "store_rows is 11"),
+        ({"first_row": None}, r"Expected `int`, got `null` - at `\$.first_row`"),
+        ({"store_rows": "11"}, r"Expected `int . null`, got `str` - at `\$.store_rows`"),
     ],
 )
 def test_rows_that_cannot_be_are_refused_whatever_the_checksum_says(stored, changes, message):
     craft(stored, **changes)
-    with pytest.raises(InputError, match=rf"damaged \({message}.*delete it"):
+    with pytest.raises(InputError, match=rf"damaged \(.*{message}.*delete it"):
         open_logits(stored)
 
 

@@ -76,7 +76,7 @@ def test_a_header_from_before_a_field_was_added_is_read(header):
     del values["teacher_training"], values["versions"]
     assert differences(type(header).from_dict(values), header) == []
     del values["views"]
-    with pytest.raises(KeyError, match="views"):
+    with pytest.raises(InputError, match="missing required field `views`"):
         type(header).from_dict(values)
 
 

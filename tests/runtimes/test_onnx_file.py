@@ -170,3 +170,24 @@ class TestRefused:
         source = write_onnx(plain, tmp_path)
         monkeypatch.setitem(sys.modules, package, None)
         assert refusal(open_model, source).endswith('pip install "distill-faces[onnx]"')
+
+
+def test_a_loop_which_may_never_end_is_refused(changed):
+    def change(model):
+        body = helper.make_graph([helper.make_node("Identity", ["b"], ["c"])], "body", [], [])
+        inner = helper.make_graph([helper.make_node("Loop", ["", ""], ["d"], body=body)], "inner", [], [])
+        model.graph.node.append(helper.make_node("If", ["a"], ["e"], then_branch=inner, else_branch=body))
+
+    assert "has a loop, Loop, which may never end" in refusal(open_model, changed(change))
+
+
+def test_a_circle_of_identities_at_the_end_is_refused(changed):
+    def change(model):
+        last = model.graph.output[0].name
+        for node in model.graph.node:
+            if last in node.output:
+                node.output[0] = "before"
+        model.graph.node.append(helper.make_node("Identity", ["round"], [last]))
+        model.graph.node.append(helper.make_node("Identity", [last], ["round"]))
+
+    assert "cannot be run by onnxruntime" in refusal(open_model, changed(change))

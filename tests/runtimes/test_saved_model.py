@@ -175,6 +175,21 @@ def test_pixels_of_other_kinds(pixels, save, kind):
 
 
 class TestRefused:
+    def test_a_loop_which_may_never_end(self, save):
+        def endless(module, images):
+            return tf.while_loop(
+                lambda logits: tf.reduce_all(logits > -1), lambda logits: [logits], [images[:, 0, 0]]
+            )[0]
+
+        assert "teacher has a loop, While, which may never end" in refusal(open_model, save(endless)).replace(
+            "StatelessWhile", "While"
+        )
+
+    def test_a_pipe_among_its_files(self, save):
+        source = save(pooled)
+        os.mkfifo(os.path.join(source, "variables", "more"))
+        assert "variables/more is a pipe: expected a file" in refusal(open_model, source)
+
     @pytest.mark.parametrize("content", [b"", b"words", b"\xff" * 40])
     def test_a_damaged_graph(self, save, content):
         source = save(pooled)

@@ -185,9 +185,9 @@ def test_the_default_strategy_is_one_replica_that_writes():
     ("configuration", "said"),
     [
         (None, "needs the environment variable TF_CONFIG: describe the workers as"),
-        ("{", "TF_CONFIG cannot be read"),
-        ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG cannot be read .KeyError: 'task'."),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "TF_CONFIG cannot be read"),
+        ("{", "TF_CONFIG is no"),
+        ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG is no .* required field `task`"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "TF_CONFIG is no"),
         (
             '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
             "no list of workers at HOST:PORT",
@@ -195,7 +195,7 @@ def test_the_default_strategy_is_one_replica_that_writes():
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0.5}}', "no list of workers"),
         ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "no list of workers"),
         ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "no list of workers"),
-        ('{"cluster": {"worker": [5]}, "task": {"type": "worker", "index": 0}}', "TF_CONFIG cannot be read"),
+        ('{"cluster": {"worker": [5]}, "task": {"type": "worker", "index": 0}}', "TF_CONFIG is no"),
         ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}', "no list of workers"),
         ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "no list of workers"),
     ],

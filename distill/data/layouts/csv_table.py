@@ -8,14 +8,14 @@ from distill.data.packed_csv import open_csv
 from distill.errors import InputError
 
 _DELIMITERS = ",;\t|"
-_HEADER_LETTERS = 1_000_000
+_HEADER_LETTERS, _LINE_LETTERS = 1_000_000, 10_000_000  # a line has some four letters for each pixel
 _SHOWN, _SHOWN_LETTERS = 12, 30
 
 
 def csv_header(path: Path) -> list[str]:
     """Return the column names in the first line of a file; an empty file has none."""
     line = _first_line(path)
-    return [name.strip(' "') for name in _cells(line, _delimiter(line))] if line else []
+    return [name.strip(' "') for name in _cells(line, _delimiter(line), f"{path} line 1")] if line else []
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -26,13 +26,17 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """
     columns, delimiter = len(csv_header(path)), _delimiter(_first_line(path))
     with open_csv(path) as file:
-        next(file, None)
-        for line, text in enumerate(file, 2):
+        lines = iter(lambda: file.readline(_LINE_LETTERS + 1), "")  # a file of zeros has one line
+        next(lines, None)
+        for line, text in enumerate(lines, 2):
             if not text.strip():
                 continue
-            cells = _cells(text, delimiter)
+            where = f"{path} line {line}"
+            if len(text) > _LINE_LETTERS:
+                raise InputError(f"{where} has more than {_LINE_LETTERS:,} letters: expected one face in a line")
+            cells = _cells(text, delimiter, where)
             if len(cells) != columns:
-                raise InputError(f"{path} line {line}: {len(cells)} columns, the header has {columns}")
+                raise InputError(f"{where}: {len(cells)} columns, the header has {columns}")
             yield line, cells
 
 
@@ -69,8 +73,11 @@ def _delimiter(header: str) -> str:
     return max(_DELIMITERS, key=header.count)  # the comma where there is none
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
+def _cells(line: str, delimiter: str, where: str) -> list[str]:
     # Rows of pixels are long and hardly ever quoted; then a tenth of the time is enough.
     if '"' not in line:
         return [cell.strip() for cell in line.split(delimiter)]
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+    except csv.Error as error:
+        raise InputError(f"{where}: {error}") from error

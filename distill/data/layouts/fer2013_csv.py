@@ -144,8 +144,8 @@ def _pixels(text: str, where: str) -> np.ndarray:
     except (ValueError, DeprecationWarning):
         values = None
     if values is None or (len(values) and not 0 <= values.min() <= values.max() <= 255):
-        bad = next((t for t in text.split() if not (t.isdecimal() and int(t) <= 255)), text[:20])
-        raise InputError(f'{where}: pixel value "{bad}", expected integers of 0..255 separated by spaces')
+        bad = next((t for t in text.split() if not (len(t) <= 3 and t.isdecimal() and int(t) <= 255)), text)
+        raise InputError(f'{where}: pixel value "{bad:.20}", expected integers of 0..255 separated by spaces')
     return values
 
 

@@ -16,6 +16,7 @@ from distill.errors import InputError
 
 IMAGES_FILES = ("fer2013.csv", "icml_face_data.csv")
 CLASS_NAMES = CLASS_ORDERS["ferplus"]
+_MOST_VOTES = 1_000_000
 _COLUMNS = (*CLASS_NAMES, "unknown", "NF")
 _SPELLINGS = {name: (name.lower(), *SPELLINGS.get(name, ())) for name in ("Usage", *_COLUMNS)}
 
@@ -69,8 +70,8 @@ def _votes(path: Path) -> tuple[list[str], np.ndarray]:
             counts = [int(cells[found[name]]) for name in _COLUMNS]
         except ValueError:
             counts = [-1]
-        if min(counts) < 0:
-            raise InputError(f"{path} line {line}: expected {len(_COLUMNS)} numbers of votes")
+        if not 0 <= min(counts) <= max(counts) <= _MOST_VOTES:
+            raise InputError(f"{path} line {line}: expected {len(_COLUMNS)} numbers of votes, 0..{_MOST_VOTES:,}")
         usages.append(cells[found["Usage"]])
         votes.append(counts)
     return usages, np.array(votes, np.int64).reshape(-1, len(_COLUMNS))

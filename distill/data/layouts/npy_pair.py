@@ -1,6 +1,8 @@
-"""`X-images.npy` and `X-labels.npy`: two arrays side by side, the images memory-mapped."""
+"""`X-images.npy` and `X-labels.npy`: two arrays side by side, of which the images stay on disk."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,7 +11,9 @@ from distill.data.class_labels import ClassList, read_labels
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
+from distill.numpy_files import load_array, open_rows
 
+Array = TypeVar("Array")
 _IMAGES, _LABELS = "-images.npy", "-labels.npy"
 _KNOWN = {"fer2013": "nothing says what the numbers mean"}
 
@@ -38,8 +42,8 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     """
     images_path = first_of_pair(path)
     labels_path = images_path.with_name(images_path.name.removesuffix(_IMAGES) + _LABELS)
-    images = checked_images(_load(images_path), source=str(images_path))
-    rows = label_rows(_load(labels_path), count=len(images), source=str(labels_path))
+    images = checked_images(_opened(open_rows, images_path), source=str(images_path))
+    rows = label_rows(_opened(load_array, labels_path), count=len(images), source=str(labels_path))
     numbers, probs = (rows, None) if rows.ndim == 1 else from_rows(rows, source=str(labels_path))
     class_names, labels, notes = _meaning(numbers, labels_path, classes, columns=rows.shape[1:])
     return Dataset(
@@ -79,16 +83,12 @@ def _meaning(
     return meaning.class_names, positions[np.searchsorted(different, numbers)], meaning.notes
 
 
-def _load(path: Path) -> np.ndarray:
+def _opened(read: Callable[[Path], Array], path: Path) -> Array:
     if not path.is_file():
         raise InputError(f"{path} is missing: the pair is X{_IMAGES} and X{_LABELS} in one folder")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        return read(path)
+    except ValueError as error:
         raise InputError(
-            f"{path} is no plain NumPy array ({reason}): write it with numpy.save, without objects"
+            f"{path} is no plain NumPy array ({error}): write it with numpy.save, without objects"
         ) from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} is an archive of arrays: write one array with numpy.save, not numpy.savez")
-    return array

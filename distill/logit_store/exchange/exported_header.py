@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.documents import parse_json
 from distill.errors import InputError
 from distill.logit_store.exchange.logit_table import LogitTable
 from distill.logit_store.header import LogitHeader
@@ -19,6 +20,7 @@ from distill.logit_store.store import LogitStore
 
 MAX_HEADER_BYTES = 1_000_000
 
+_WHAT = "header of an export"
 _ROWS_AT_ONCE = 1024
 _DIGEST_BYTES = 16
 
@@ -35,12 +37,9 @@ def parse_document(text: str, name: str) -> dict[str, Any]:
     Raises:
         InputError: it is something else.
     """
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name} is not JSON ({type(error).__name__}): expected the header of an export") from error
+    document = parse_json(text, source=name, what=_WHAT)
     if not isinstance(document, dict):
-        raise InputError(f"{name} holds a {type(document).__name__}: expected the header of an export")
+        raise InputError(f"{name} holds a {type(document).__name__}: expected the {_WHAT}")
     return document
 
 
@@ -60,10 +59,7 @@ def checked_header(table: LogitTable, path: str | os.PathLike) -> LogitHeader:
             f"{path} does not hold the logits that its header was exported with: export it again, "
             "or remove the header to import it as logits of an unknown teacher"
         )
-    try:
-        header = LogitHeader.from_dict(fields)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} has a damaged header ({error}): export it again") from error
+    header = LogitHeader.from_dict(fields, source=path)
     columns = (table.logits.shape[1], table.class_names)
     if columns != (header.views, header.class_names):
         raise InputError(

@@ -1,11 +1,10 @@
 """Logits in a `.npz` file of NumPy: plain arrays, nothing pickled."""
 
 import json
-import math
 import os
 import zipfile
 import zlib
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from distill.logit_store.exchange.exported_header import MAX_HEADER_BYTES, heade
 from distill.logit_store.exchange.logit_table import LogitTable, checked_ids
 from distill.logit_store.layout import HASH_BYTES
 from distill.logit_store.store import LogitStore
+from distill.numpy_files import read_array, read_header
 from distill.refusals import reason
 
 MAX_BYTES = 4_000_000_000
@@ -117,23 +117,14 @@ def _check_members(members: dict[str, zipfile.ZipInfo], path: str | os.PathLike)
 def _read_array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo, path: str | os.PathLike) -> np.ndarray:
     """Read an array after a look at its own header: nothing is allocated for what is not there, or not wanted."""
     with archive.open(info) as member:
-        shape, dtype = _npy_header(member)
-        _check_kind(name, shape, dtype, path)
-        if not 0 < math.prod(shape) * dtype.itemsize == info.file_size - member.tell():
-            raise ValueError(f"{name} is empty, or not as long as it says")
+        found = read_header(member, size=info.file_size)
+    _check_kind(name, found.shape, found.dtype, path)
+    if not found.bytes:
+        raise ValueError(f"{name} is empty")
     if name == "header" and info.file_size > MAX_HEADER_BYTES * 4:  # NumPy's text has four bytes a letter
         raise InputError(f"{path} has a header of {info.file_size:,} bytes: expected less than {MAX_HEADER_BYTES:,}")
     with archive.open(info) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
-
-
-def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(member)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"arrays of NumPy's format version {version}")
-    shape, _, dtype = readers[version](member)
-    return shape, dtype
+        return read_array(member, size=info.file_size)
 
 
 def _check_kind(name: str, shape: tuple[int, ...], dtype: np.dtype, path: str | os.PathLike) -> None:

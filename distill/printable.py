@@ -1,0 +1,29 @@
+"""Text as it may be shown: whatever a name contains, a message stays one line and gives the terminal no commands."""
+
+import unicodedata
+
+_LONGEST, _END = 2000, 400  # letters; what would work stands at the end
+_SPACES = ("Zs",)  # such as that of French numbers: no letter, but harmless
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters, breaks of lines, marks of direction and lone surrogates escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each
+        if each.isprintable() or unicodedata.category(each) in _SPACES
+        else each.encode("unicode_escape", "surrogatepass").decode()
+        for each in text
+    )
+
+
+def one_line(message: str) -> str:
+    """Return a message as one `printable` line; of a very long one the middle is left out."""
+    line = printable(message)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - _END]} ... {line[-_END:]}"
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` with its line breaks, and every line `printable`."""
+    return "\n".join(map(printable, text.split("\n")))
