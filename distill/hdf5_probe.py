@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillReading
 from contextlib import suppress
+from typing import IO, cast
 
 SECONDS = 30.0
 """Until a file is given up; the structure of a whole one is read in a fraction of a second."""
@@ -27,7 +28,7 @@ for line in sys.stdin:
     print("read", flush=True)
 """
 _lock = threading.Lock()
-_process: subprocess.Popen | None = None
+_process: subprocess.Popen[str] | None = None
 
 
 def check_ends(path: str | os.PathLike) -> None:
@@ -38,11 +39,12 @@ def check_ends(path: str | os.PathLike) -> None:
     """
     with _lock:
         process = _running()
+        questions, answers = cast(IO[str], process.stdin), cast(IO[str], process.stdout)  # both are pipes
         with suppress(BrokenPipeError):
-            process.stdin.write(f"{os.fsencode(os.path.abspath(path)).hex()}\n")
-            process.stdin.flush()
+            questions.write(f"{os.fsencode(os.path.abspath(path)).hex()}\n")
+            questions.flush()
         with ThreadPoolExecutor(1) as reader:
-            answer = reader.submit(process.stdout.readline)
+            answer = reader.submit(answers.readline)
             try:
                 said = answer.result(SECONDS)
             except (StillReading, KeyboardInterrupt) as given_up:
@@ -54,10 +56,15 @@ def check_ends(path: str | os.PathLike) -> None:
         raise ValueError("HDF5 does not survive it")
 
 
-def _running() -> subprocess.Popen:
+def _running() -> subprocess.Popen[str]:
     global _process
     if _process is None or _process.poll() is not None:
-        quiet = {"stderr": subprocess.DEVNULL, "start_new_session": True}  # Ctrl-C is not for it
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        _process = subprocess.Popen([sys.executable, "-c", _PROGRAM], **pipes, **quiet)
+        _process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # Ctrl-C is not for it
+        )
     return _process

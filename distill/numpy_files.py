@@ -1,13 +1,14 @@
 """NumPy's `.npy` format, read strictly: NumPy's own reader believes a header, and evaluates what it says."""
 
 import ast
+import io
 import math
 import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class NpyHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(file: BinaryIO, *, size: int) -> NpyHeader:
+def read_header(file: IO[bytes], *, size: int) -> NpyHeader:
     """Read the header at the beginning of a `.npy` file.
 
     Args:
@@ -66,15 +67,15 @@ def read_header(file: BinaryIO, *, size: int) -> NpyHeader:
     return header
 
 
-def read_array(file: BinaryIO, *, size: int) -> np.ndarray:
+def read_array(file: IO[bytes], *, size: int) -> np.ndarray:
     """Return the array in a `.npy` file.
 
     Raises:
         ValueError: as `read_header`; or it became shorter.
     """
     header = read_header(file, size=size)
-    content = bytearray(header.bytes)
-    if file.readinto(content) != header.bytes:
+    content = bytearray(file.read(header.bytes))
+    if len(content) != header.bytes:
         raise ValueError("it ends before its last value")
     values = np.frombuffer(content, header.dtype)
     return values.reshape(header.shape, order="F" if header.fortran_order else "C")
@@ -115,7 +116,7 @@ class RowsOnDisk:
     It is not mapped into memory: where a mapped file becomes shorter, the system ends the process without a word.
     """
 
-    def __init__(self, path: str | os.PathLike, file: BinaryIO, header: NpyHeader):
+    def __init__(self, path: str | os.PathLike, file: io.FileIO, header: NpyHeader):
         self._path, self._file, self._header = Path(path), file, header
         self._lock = threading.Lock()
         self.shape, self.dtype = header.shape, header.dtype
@@ -158,7 +159,7 @@ class RowsOnDisk:
 
     def _read_into(self, found: np.ndarray, first: int) -> None:
         start = self._header.start + first * (self._header.bytes // len(self))
-        content = memoryview(found.reshape(-1).view(np.uint8))
+        content = found.reshape(-1).view(np.uint8).data
         with self._lock, reading(self._path):  # several threads may share it, and its position
             self._file.seek(start)
             while content:

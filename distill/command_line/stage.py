@@ -153,7 +153,7 @@ def run_stages(
     args = list(sys.argv[1:] if args is None else args)
     debug = _take_debug(args)
     prog = f"python -m distill.{name}"
-    verbs = {verb: settings_class for verb, (_, settings_class) in stages.items()}
+    verbs: dict[str, Callable[..., Any]] = {verb: settings_class for verb, (_, settings_class) in stages.items()}
     with terminated_as_interrupted(), harmless_output(), _one_line_errors(interrupted=_BEGINS_ANEW, debug=debug):
         settings = parsed_flags(
             lambda: tyro.extras.subcommand_cli_from_dict(verbs, args=args, prog=prog, description=_EXIT_HELP),

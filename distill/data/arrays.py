@@ -1,7 +1,7 @@
 """Images and labels as arrays, whoever they come from: what they must be, and as what they are kept."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -22,6 +22,18 @@ class Labels(NamedTuple):
     """float32 [N, C]: soft labels, where they are more than numbers."""
     count: int  # type: ignore[assignment]  # hides the method of tuples, which nobody needs here
     """Of classes, at least 2: as many as the labels need."""
+
+
+@overload
+def checked_images(
+    array: np.ndarray, *, source: str, pixel_range: tuple[float, float] | None = None
+) -> np.ndarray: ...
+
+
+@overload
+def checked_images(
+    array: np.ndarray | RowsOnDisk, *, source: str, pixel_range: tuple[float, float] | None = None
+) -> np.ndarray | RowsOnDisk: ...
 
 
 def checked_images(
@@ -50,7 +62,8 @@ def checked_images(
         raise InputError(f"{source} has shape {array.shape}, expected [N, height, width, 1 or 3]{hint}")
     if pixel_range is None or (array.dtype == np.uint8 and tuple(pixel_range) == (0, 255)):
         return array
-    return _in_eight_bits(array, source, pixel_range)
+    in_memory = array[np.arange(len(array))] if isinstance(array, RowsOnDisk) else array
+    return _in_eight_bits(in_memory, source, pixel_range)
 
 
 def _in_eight_bits(array: np.ndarray, source: str, pixel_range: tuple[float, float]) -> np.ndarray:

@@ -44,8 +44,9 @@ class ArrayImages:
             raise ValueError(
                 f"Images must be uint8 [N, height, width, 1 or 3]. Received: shape={array.shape}, dtype={array.dtype}"
             )
+        _, height, width, channels = array.shape
         self.array = array
-        self.shape = array.shape[1:]
+        self.shape = (height, width, channels)
 
     def __len__(self) -> int:
         return len(self.array)

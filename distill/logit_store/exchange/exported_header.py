@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def checked_header(table: LogitTable, path: str | os.PathLike) -> LogitHeader:
             f"{path} does not hold the logits that its header was exported with: export it again, "
             "or remove the header to import it as logits of an unknown teacher"
         )
-    header = LogitHeader.from_dict(fields, source=path)
+    header = LogitHeader.from_dict(fields, source=Path(path))
     columns = (table.logits.shape[1], table.class_names)
     if columns != (header.views, header.class_names):
         raise InputError(
