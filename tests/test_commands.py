@@ -85,7 +85,7 @@ def test_from_faces_to_an_evaluated_student(work, tmp_path, capsys):
     assert all(name in readme for name in left - {"README.txt"})
     assert "train_student --resume" in readme
     record = json.loads((out / "settings.json").read_text())
-    assert record["objective"]["formula"] == "0.1·CE(y, s) + 0.9·T²·KL(softmax(t/T) ‖ softmax(s/T)), T=4"
+    assert record["objective"]["formula"] == "0.5·CE(y, s) + 0.5·T²·KL(softmax(t/T) ‖ softmax(s/T)), T=8"
     assert record["recipe"]["seed"] == 0
     assert record["teacher"]["name"] == "plain_resnet_tiny"
     capsys.readouterr()

@@ -104,7 +104,7 @@ def export_student(
             path = folder / f"{student.name}{form.ending}"
             form.write(path, network, replace(described, precision=form.precision), pixels)
             rows.append(comparison.row(form.open(path), name=name, path=path))
-        recommended, advice = recommend(rows, verdict=verdict(comparison.metrics))
+        recommended, advice = recommend(rows, verdict=_worthless(comparison.metrics))
         described = replace(described, precision=FORMATS[recommended.format].precision)
         facts = {
             "recommended": recommended.file,
@@ -116,6 +116,11 @@ def export_student(
         (folder / CARD).write_text(card, encoding="utf-8")
         write_json(folder / EXPORTS, facts)
     return ExportResult(tuple(rows), recommended.file, tuple(advice), tuple(notes), comparison.metrics)
+
+
+def _worthless(metrics: EvaluationMetrics) -> str | None:
+    """Return why no file of a student is recommended: it is no better than always saying one class."""
+    return verdict(metrics) if metrics.accuracy <= metrics.most_frequent[1] else None
 
 
 def _compared(comparison: Comparison, rows: Sequence[ExportRow], *, split: str) -> dict[str, Any]:
