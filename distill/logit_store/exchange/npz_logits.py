@@ -117,7 +117,10 @@ def _check_members(members: dict[str, zipfile.ZipInfo], path: str | os.PathLike)
 def _read_array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo, path: str | os.PathLike) -> np.ndarray:
     """Read an array after a look at its own header: nothing is allocated for what is not there, or not wanted."""
     with archive.open(info) as member:
-        found = read_header(member, size=info.file_size)
+        try:
+            found = read_header(member, size=info.file_size)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
     _check_kind(name, found.shape, found.dtype, path)
     if not found.bytes:
         raise ValueError(f"{name} is empty")
