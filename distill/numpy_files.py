@@ -103,7 +103,11 @@ def open_rows(path: str | os.PathLike) -> "RowsOnDisk | np.ndarray":
     check_regular(path)
     with reading(path):
         file = open(path, "rb", buffering=0)  # noqa: SIM115 - as long as the rows are used
-        header = read_header(file, size=os.fstat(file.fileno()).st_size)
+        try:
+            header = read_header(file, size=os.fstat(file.fileno()).st_size)
+        except (ValueError, OSError):
+            file.close()
+            raise
     if header.fortran_order or not header.shape:
         file.close()
         return load_array(path)
