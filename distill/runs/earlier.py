@@ -18,5 +18,12 @@ def upgraded_settings(settings: Any) -> Any:
     if "pixel_scale" not in settings or "student_options" in settings:
         return settings
     options = {name: settings[name] for name in _OPTIONS if settings.get(name) is not None}
-    kept = {name: value for name, value in settings.items() if name not in _OPTIONS}
+    unused = _OPTIONS if _is_taught(settings) or settings.get("lambda_") is not None else (*_OPTIONS, "loss")
+    kept = {name: value for name, value in settings.items() if name not in unused}
     return {**kept, "student_options": options, "policy": "float32"}
+
+
+def _is_taught(settings: Mapping[str, Any]) -> bool:
+    """Whether a training has a teacher; without one, 0.1 named its default loss all the same."""
+    online = settings.get("online")
+    return bool(settings.get("logits")) or (isinstance(online, Mapping) and online.get("teacher") is not None)
