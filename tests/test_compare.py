@@ -175,8 +175,8 @@ class TestWhatIsLeft:
                 CompareSettings(data=str(work / "fer2013.csv"), out=str(tmp_path), logits=(str(work / "logits.h5"),))
             )
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")]
-        assert lines[0] == "run 1 of 21: microexpnet-microexpnet-T2-lambda0.5-0"
-        assert lines[1] == "run 2 of 21, about 00:00 left: microexpnet-microexpnet-T2-lambda0.9-0"
+        assert lines[0] == "run 1 of 21: microexpnet-hinton-T2-lambda0.5-0"
+        assert lines[1] == "run 2 of 21, about 00:00 left: microexpnet-hinton-T2-lambda0.9-0"
 
 
 class Untouchable:

@@ -24,7 +24,10 @@ def deal_folds(dataset: Dataset, folds: int) -> Dataset:
     if folds < 3:
         raise InputError(f"folds must be 3 or more (one to test on, one to choose by, the rest), received {folds}")
     if folds > len(dataset):
-        raise InputError(f"{dataset.name} has {len(dataset):,} images, fewer than {folds:,} folds: give fewer folds")
+        raise InputError(
+            f"{dataset.name} has {len(dataset):,} images, fewer than {folds:,} folds: "
+            f"give --folds {len(dataset)} or less"
+        )
     dataset = dataset.subset(dataset.splits != "test")
     notes = dataset.notes
     own = np.empty(0) if dataset.folds is None else np.unique(dataset.folds)

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from distill.data.pictures import decode
 from distill.files import atomic_file
 
 _SIDE, _COLUMNS, _ROWS, _HEADING = 72, 16, 6, 22  # pixels, pictures, rows of a folder, pixels
@@ -29,8 +30,7 @@ def contact_sheet(pictures: Sequence[tuple[str, Path]], path: Path) -> None:
         draw.text((4, top + 3), heading, fill="black", font=ImageFont.load_default(_HEADING - 8))
         for number, file in enumerate(files):
             row, column = divmod(number, _COLUMNS)
-            with Image.open(file) as picture:
-                small = picture.resize((_SIDE - 2, _SIDE - 2), Image.Resampling.BILINEAR)
+            small = decode(file).resize((_SIDE - 2, _SIDE - 2), Image.Resampling.BILINEAR)
             sheet.paste(small, (_SIDE * column + 1, top + _HEADING + _SIDE * row + 1))
         top += height
     with atomic_file(path) as unfinished:

@@ -73,7 +73,7 @@ def test_a_subject_in_two_folds_is_refused():
         (faces(), 2, "folds must be 3 or more .* received 2"),
         (faces(), 13, "fold 12 of 13 is empty: faces has 12 subjects outside the test split, give --folds 12"),
         (faces(subjects=2), 3, "has 2 subjects outside the test split, too few for folds"),
-        (faces(5, subjects=0), 6, "fold 5 of 6 is empty: faces has 5 images outside the test split, give --folds 5"),
+        (faces(5, subjects=0), 6, "faces has 5 images, fewer than 6 folds: give --folds 5 or less"),
     ],
 )
 def test_folds_that_cannot_be_are_refused(dataset, folds, message):

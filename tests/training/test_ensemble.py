@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from distill.data.dataset import ArrayImages, Dataset
+from distill.data.dataset import UNLABELLED, ArrayImages, Dataset
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitHeader, LogitWriter, open_logits
@@ -58,7 +58,8 @@ def store_of(faces, tmp_path):
                 **changes,
             }
         )
-        columns = {"content_hashes": faces.content_hashes, "labels": faces.labels}
+        known = np.where(faces.labels < len(header.class_names), faces.labels, UNLABELLED)
+        columns = {"content_hashes": faces.content_hashes, "labels": known}
         writer = LogitWriter(tmp_path / f"{name}.h5", header, sample_ids=faces.ids, **columns)
         for rows in writer.missing():
             writer.write(rows, logits[rows])
