@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distill.data.dataset import Dataset
 from distill.data.open_dataset import open_dataset
 from distill.describe_data import DescribeDataSettings, describe_data
 from distill.errors import InputError
@@ -78,6 +79,21 @@ def test_rows_are_classes_and_the_seed_chooses_the_faces(folders):
 def test_a_class_with_few_faces_shows_them_all(folders):
     figure = sample_faces(open_dataset(folders).split("validation"), per_class=3)
     assert [len(axis.images) for axis in figure.axes] == [0, 0, 0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20000), (20000, 1)])
+def test_images_of_a_pixel_height_or_width_are_drawn(write_image, tmp_path, size):
+    for name in ("train/happy/1.png", "train/sad/1.png"):
+        write_image(name, size=size)
+    describe_data(DescribeDataSettings(data=str(tmp_path / "train"), out=str(tmp_path / "faces.png")))
+    assert Image.open(tmp_path / "faces.png").height > 100
+
+
+def test_of_very_many_classes_the_first_are_drawn():
+    labels = np.arange(300)
+    names = [f"class {label}" for label in labels]
+    many = Dataset.from_arrays(np.zeros((300, 4, 4), np.uint8), labels, class_names=names)
+    assert len(sample_faces(many, per_class=1).axes) == 100
 
 
 def test_an_unknown_format_is_refused_before_the_data_is_read(tmp_path):

@@ -11,14 +11,16 @@ from distill.errors import InputError
 from distill.reports.plots import save_figure
 
 _INCHES = 0.9
+_MOST_ROWS = 100
 
 
 def sample_faces(dataset: Dataset, *, per_class: int = 8, seed: int = 0) -> Figure:
     """Draw `per_class` images of every class, one class a row; `seed` says which.
 
-    A class with fewer images shows them all.
+    A class with fewer images shows them all. Of more than a hundred classes the first hundred are shown: no format
+    holds a picture of any height.
     """
-    classes = list(present_classes(dataset))
+    classes = list(present_classes(dataset))[:_MOST_ROWS]
     figure = Figure(figsize=(_INCHES * (per_class + 1.5), _INCHES * len(classes)), layout="compressed")
     axes = figure.subplots(len(classes), per_class, squeeze=False)
     for axis in axes.flat:
@@ -26,7 +28,7 @@ def sample_faces(dataset: Dataset, *, per_class: int = 8, seed: int = 0) -> Figu
     for row, (name, label) in enumerate(classes):
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis, image in zip(axes[row], _sample(dataset, label, per_class, seed), strict=False):
-            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
+            axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
     return figure
 
 
