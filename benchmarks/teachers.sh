@@ -3,9 +3,8 @@
 #
 #     benchmarks/teachers.sh path/to/fer2013.csv OUT [SEED...]
 #
-# An average pool ends the network, so that the weights of one size begin the training at the other. An epoch of 32x32
-# takes about two minutes on two cores with bfloat16, one of 48x48 three to four (fast_cpu.py). Every step goes on where
-# it stopped when the script is run again.
+# An average pool ends the network, so that the weights of one size begin the training at the other. fast_cpu.py says
+# how many images a second were seen. Every step goes on where it stopped when the script is run again.
 set -euo pipefail
 data=$1 out=$2
 shift 2

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import InputError
-from distill.files import atomic_file
+from distill.files import atomic_folder
 from distill.runs.run_record import SETTINGS
 
 if TYPE_CHECKING:
@@ -48,12 +48,11 @@ def write_trained(run: Path, out: Path) -> None:
         raise InputError(f"{run} is no finished run, it has no {missing[0]}: give the folder of one")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty: name a new folder")
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (SETTINGS, SUMMARY, TRAINING_IMAGES):
-        if (run / name).is_file():
-            shutil.copyfile(run / name, out / name)
-    with atomic_file(out / BEST) as unfinished:
-        _copy_as_float16(run / BEST, unfinished)
+    with atomic_folder(out) as unfinished:
+        for name in (SETTINGS, SUMMARY, TRAINING_IMAGES):
+            if (run / name).is_file():
+                shutil.copyfile(run / name, unfinished / name)
+        _copy_as_float16(run / BEST, unfinished / BEST)
 
 
 def _copy_as_float16(source: Path, target: Path) -> None:
