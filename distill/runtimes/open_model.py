@@ -10,6 +10,7 @@ from distill.errors import InputError
 from distill.home import expanded
 from distill.refusals import check_known, near_paths
 from distill.runtimes import keras_file, onnx_file, python_function, saved_model, tflite_file
+from distill.runtimes.first_image import check_first_image
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.softmax import AUTO, GIVES
@@ -22,6 +23,8 @@ class Format(NamedTuple):
     recognise: Callable[[str], bool]
     open: Callable[..., ImageModel]
     policies: tuple[str, ...] = ("float32",)
+    checked_first: bool = True
+    """Whether another process opens it first."""
 
 
 FORMATS = (
@@ -29,7 +32,7 @@ FORMATS = (
     Format("an ONNX file", onnx_file.recognise, onnx_file.open_file),
     Format("a LiteRT file", tflite_file.recognise, tflite_file.open_file),
     Format("a SavedModel folder", saved_model.recognise, saved_model.open_folder),
-    Format("a Python function", python_function.recognise, python_function.open_function),
+    Format("a Python function", python_function.recognise, python_function.open_function, checked_first=False),
 )
 """The first format that recognises a source opens it."""
 
@@ -43,7 +46,7 @@ def is_model_file(teacher: str) -> bool:
 
     A name is one plain word. A path that is one is taken for a name, unless a SavedModel lies there: write `./path`.
     """
-    return bool(re.search(r"[./\\:]", teacher)) or _format_of(teacher) is not None
+    return bool(re.search(r"[./\\:]", teacher)) or format_of(teacher) is not None
 
 
 def is_architecture(source: str) -> bool:
@@ -76,7 +79,7 @@ def open_model(
     source = str(source)
     if not python_function.recognise(source):
         source = str(expanded(source))
-    model_format = _format_of(source)
+    model_format = format_of(source)
     if model_format is None or not (Path(source).exists() or python_function.recognise(source)):
         if Path(source).exists():
             raise InputError(f"{source} is no network that can be opened; {_EXPECTED}")
@@ -87,14 +90,18 @@ def open_model(
     if weights is not None and not is_architecture(source):
         raise InputError(f"{source} holds its own weights: leave --weights out")
     more = {} if weights is None else {"weights": weights}
+    described = input_format or InputFormat()
+    if model_format.checked_first:
+        check_first_image(source, described, policy, gives, **more)
     try:
-        return model_format.open(source, input_format or InputFormat(), policy, gives, **more)
+        return model_format.open(source, described, policy, gives, **more)
     except OSError as error:
         wrong = InputError(f"{error.filename or source} cannot be read: {error.strerror or error}")
         raise cannot_read_now(error, error.filename or source) or wrong from error
 
 
-def _format_of(source: str) -> Format | None:
+def format_of(source: str) -> Format | None:
+    """Return the format that recognises a source."""
     return next((each for each in FORMATS if each.recognise(source)), None)
 
 
