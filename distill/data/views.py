@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from distill.data.crops import CROPS
-from distill.data.operations import BUILT_IN, OPERATIONS, uniform_draws
+from distill.data.operations import BUILT_IN, OPERATIONS, number, uniform_draws
 from distill.data.outside_operations import EXTRA_FLAG, Extra, checked_extra, outside_names, plain_name
 from distill.data.view_columns import PARAMETERS, columns_with, neutral_parameters
 from distill.errors import InputError
@@ -27,7 +27,8 @@ IDENTITY = neutral_parameters(PARAMETERS)
 # An algorithm's name changes whenever the same settings would give other views.
 _ALGORITHM = "blake2b-1"
 _CROPS_ALGORITHM = "crops-1"
-_SETTINGS = {name: setting for row in BUILT_IN for name, setting in OPERATIONS[row].settings.items()}
+_OF_MIXING = {"mixup": number(0, 1), "cutmix": number(0, 1)}
+_SETTINGS = {name: setting for row in BUILT_IN for name, setting in OPERATIONS[row].settings.items()} | _OF_MIXING
 NEUTRAL = {name: setting.neutral for name, setting in _SETTINGS.items()} | {"seed": 0}
 """What a description means that lacks one of these settings."""
 # Every description names these. A later setting is named only where it is not neutral, so that the same views have
@@ -63,6 +64,10 @@ class ViewSpec:
     """Largest relative contrast change: factors lie in 1/(1+c)..1+c."""
     erase: float = 0.0
     """Largest side of the rectangle erased in half of the views, fraction of the image's side."""
+    mixup: float = 0.0
+    """Share of the views, 0..1, that are blended with another image of the data, whose label counts by its share."""
+    cutmix: float = 0.0
+    """Share of the views, 0..1, in which a rectangle shows another image, whose label counts by its area."""
     seed: int = 0
     """Which views are drawn."""
     crops: str = ""
@@ -81,6 +86,11 @@ class ViewSpec:
         for name, setting in _SETTINGS.items():
             if not setting.fits(getattr(self, name)):
                 raise InputError(f"view {name} must {setting.expected}, received {getattr(self, name)}")
+        if self.mixup + self.cutmix > 1:
+            raise InputError(
+                f"view mixup and cutmix are shares of the views and must sum to 1 at most, received {self.mixup} and "
+                f"{self.cutmix}"
+            )
 
     def _check_crops(self) -> None:
         if not isinstance(self.crops, str) or self.crops not in CROPS:

@@ -31,6 +31,7 @@ class OnlineTeacher:
 
     view_spec = None
     views = None
+    partner_ids = None
     one_temperature = False
 
     def __init__(self, teacher: keras.Model | ImageModel, *, class_names: Sequence[str]):

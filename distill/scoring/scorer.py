@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from distill.data.dataset import Dataset
+from distill.data.mixing import Mixer
 from distill.data.rendering import render, render_numpy
 from distill.data.view_columns import PARAMETERS
 from distill.data.views import ViewSpec
@@ -21,6 +22,7 @@ class Scorer:
             an `ImageModel` runs.
         dataset: where the images come from.
         view_spec: how views are drawn; only view 0 is used where it is None.
+        partner_ids: among which the partners of mixed views are drawn, see `Mixer`.
         batch_size: rendered views in one call of the model.
     """
 
@@ -30,12 +32,14 @@ class Scorer:
         dataset: Dataset,
         *,
         view_spec: ViewSpec | None = None,
+        partner_ids: np.ndarray | None = None,
         batch_size: int = 256,
     ):
         without_retracing_warnings()
         self.dataset = dataset
         self.view_spec = view_spec or ViewSpec()
         self.batch_size = batch_size
+        self._mixer = Mixer(dataset, self.view_spec, partner_ids)
         self._logits = compile_scoring(model, dataset.image_shape, self.view_spec.columns)
 
     def score(
@@ -53,9 +57,12 @@ class Scorer:
         scored = []
         for start in range(0, len(indices), images_per_batch):
             picked = indices[start : start + images_per_batch]
-            images = self.dataset.read(picked)
-            ids = np.repeat(self.dataset.ids[picked], len(views))
-            parameters = self.view_spec.parameters(ids, np.tile(views, len(picked)))
+            repeated, repeated_views = np.repeat(picked, len(views)), np.tile(views, len(picked))
+            parameters = self.view_spec.parameters(self.dataset.ids[repeated], repeated_views)
+            if self._mixer.mixes:  # then every view has a picture of its own
+                images = self._mixer.read(repeated, self._mixer.mixture(repeated, repeated_views))
+            else:
+                images = self.dataset.read(picked)
             logits = self._logits(images, parameters)
             scored.append(logits.reshape(len(picked), len(views), -1))
             on_batch(len(picked))

@@ -64,7 +64,8 @@ def spot_check(
     _check_header(teacher, store, dataset, view_spec=view_spec)
     drawn = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:images])
     stored = store.read(store.rows_of(dataset)[drawn])
-    scorer = Scorer(inference_model(teacher), dataset, view_spec=view_spec, batch_size=batch_size)
+    model, partner_ids = inference_model(teacher), store.sample_ids
+    scorer = Scorer(model, dataset, view_spec=view_spec, partner_ids=partner_ids, batch_size=batch_size)
     scored = scorer.score(drawn, range(store.header.views))
     check = SpotCheck(
         images=len(drawn),

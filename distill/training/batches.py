@@ -9,6 +9,7 @@ import numpy as np
 from keras import KerasTensor, tree
 
 from distill.data.dataset import UNLABELLED, Dataset
+from distill.data.mixing import Mixer, mixed_labels, mixed_rows
 from distill.data.rendering import render
 from distill.data.view_columns import in_columns
 from distill.data.views import ViewSpec
@@ -85,6 +86,8 @@ class ViewBatches:
             labels can teach.
         view_order: "next": every image goes through its views in turn; "random": an epoch takes any of the V, for
             each image by itself, and V epochs may leave some out.
+        partner_ids: among which the partners of mixed views are drawn, see `Mixer`. In the place of a view whose
+            partner `dataset` lacks, the next one is taken.
         sample_weights: float32 [N], how much each image of `dataset` counts in the loss; None: all the same.
         batch_size: examples in a batch; the last one of an epoch may be shorter.
         label_smoothing: share of every label that is spread evenly over all classes.
@@ -100,6 +103,7 @@ class ViewBatches:
         teacher: TeacherOutputs | None = None,
         views: int | None = None,
         view_order: str = "next",
+        partner_ids: np.ndarray | None = None,
         sample_weights: np.ndarray | None = None,
         batch_size: int = 64,
         label_smoothing: float = 0.0,
@@ -129,6 +133,7 @@ class ViewBatches:
         self.seed = seed
         self.label_probs = _smoothed(label_probabilities(dataset), label_smoothing)
         self.sample_weights = np.ones(len(dataset), np.float32) if sample_weights is None else sample_weights
+        self._mixer = Mixer(dataset, view_spec, partner_ids)
         self._first_view = np.random.default_rng([seed, 1]).integers(0, views or 1, len(dataset))
 
     def __len__(self) -> int:
@@ -194,10 +199,13 @@ class ViewBatches:
     def rows(self, picked: np.ndarray, epoch: int) -> Rows:
         """Return the images at `picked`, in the views they have in `epoch`."""
         views = self.views_of_epoch(epoch)[picked]
-        images = self.dataset.read(picked)
+        views = self._mixer.permitted(picked, views, self.views or 1)
+        mixture = self._mixer.mixture(picked, views)
+        images = self._mixer.read(picked, mixture)
         parameters = self.view_spec.parameters(self.dataset.ids[picked], views)
         teacher = {} if self.teacher is None else self.teacher(picked, views, images, parameters)
-        return Rows(images, parameters, self.label_probs[picked], teacher, self.sample_weights[picked])
+        label_probs = mixed_labels(self.label_probs, picked, mixture)
+        return Rows(images, parameters, label_probs, teacher, mixed_rows(self.sample_weights, picked, mixture))
 
     def render(self, rows: Rows) -> Batch:
         """Draw the views of a batch."""

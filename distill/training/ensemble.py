@@ -70,6 +70,11 @@ class CachedTeachers:
         """V, the number of those views."""
         return self.stores[0].header.views
 
+    @property
+    def partner_ids(self) -> np.ndarray:
+        """str [P]: the images among which the partners of mixed views were drawn."""
+        return self.stores[0].sample_ids
+
     def join(self, dataset: Dataset, *, temperature: float | None) -> np.ndarray:
         """Return float32 [len(dataset), V, C]: the teachers' logits for `dataset`, in its order, of its classes.
 
@@ -204,6 +209,12 @@ def check_same_views(stores: Sequence[LogitStore]) -> None:
             raise InputError(
                 f"the teachers saw other views, in {first.path} and {other.path}: {'; '.join(changed)}: "
                 "cache one of them again with the --view of the other"
+            )
+        spec = ViewSpec.from_dict(first.view_spec)
+        if spec.mixup + spec.cutmix > 0 and set(first.sample_ids.tolist()) != set(other.sample_ids.tolist()):
+            raise InputError(
+                f"the teachers saw other mixed pictures: partners are drawn among {len(first.sample_ids)} images in "
+                f"{first.path}, and {other.path} has {len(other.sample_ids)} or others: cache both for the same data"
             )
 
 

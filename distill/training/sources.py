@@ -30,6 +30,10 @@ class Teacher(Protocol):
         """V, how many of them there are for each image; None: as many as are drawn."""
 
     @property
+    def partner_ids(self) -> np.ndarray | None:
+        """str [P]: among which partners of mixed views were drawn; None: the images that the student learns from."""
+
+    @property
     def one_temperature(self) -> bool:
         """Whether its logits are right at one temperature alone, so that a schedule may not move it."""
         ...
@@ -150,6 +154,7 @@ def source_batches(
         teacher=outputs,
         views=prescribed or views or view_spec.crop_count or None,
         view_order=recipe.view_order,
+        partner_ids=getattr(teacher, "partner_ids", None),
         sample_weights=_weights(taught, sample_weights, recipe),
         batch_size=recipe.batch_size,
         label_smoothing=recipe.label_smoothing,

@@ -135,8 +135,8 @@ def test_specifications_are_compared_setting_by_setting_whatever_version_wrote_t
     found = view_differences(replace(spec, zoom=(1.0, 1.2), zoom_draw="inverse"), spec.to_dict())
     assert found == {"zoom": ([1.0, 1.2], [0.9, 1.1]), "zoom_draw": ("inverse", "log")}
     assert view_differences(ViewSpec(crops="microexpnet"), spec) == {"crops": ("microexpnet", None)}
-    newer = {**spec.to_dict(), "algorithm": "blake2b-2", "cutmix": 1}
-    assert view_differences(spec, newer) == {"algorithm": ("blake2b-1", "blake2b-2"), "cutmix": (None, 1)}
+    newer = {**spec.to_dict(), "algorithm": "blake2b-2", "posterise": 1}
+    assert view_differences(spec, newer) == {"algorithm": ("blake2b-1", "blake2b-2"), "posterise": (None, 1)}
 
 
 def test_specification_survives_json_and_refuses_what_it_cannot_redraw():
@@ -144,8 +144,8 @@ def test_specification_survives_json_and_refuses_what_it_cannot_redraw():
     assert ViewSpec.from_dict(spec.to_dict()) == spec
     with pytest.raises(InputError, match='drawn by "other"'):
         ViewSpec.from_dict({**spec.to_dict(), "algorithm": "other"})
-    with pytest.raises(InputError, match="cutmix"):
-        ViewSpec.from_dict({**spec.to_dict(), "cutmix": 1})
+    with pytest.raises(InputError, match="posterise"):
+        ViewSpec.from_dict({**spec.to_dict(), "posterise": 1})
 
 
 def test_random_views_are_described_as_before_there_were_crops():
