@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from distill.command_line.stage import run_stage
 from distill.data.class_order import ASSUMED
 from distill.errors import InputError
 from distill.photo_folder import photo_folder
+from distill.runs.trained_networks import trained_networks, trained_path
 from distill.runtimes.foreign_network import ForeignNetwork
 
 if TYPE_CHECKING:
@@ -50,10 +52,11 @@ class DemoSettings(FaceSettings, ForeignNetwork):
     model: str | None = None
     """Exported student, or folder of its card; by default the student that comes with this package."""
     teacher: str | None = None
-    """A second network, shown next to the student: another exported file or folder, a run of this project, or a
-    .keras, .h5 or .onnx file, SavedModel or MODULE:FUNCTION from elsewhere, which --input, --gives and --classes
-    describe. It must have the student's classes; where nothing names those of one from elsewhere, they are assumed
-    to be in the student's order."""
+    """A second network, shown next to the student: another exported file or folder, a run of this project, the name
+    of a trained network that comes with this package, or a .keras, .h5 or .onnx file, SavedModel or MODULE:FUNCTION
+    from elsewhere, which --input, --gives and --classes describe. It must have the student's classes; where nothing
+    names those of one from elsewhere, they are assumed to be in the student's order. By default the trained network
+    that comes with this package stands next to its student, where TensorFlow is installed; "none" shows none."""
     port: int = 7860
     """The page is http://127.0.0.1:PORT."""
     browser: bool = True
@@ -73,7 +76,7 @@ def demo(settings: DemoSettings) -> None:
 
     networks = SideBySide(
         settings.model,
-        teacher=settings.teacher,
+        teacher=_teacher(settings),
         foreign=settings,
         face_detector=settings.face_detector,
         min_face_score=settings.min_face_score,
@@ -85,6 +88,15 @@ def demo(settings: DemoSettings) -> None:
                 time.sleep(1)
     except KeyboardInterrupt:  # there is no other end
         return
+
+
+def _teacher(settings: DemoSettings) -> str | None:
+    """Return what is shown next to the student."""
+    if settings.teacher is not None:
+        return None if settings.teacher == "none" else trained_path(settings.teacher)
+    if settings.model is not None or settings.stated or find_spec("tensorflow") is None:
+        return None
+    return next(map(str, trained_networks().values()), None)
 
 
 @contextmanager

@@ -149,7 +149,7 @@ def _print(rows: list[Row], settings: ListNetworksSettings) -> None:
     if settings.format == "json":
         print(json.dumps([asdict(row) for row in rows], indent=2))
         return
-    print(_circumstances(settings), _table(rows, settings), sep="\n\n")
+    print(_circumstances(settings), _table(rows, settings), *_trained(settings), sep="\n\n")
     if settings.json is not None:
         print(f"\narchitecture: {settings.json}")
 
@@ -169,6 +169,22 @@ def _table(rows: list[Row], settings: ListNetworksSettings) -> str:
         for row in rows
     ]
     return aligned_text([titles, *cells], left=2)
+
+
+def _trained(settings: ListNetworksSettings) -> list[str]:
+    """Return what there is to say of trained networks in this package, where all networks are listed."""
+    from distill.reports.metrics import aligned_text
+    from distill.runs.run_directory import read_summary
+    from distill.runs.run_record import read_record
+    from distill.runs.trained_networks import trained_networks
+
+    lines = [("trained", "network", "input", "validation")]
+    for name, folder in trained_networks().items():
+        network, accuracy = read_record(folder).network, read_summary(folder)["validation_accuracy"]
+        lines.append((name, network.name, "x".join(map(str, network.input_shape)), f"{accuracy:.1%}"))
+    if settings.networks or len(lines) == 1:
+        return []
+    return [f"{aligned_text(lines, left=2)}\n\nthese come trained, as --teacher NAME and --model NAME"]
 
 
 def _circumstances(settings: ListNetworksSettings) -> str:

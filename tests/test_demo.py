@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import distill.demo as demo_module
 from distill.command_line.stage import run_stage
 from distill.demo import DemoSettings, demo, page_served, shown
 from distill.errors import InputError
@@ -25,6 +26,7 @@ from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import litert_flatbuffer
 from distill.prediction.description import ModelDescription
 from distill.prediction.predictor import Predictor
+from distill.runs import trained_networks
 from students import MicroExpNet
 from tests.prediction.small_student import CLASSES, DESCRIPTION, PORTRAIT, write_students
 from tests.training.small_runs import RECORD
@@ -273,3 +275,19 @@ def test_ctrl_c_ends_it(gradio, students, free_port):
         finally:
             process.kill()
     assert (process.returncode, errors) == (0, "")
+
+
+def test_the_trained_network_stands_next_to_the_student_of_the_package(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo_module, "trained_networks", lambda: {"shipped": tmp_path})
+    monkeypatch.setattr(trained_networks, "trained_networks", lambda: {"shipped": tmp_path})
+    shown = {
+        None: str(tmp_path),
+        "none": None,
+        "shipped": str(tmp_path),
+        "other.keras": "other.keras",
+    }
+    for teacher, expected in shown.items():
+        assert demo_module._teacher(DemoSettings(teacher=teacher)) == expected
+    assert demo_module._teacher(DemoSettings(model="mine.tflite")) is None  # it may have other classes
+    monkeypatch.setattr(demo_module, "find_spec", lambda package: None)
+    assert demo_module._teacher(DemoSettings()) is None

@@ -2,9 +2,11 @@
 
 Each lies in a folder of teachers/trained and is a run like any other, without what only its training needed: the
 weights, as float16, and the record of how they came about. So whatever takes a run takes its name as well.
+`python -m distill.runs.trained_networks RUN FOLDER` makes such a folder.
 """
 
 import shutil
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -79,3 +81,13 @@ def _copy_group(source: "h5py.Group", target: "h5py.Group") -> None:
             _copy_group(item, target.create_group(name))
         else:
             target[name] = item[()].astype(np.float16 if item.dtype == np.float32 else item.dtype)
+
+
+def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit("expected two arguments: the folder of a finished run, and a new folder")
+    write_trained(Path(sys.argv[1]), Path(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

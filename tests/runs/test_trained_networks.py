@@ -1,5 +1,7 @@
 """Trained networks in the package: runs of half the bytes, which commands take by their names."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ from distill.command_line.stage import run_stage
 from distill.data.open_dataset import open_dataset
 from distill.errors import InputError
 from distill.evaluate import EvaluateSettings, evaluate
+from distill.list_networks import ListNetworksSettings, list_networks
 from distill.logit_store import open_logits
 from distill.runs import trained_networks
 from distill.runs.networks import load_network, recorded_run
+from distill.runs.run_directory import read_summary
 from distill.runs.trained_networks import write_trained
 from distill.runs.training_images import TrainingImages
 from distill.teacher_logits import TeacherLogitsSettings, teacher_logits
@@ -109,6 +113,14 @@ def test_a_name_that_says_all_takes_no_further_flag(run, shipped, flags, capsys)
         == 2
     )
     assert f"is not for --teacher {NAME}" in capsys.readouterr().err
+
+
+def test_is_listed_with_the_networks(run, shipped, capsys):
+    assert not exit_code(list_networks, ListNetworksSettings, "--no-measure")
+    listed = capsys.readouterr().out
+    accuracy = read_summary(shipped)["validation_accuracy"]
+    assert re.search(rf"^{NAME} +plain_resnet_tiny +16x16x1 +{accuracy:.1%}$", listed, re.MULTILINE)
+    assert "as --teacher NAME" in listed
 
 
 def test_an_unfinished_run_is_not_handed_on(run, tmp_path):
