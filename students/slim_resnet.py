@@ -1,7 +1,7 @@
-"""`SlimResNet`: a residual student of our own. It knows more per byte than MicroExpNet, and takes longer per face.
+"""`SlimResNet`: residual students of our own, in three sizes. They know more per byte than MicroExpNet.
 
-Its units and their sources stand in `distill/building_blocks/residual_units.py`. A stem that halves the picture at
-once, and no unit at that size, keep it near the cost of MicroExpNet.
+Their units and their sources stand in `distill/building_blocks/residual_units.py`. A stem that halves the picture at
+once, and no unit at that size, keep them near the cost of MicroExpNet.
 """
 
 from typing import Any
@@ -10,27 +10,39 @@ from distill.building_blocks.builder import builder
 from distill.building_blocks.conventions import checked_keep_prob
 from distill.building_blocks.residual_units import Variant, residual_layers
 
-_STEM_AND_STAGES: dict[str, Any] = {
-    "stem": 24,
-    "stem_kernel": 5,
-    "widths": (48, 96),
-    "strides": (2, 2, 2),
-    "units": 1,
-}
+_SLIM: dict[str, Any] = {"stem": 24, "stem_kernel": 5, "widths": (48, 96), "strides": (2, 2, 2), "units": 1}
+_SMALL: dict[str, Any] = {"stem": 16, "stem_kernel": 5, "widths": (32, 64), "strides": (2, 2, 2), "units": 1}
+_WIDE: dict[str, Any] = {"stem": 24, "widths": (64, 128, 192), "strides": (2, 2, 2, 2), "units": 1}
 
-
-@builder(
-    name="slim_resnet",
-    input_shape=(48, 48, 1),
-    classes=7,
-    smallest=1,  # every layer pads
-    last_map="6x6x96",
-    options={
+_SHARED: dict[str, Any] = {
+    "input_shape": (48, 48, 1),
+    "classes": 7,
+    "smallest": 1,  # every layer pads
+    "options": {
         "keep_prob": "share of the averaged features that dropout keeps in training, above 0 and up to 1.",
         "pixel_scale": "what pixels are multiplied by, above 0; the first batch norm makes little depend on it.",
     },
-)
+}
+
+
+@builder(name="slim_resnet", last_map="6x6x96", **_SHARED)
 def SlimResNet(x, top, *, keep_prob=0.8, pixel_scale=1 / 255):
     """Residual network of two units, 164,383 parameters at its default shape."""
-    variant = Variant(**_STEM_AND_STAGES, dropout=1 - checked_keep_prob(keep_prob))
+    return _layers(_SLIM, x, top, keep_prob, pixel_scale)
+
+
+@builder(name="slim_resnet_small", last_map="6x6x64", **_SHARED)
+def SlimResNetSmall(x, top, *, keep_prob=0.8, pixel_scale=1 / 255):
+    """Residual network of two units, 73,751 parameters at its default shape: less than 100,000 bytes as int8."""
+    return _layers(_SMALL, x, top, keep_prob, pixel_scale)
+
+
+@builder(name="slim_resnet_wide", last_map="3x3x192", **_SHARED)
+def SlimResNetWide(x, top, *, keep_prob=0.8, pixel_scale=1 / 255):
+    """Residual network of three units, 865,407 parameters at its default shape: less than 1,000,000 bytes as int8."""
+    return _layers(_WIDE, x, top, keep_prob, pixel_scale)
+
+
+def _layers(stem_and_stages, x, top, keep_prob, pixel_scale):
+    variant = Variant(**stem_and_stages, dropout=1 - checked_keep_prob(keep_prob))
     return residual_layers(variant, x, top, pixel_scale=pixel_scale)

