@@ -13,7 +13,7 @@ from tests.hostile_inputs import READERS, deadline, hostile_files
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_hostile_file_is_refused_in_one_line_or_read(tmp_path, kind, request, monkeypatch):
-    monkeypatch.setattr(hdf5_probe, "SECONDS", 5.0)
+    monkeypatch.setattr(hdf5_probe, "SECONDS", 10.0)
     reader, count = READERS[kind], request.config.getoption("--hostile-inputs")
     file = reader.prepare(tmp_path)
     good = reader.read(file)
