@@ -1,6 +1,7 @@
 """`LogitWriter`: logits into parts, parts into one store; a run that was cut off goes on where it stopped."""
 
 import errno
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from distill.logit_store.reading import Content, DamagedError, feature_columns, 
 from distill.logit_store.samples import by_id, checked_samples, sample_differences
 from distill.logit_store.writer_lock import WriterLock
 
+_USUAL_ROWS, _NUMBERS_PER_PART = 512, 2**24
 _NONE: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
@@ -54,7 +56,7 @@ class LogitWriter:
         sample_ids: np.ndarray,
         content_hashes: np.ndarray,
         labels: np.ndarray,
-        rows_per_part: int = 1024,
+        rows_per_part: int | None = 1024,
         shard: Shard | None = None,
     ):
         """Look at what is there already; nothing is written yet.
@@ -63,18 +65,15 @@ class LogitWriter:
             sample_ids: str [N], unique.
             content_hashes: uint8 [N, 16].
             labels: int64 [N].
-            rows_per_part: rows that a kill may cost.
+            rows_per_part: rows that a kill may cost; None: 512, or fewer where their features are large.
             shard: which parts to write, where others write the rest; None writes all of them.
 
         Raises:
             InputError: `path` is something else than a store of these very logits, or of their first views,
                 or there is no sample.
         """
-        self.path, self.header, self.rows_per_part = Path(path), header, rows_per_part
+        self.path, self.header = Path(path), header
         self._samples = checked_samples(sample_ids, content_hashes, labels, classes=len(header.class_names))
-        count = len(self._samples["label"])
-        parts = [slice(start, min(start + rows_per_part, count)) for start in range(0, count, rows_per_part)]
-        self._parts = parts if shard is None else parts[shard.number - 1 :: shard.of]
         self._shard = shard
         self._folder = parts_folder(self.path)
         if self._folder.exists() and not self._folder.is_dir():
@@ -82,6 +81,8 @@ class LogitWriter:
         self._lock = WriterLock(self._folder, shard)
         self._stored: LogitHeader | None = None
         self._look_at_store()
+        self.rows_per_part = _usual_rows(self.header) if rows_per_part is None else rows_per_part
+        self._parts = _cut(len(self._samples["label"]), self.rows_per_part, shard)
 
     @property
     def views_present(self) -> int:
@@ -318,3 +319,14 @@ class LogitWriter:
                 f"{self.header.teacher_name} gave {what} that are not finite in {dtype} for {len(bad)} samples, the "
                 f"first {sample_id}: check its weights, or try float32"
             )
+
+
+def _usual_rows(header: LogitHeader) -> int:
+    """Return how many rows a part holds: features of so many, as float32, fit into memory beside each other."""
+    numbers = header.views * sum(math.prod(each.shape) for each in header.features)
+    return max(1, min(_USUAL_ROWS, _NUMBERS_PER_PART // max(numbers, 1)))
+
+
+def _cut(count: int, rows_per_part: int, shard: Shard | None) -> list[slice]:
+    parts = [slice(start, min(start + rows_per_part, count)) for start in range(0, count, rows_per_part)]
+    return parts if shard is None else parts[shard.number - 1 :: shard.of]
