@@ -17,6 +17,8 @@ _EXPORTS = {
     "Dataset": "distill.data.dataset",
     "DistillationLoss": "distill.losses.distillation_loss",
     "DistillationObjective": "distill.losses.objective",
+    "FEATURE_LOSSES": "distill.losses.feature_losses",
+    "FeatureObjective": "distill.losses.feature_objective",
     "ExtraData": "distill.training.sources",
     "InputError": "distill.errors",
     "InputFormat": "distill.runtimes.input_format",
