@@ -38,6 +38,7 @@ _EXPORTS = {
     "Teacher": "distill.training.sources",
     "WarmedRamp": "distill.losses.schedules",
     "ViewSpec": "distill.data.views",
+    "as_objective": "distill.losses.objective",
     "cache_logits": "distill.scoring.caching",
     "cross_validate": "distill.experiments.cross_validation",
     "deal_folds": "distill.data.folds",
