@@ -11,6 +11,7 @@ import numpy as np
 from distill.averages import average_map
 from distill.errors import InputError
 from distill.logit_store import Feature
+from distill.printable import printable
 from distill.refusals import alternatives
 from distill.runtimes.image_model import ImageModel, InnerOutputs
 
@@ -103,8 +104,10 @@ def features_text(teacher: ImageModel, *, dtype: str, views: int) -> str:
     for layer, shape in layer_shapes(teacher).items():
         vector = Feature(layer, shape[-1:], dtype).bytes_per_view * views
         whole = Feature(layer, shape, dtype).bytes_per_view * views if len(shape) == 3 else None
-        as_map = f"{layer}@{min(shape[:2])}" if whole and shape[0] == shape[1] else ""
-        rows.append([layer, "x".join(map(str, shape)), f"{vector:,}", f"{whole:,}" if whole else "-", as_map])
+        as_map = f"{printable(layer)}@{shape[0]}" if whole and shape[0] == shape[1] else ""
+        rows.append(
+            [printable(layer), "x".join(map(str, shape)), f"{vector:,}", f"{whole:,}" if whole else "-", as_map]
+        )
     count = f"{views} view{'s' * (views > 1)} in {dtype}"
     title = (
         f"{teacher.name}: bytes per image of {count}, as a vector (LAYER) and as a map of its own size (LAYER@SIDE)"
