@@ -7,10 +7,12 @@
   In addition `shuffled`, a join to the ids in another order, and `logits`, all of them in the order of the file.
   Million rows per second, the median over rounds. Files lie in the folder for temporary ones; what was just
   written is mostly still in memory.
+- The same with 512 float16 features beside the logits, of one view: `write`, `merge`, `open`, `join` as above;
+  `batches`, batches of 64 random rows, each read and checked; and `verify`, all features checked in order.
 - The caching pass: `cache_logits` with a teacher that gives pixels back, and 8x8 images that are made when they are
   read. `hash` is the time for content hashes and fingerprint, `score` for the rest. `peak` is the largest resident
   memory of the process, `rise` what lies above the peak of a small pass before. The data set's own columns (ids,
-  labels, splits, hashes) are part of it, and stand next to it.
+  labels, splits, hashes) are part of it, and stand next to it. Once more with the features.
 
 Every measurement has a process of its own. Prints Markdown.
 """
@@ -25,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -36,8 +39,8 @@ import numpy as np
 
 from distill.data.dataset import Dataset
 from distill.data.expressions import CLASS_ORDERS
-from distill.logit_store import LogitHeader, LogitWriter, open_logits
-from distill.runtimes.image_model import LOGITS, ImageModel
+from distill.logit_store import Feature, LogitHeader, LogitWriter, open_logits
+from distill.runtimes.image_model import LOGITS, ImageModel, InnerOutputs
 from distill.scoring.caching import cache_logits
 
 CLASS_NAMES = CLASS_ORDERS["fer2013"]
@@ -45,6 +48,8 @@ CLASSES = len(CLASS_NAMES)
 VIEWS = (1, 8)
 ROWS_PER_PART = (16384, 512)  # the second is the default of `cache_logits`
 WARM_UP_IMAGES = 2000
+FEATURE = Feature("pool", (512,), "float16")
+BATCH, BATCHES = 64, 500
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 MIB = 2**20
 
@@ -96,7 +101,19 @@ def trivial_teacher() -> ImageModel:
     )
 
 
-def made_writer(path: Path, faces: Dataset, views: int, rows_per_part: int) -> LogitWriter:
+def teacher_with_features() -> ImageModel:
+    """The same teacher, with a layer of 512 numbers that are pixels, too."""
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        return first_pixels(images), [np.tile(images.reshape(len(images), -1), 8)]
+
+    inner = InnerOutputs(lambda: {FEATURE.name: FEATURE.shape}, lambda names: predict)
+    return replace(trivial_teacher(), inner=inner)
+
+
+def made_writer(
+    path: Path, faces: Dataset, views: int, rows_per_part: int, features: tuple[Feature, ...] = ()
+) -> LogitWriter:
     header = LogitHeader(
         class_names=CLASS_NAMES,
         views=views,
@@ -107,6 +124,7 @@ def made_writer(path: Path, faces: Dataset, views: int, rows_per_part: int) -> L
         numeric_policy="float32",
         dataset_fingerprint="0",
         dataset_name=faces.name,
+        features=features,
     )
     columns = {"sample_ids": faces.ids, "content_hashes": faces.content_hashes, "labels": faces.labels}
     return LogitWriter(path, header, **columns, rows_per_part=rows_per_part)
@@ -146,6 +164,35 @@ def store_seconds(rows: int, views: int, rows_per_part: int) -> dict[str, float]
     return seconds
 
 
+def feature_speeds(rows: int, rows_per_part: int) -> dict[str, float]:
+    """Return million rows per second of each step, with a feature beside the logits."""
+    faces = made_faces(rows)
+    faces.content_hashes  # noqa: B018 - not what is measured
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(rows_per_part, 1, CLASSES)).astype(np.float32)
+    values = rng.normal(size=(rows_per_part, 1, *FEATURE.shape)).astype(np.float32)
+    seconds: dict[str, float] = {}
+    with TemporaryDirectory() as folder:
+        with timed(seconds, "write"):
+            writer = made_writer(Path(folder) / "logits.h5", faces, 1, rows_per_part, (FEATURE,))
+            for part in writer.missing():
+                count = part.stop - part.start
+                writer.write(part, logits[:count], {FEATURE.name: values[:count]})
+        with timed(seconds, "merge"):
+            path = writer.finish()
+        with timed(seconds, "open"):
+            store = open_logits(path)
+        with timed(seconds, "join"):
+            store.join(faces)
+        with timed(seconds, "batches"):
+            for _ in range(BATCHES):
+                store.read_feature(FEATURE.name, rng.integers(0, rows, BATCH), np.zeros(BATCH, int))
+        with timed(seconds, "verify"):
+            store.check_features()
+    done = dict.fromkeys(seconds, rows) | {"batches": BATCH * BATCHES}
+    return {name: done[name] / taken / 1e6 for name, taken in seconds.items()}
+
+
 def store_speeds(rows: int, views: int, rows_per_part: int, rounds: int) -> dict[str, float]:
     """Return million rows per second of each step, and of all steps in and all steps out."""
     seconds = [in_fresh_process(store_seconds, rows, views, rows_per_part) for _ in range(rounds)]
@@ -155,17 +202,18 @@ def store_speeds(rows: int, views: int, rows_per_part: int, rounds: int) -> dict
     return {name: rows / taken / 1e6 for name, taken in step.items()}
 
 
-def caching_costs(images: int, views: int) -> dict[str, float]:
+def caching_costs(images: int, views: int, features: tuple[str, ...] = ()) -> dict[str, float]:
     """Return seconds, and bytes by which the peak of resident memory rises."""
     seconds = {}
+    teacher, how = teacher_with_features(), {"features": features, "progress": False}
     with TemporaryDirectory() as folder:
-        cache_logits(trivial_teacher(), made_faces(WARM_UP_IMAGES), Path(folder) / "warm.h5", progress=False)
+        cache_logits(teacher, made_faces(WARM_UP_IMAGES), Path(folder) / "warm.h5", **how)
         before = peak_bytes()
         faces = made_faces(images)
         with timed(seconds, "hash"):
             faces.fingerprint  # noqa: B018
         with timed(seconds, "score"):
-            cache_logits(trivial_teacher(), faces, Path(folder) / "logits.h5", views=views, progress=False)
+            cache_logits(teacher, faces, Path(folder) / "logits.h5", views=views, **how)
         peak = peak_bytes()
     columns = (faces.ids, faces.labels, faces.splits, faces.content_hashes)
     return {**seconds, "peak": peak, "rise": peak - before, "columns": sum(column.nbytes for column in columns)}
@@ -195,16 +243,26 @@ def print_store(rows: int, rounds: int) -> None:
             print(f"| {views} x {CLASSES} | {rows_per_part} | {values} |", flush=True)
 
 
-def print_caching(images: list[int]) -> None:
-    print("\nThe caching pass with a trivial teacher")
+def print_features(rows: int, rounds: int) -> None:
+    steps = ("write", "merge", "open", "join", "batches", "verify")
+    print(f"\n{rows:,} rows of one view with {FEATURE}, million rows/s, median of {rounds}")
+    print_header("rows in a part", *steps)
+    for rows_per_part in ROWS_PER_PART:
+        found = [in_fresh_process(feature_speeds, rows, rows_per_part) for _ in range(rounds)]
+        values = " | ".join(f"{median(each[step] for each in found):.3f}" for step in steps)
+        print(f"| {rows_per_part} | {values} |", flush=True)
+
+
+def print_caching(images: list[int], views: tuple[int, ...] = VIEWS, features: tuple[str, ...] = ()) -> None:
+    print(f"\nThe caching pass with a trivial teacher{f' and {FEATURE}' if features else ''}")
     print_header("images", "views", "hash, s", "score, s", "images/s", "peak, MiB", "rise, MiB", "own columns, MiB")
-    for views in VIEWS:
+    for each in views:
         for count in images:
-            costs = in_fresh_process(caching_costs, count, views)
+            costs = in_fresh_process(caching_costs, count, each, features)
             speed = count / (costs["hash"] + costs["score"])
             memory = " | ".join(f"{costs[name] / MIB:.1f}" for name in ("peak", "rise", "columns"))
             times = f"{costs['hash']:.1f} | {costs['score']:.1f} | {speed:,.0f}"
-            print(f"| {count:,} | {views} | {times} | {memory} |", flush=True)
+            print(f"| {count:,} | {each} | {times} | {memory} |", flush=True)
 
 
 def main() -> None:
@@ -212,10 +270,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10**6, help="of the store alone")
     parser.add_argument("--rounds", type=int, default=3, help="of the store alone")
     parser.add_argument("--images", type=int, nargs="+", default=[10**4, 10**5, 10**6], help="of the caching pass")
+    parser.add_argument("--features-alone", action="store_true", help="leave out what has no features")
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores, {platform.machine()}, numpy {np.__version__}, h5py {h5py.__version__}")
-    print_store(args.rows, args.rounds)
-    print_caching(args.images)
+    if not args.features_alone:
+        print_store(args.rows, args.rounds)
+        print_caching(args.images)
+    print_features(args.rows, args.rounds)
+    print_caching(args.images, (1,), (FEATURE.name,))
 
 
 if __name__ == "__main__":

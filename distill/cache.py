@@ -135,6 +135,9 @@ def verify(settings: VerifySettings) -> None:
     store = open_logits(settings.store)
     _check_classes(settings, store)
     print(f"checksums  {len(store):,} samples, {store.header.views} views: every block is as it was written")
+    if store.features:
+        store.check_features()
+        print(f"features   {', '.join(map(str, store.features.values()))}: each is as it was written")
     if settings.data is None:
         print(f"classes    {', '.join(store.class_names)}; their order: {store.header.class_order}")
         return
@@ -185,6 +188,8 @@ def export(settings: ExportSettings) -> None:
     store = open_logits(settings.store)
     export_logits(store, settings.out)
     print(f"{settings.out}: {_size(store)}")
+    if store.features:
+        print(f"note: the features stay in {store.path}: {', '.join(store.features)}")
     print_store_notes(store)
 
 
@@ -262,7 +267,8 @@ def _open_split(data: str, settings: InspectSettings) -> "Dataset":
 
 def _size(store: "LogitStore") -> str:
     views = store.header.views
-    return f"{len(store):,} images x {views} view{'s' * (views > 1)} x {len(store.class_names)} classes"
+    size = f"{len(store):,} images x {views} view{'s' * (views > 1)} x {len(store.class_names)} classes"
+    return f"{size}, {len(store.features)} features" if store.features else size
 
 
 VERBS: dict[str, tuple[Callable[[Any], Any], type]] = {

@@ -38,6 +38,16 @@ class LossSettings:
     usual_warmup: bool = False
     """The warm-up of lambda that the loss is usually given: 20 epochs of dkd."""
 
+    feature_loss: str | None = None
+    """A loss on features of the teacher, in addition: "hint", "attention", "relational" or "similarity"."""
+    feature_layers: tuple[str, ...] = ()
+    """What it compares: STUDENT_LAYER=TEACHER_FEATURE, as the feature is called in the store, such as
+    conv2d_3=conv5@7; several add up."""
+    feature_weight: float | None = None
+    """What it is multiplied by; by default the usual weight of the loss."""
+    feature_options: dict[str, float] = field(default_factory=dict)
+    """Its own parameters, such as "distance 1 angle 2" of relational; by default the usual ones."""
+
     def loss_flags_given(self) -> list[str]:
         """Return the flags among these that are not at their defaults."""
         default = LossSettings()
@@ -59,8 +69,24 @@ class LossSettings:
         own = _own_objective(self.loss, self.loss_options) if recognise(self.loss) else None
         if own is not None:
             self._refuse_all_but_loss()
-            return own
-        return self._of_logits(self._distillation_loss(taught), epochs)
+            return self._with_features(own)
+        return self._with_features(self._of_logits(self._distillation_loss(taught), epochs))
+
+    def _with_features(self, objective: "Objective") -> "Objective":
+        """Return an objective with the loss on features added, if there is one."""
+        from distill.losses.feature_objective import FeatureObjective
+
+        if self.feature_loss is None:
+            if given := [flag for flag in self.loss_flags_given() if flag.startswith("--feature-")]:
+                raise InputError(f"nothing uses {', '.join(given)}: give --feature-loss, or leave it out")
+            return objective
+        return FeatureObjective(
+            objective,
+            self.feature_loss,
+            pairs=dict(_pair(text) for text in self.feature_layers),
+            weight=self.feature_weight,
+            options=self.feature_options,
+        )
 
     def _distillation_loss(self, taught: bool) -> "DistillationLoss":
         from distill.losses.distillation_loss import DistillationLoss
@@ -96,11 +122,20 @@ class LossSettings:
         )
 
     def _refuse_all_but_loss(self) -> None:
-        ignored = [flag for flag in self.loss_flags_given() if flag not in ("--loss", "--loss-options")]
+        given = [flag for flag in self.loss_flags_given() if not flag.startswith("--feature-")]
+        ignored = [flag for flag in given if flag not in ("--loss", "--loss-options")]
         if ignored:
             raise InputError(
                 f"the objective {self.loss} says itself how it is weighed: leave {', '.join(ignored)} out"
             )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Return the student's layer and the teacher's feature that STUDENT_LAYER=TEACHER_FEATURE names."""
+    layer, _, feature = text.partition("=")
+    if not (layer and feature):
+        raise InputError(f"--feature-layers are pairs, STUDENT_LAYER=TEACHER_FEATURE, received {text}")
+    return layer, feature
 
 
 def soft_loss(name: str) -> "SoftLoss":

@@ -1,5 +1,6 @@
 """Teacher logits on disk: one HDF5 file that describes and defends itself."""
 
+from distill.logit_store.feature import FEATURE_DTYPES, Feature
 from distill.logit_store.header import UNKNOWN, LogitHeader, differences
 from distill.logit_store.layout import UNKNOWN_PIXELS
 from distill.logit_store.parts import Shard, merge_parts
@@ -8,8 +9,10 @@ from distill.logit_store.writer import LogitWriter
 
 __all__ = [
     "CLASS_MATCHES",
+    "FEATURE_DTYPES",
     "UNKNOWN",
     "UNKNOWN_PIXELS",
+    "Feature",
     "LogitHeader",
     "LogitStore",
     "LogitWriter",

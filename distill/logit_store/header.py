@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -12,8 +12,10 @@ from distill.data.class_order import NOT_RECORDED, most_certain
 from distill.data.view_differences import view_differences_text
 from distill.documents import ClassNames, Count, ViewDescription, parsed
 from distill.errors import InputError
+from distill.logit_store.feature import Feature
 
 LOGITS_DTYPES = ("float32", "float16")
+_MAX_FEATURES = 100
 _WHAT = "header of logits"
 UNKNOWN = "unknown"
 """Fingerprint and policy of logits that came from elsewhere."""
@@ -27,7 +29,8 @@ class LogitHeader:
         InputError: fewer than one view, a `logits_dtype` that the format does not have, or a class twice.
     """
 
-    format_version: ClassVar[int] = 1
+    format_versions: ClassVar[tuple[int, ...]] = (1, 2)
+    """The second one has features; a store without any is of the first."""
 
     class_names: ClassNames
     """In the order of the logits."""
@@ -58,6 +61,8 @@ class LogitHeader:
     """How the order of `class_names` is known: "given", "known", "assumed" (from the data), or `NOT_RECORDED`."""
     versions: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
     """Libraries that computed the logits, for the record."""
+    features: tuple[Feature, ...] = field(default=(), metadata={"identity": False})
+    """What else of the teacher is stored, for each view."""
 
     def __post_init__(self):
         if self.logits_dtype not in LOGITS_DTYPES:
@@ -66,15 +71,27 @@ class LogitHeader:
             raise InputError(f"views must be 1 (the untouched image) or more, received {self.views}")
         if len(set(self.class_names)) < len(self.class_names):
             raise InputError(f"class_names must be a name each, and each once, received {self.class_names!r:.300}")
+        named = ", ".join(each.name for each in self.features)
+        if len({each.name for each in self.features}) < len(self.features):
+            raise InputError(f"features must be a name each, and each once, received {named}")
+        if len(self.features) > _MAX_FEATURES:
+            raise InputError(f"a store holds up to {_MAX_FEATURES} features, received {len(self.features)}")
         # What was read from a file equals what was written: JSON knows lists, not tuples.
-        for name in ("class_names", "teacher_input_shape"):
+        for name in ("class_names", "teacher_input_shape", "features"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("view_spec", "input_format", "teacher_training", "versions"):
             object.__setattr__(self, name, json.loads(json.dumps(dict(getattr(self, name)))))
 
+    @property
+    def format_version(self) -> int:
+        """Of the file: what has no features is written as it always was."""
+        return 2 if self.features else 1
+
     def to_dict(self) -> dict:
-        """Return the fields as JSON-able values."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """Return the fields as JSON-able values, without `features` where there are none."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        features = [asdict(each) for each in values.pop("features")]
+        return {**values, "features": features} if features else values
 
     @classmethod
     def from_dict(cls, values: Any, *, source: str | Path = "it") -> "LogitHeader":
@@ -108,9 +125,24 @@ def differences(stored: LogitHeader, expected: LogitHeader, *, but: Collection[s
     return _differences(stored, expected, [name for name in identity_fields() if name not in but])
 
 
-def are_first_views(stored: LogitHeader, header: LogitHeader) -> bool:
-    """Whether a store of `header` has all that a store of `stored` has: they differ in nothing but further views."""
-    return stored.views <= header.views and not differences(stored, header, but=("views",))
+def feature_differences(stored: LogitHeader, expected: LogitHeader) -> list[str]:
+    """Return a text where they name other features, or in another order, shape or dtype."""
+    if stored.features == expected.features:
+        return []
+    found, wanted = (", ".join(map(str, each.features)) or "none" for each in (stored, expected))
+    return [f"features: stored {found}, expected {wanted}"]
+
+
+def has_all_of(header: LogitHeader, stored: LogitHeader) -> bool:
+    """Whether a store of `header` has all that one of `stored` has: what it has in addition is views or features."""
+    more_views = stored.views <= header.views
+    return more_views and {*stored.features} <= {*header.features} and not differences(stored, header, but=("views",))
+
+
+def has_more_than(header: LogitHeader, stored: LogitHeader) -> bool:
+    """Whether a store of `header` has all that one of `stored` has, and further views or features."""
+    same = stored.views == header.views and {*stored.features} == {*header.features}
+    return not same and has_all_of(header, stored)
 
 
 def training_differences(stored: LogitHeader, expected: LogitHeader) -> list[str]:

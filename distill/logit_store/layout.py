@@ -31,7 +31,11 @@ _HDF5_VERSION = h5py.h5f.LIBVER_V110
 
 COLUMN_NAMES = ("sample_id", "content_hash", "label", "logits")
 Columns = Mapping[str, np.ndarray]
-"""The rows of a store by dataset name: sample_id (UTF-8 bytes, dtype S), content_hash, label, logits."""
+"""The rows of a store by dataset name: sample_id (UTF-8 bytes, dtype S), content_hash, label, logits; and features,
+as they are stored, by `feature_names`."""
+
+Types = Mapping[str, tuple[np.dtype, tuple[int, ...]]]
+"""The dtype and the shape of a row for each column."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +79,51 @@ def decode_ids(ids: np.ndarray) -> np.ndarray:
         return np.char.decode(ids, "utf-8")
 
 
-def column_types(header: LogitHeader, id_bytes: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Return the dtype and the shape of a row for each column."""
+def feature_names(number: int) -> tuple[str, str]:
+    """Return the names of two datasets: the values of the feature of this number, and their checksums.
+
+    Features are numbered, because the name of a layer may be a path or worse to HDF5.
+    """
+    return f"feature_{number:02d}", f"feature_{number:02d}_checksum"
+
+
+def feature_types(header: LogitHeader) -> Types:
+    """Return the types of the features' values."""
+    return {
+        feature_names(number)[0]: (each.stored_as, (header.views, *each.shape))
+        for number, each in enumerate(header.features)
+    }
+
+
+def column_types(header: LogitHeader, id_bytes: int) -> Types:
+    """Return the types of the columns that have a checksum for each block: all but the features' values.
+
+    Of these it covers the checksums, one for each view of each row.
+    """
+    of_features = {
+        feature_names(number)[1]: (np.dtype("u1"), (header.views, CHECKSUM_BYTES))
+        for number in range(len(header.features))
+    }
     return {
         "sample_id": (h5py.string_dtype("utf-8", id_bytes), ()),
         "content_hash": (np.dtype("u1"), (HASH_BYTES,)),
         "label": (np.dtype("<i8"), ()),
         "logits": (np.dtype(header.logits_dtype).newbyteorder("<"), (header.views, len(header.class_names))),
+        **of_features,
     }
 
 
-def block_checksum(block: Columns) -> np.ndarray:
-    """Return uint8 [16]: the checksum of a block of rows."""
+def feature_checksums(values: np.ndarray) -> np.ndarray:
+    """Return uint8 [..., 16]: the checksum of each piece of bytes in uint8 [..., bytes]."""
+    pieces = values.reshape(-1, values.shape[-1])
+    digests = [hashlib.blake2b(piece, digest_size=CHECKSUM_BYTES).digest() for piece in pieces]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(*values.shape[:-1], CHECKSUM_BYTES)
+
+
+def block_checksum(block: Columns, names: Iterable[str] = COLUMN_NAMES) -> np.ndarray:
+    """Return uint8 [16]: the checksum of a block of rows, over the columns `names`."""
     digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES)
-    for name in COLUMN_NAMES:
+    for name in names:
         column = block[name]
         digest.update(column.astype(column.dtype.newbyteorder("<"), copy=False).tobytes())
     return np.frombuffer(digest.digest(), np.uint8)
@@ -111,7 +146,7 @@ def write_content(
     """Write one file, block by block, holding one block at a time.
 
     Args:
-        blocks: `extent.rows_per_block` rows each, the last one what is left.
+        blocks: `extent.rows_per_block` rows each, the last one what is left; features without their checksums.
         kind: `STORE` or `PART`.
         id_bytes: length of the longest sample id.
 
@@ -120,31 +155,50 @@ def write_content(
         KeyboardInterrupt: Ctrl-C, between two blocks or at the end.
     """
     with uninterrupted() as let_through, _created(path) as file:
-        _write_header(file, {"kind": kind, **asdict(extent), **header.to_dict()})
-        _write_blocks(file, blocks, extent, column_types(header, id_bytes), after_each=let_through)
+        _write_header(file, {"kind": kind, **asdict(extent), **header.to_dict()}, version=header.format_version)
+        datasets = _datasets(file, extent, column_types(header, id_bytes), feature_types(header))
+        _write_blocks(file, blocks, extent, datasets, features=feature_types(header), after_each=let_through)
+
+
+def _datasets(file: h5py.File, extent: Extent, columns: Types, features: Types) -> dict[str, h5py.Dataset]:
+    """Make the empty datasets; columns in blocks, and what is read by its place in one piece."""
+    chunk = min(extent.rows, extent.rows_per_block)
+    in_one_piece = {*features, *(columns.keys() - set(COLUMN_NAMES))}
+    return {
+        name: file.create_dataset(
+            name, (extent.rows, *shape), dtype, chunks=None if name in in_one_piece else (chunk, *shape)
+        )
+        for name, (dtype, shape) in {**columns, **features}.items()
+    }
 
 
 def _write_blocks(
     file: h5py.File,
     blocks: Iterable[Columns],
     extent: Extent,
-    types: Mapping[str, tuple[np.dtype, tuple[int, ...]]],
+    datasets: Mapping[str, h5py.Dataset],
     *,
+    features: Iterable[str],
     after_each: Callable[[], None],
 ) -> None:
-    chunk = min(extent.rows, extent.rows_per_block)
-    datasets = {
-        name: file.create_dataset(name, (extent.rows, *shape), dtype, chunks=(chunk, *shape))
-        for name, (dtype, shape) in types.items()
-    }
+    names = [name for name in datasets if name not in features]
     checksums = []
     for number, block in enumerate(blocks):
         start = number * extent.rows_per_block
+        block = {**block, **_checksums_of_features(block, features)}
         for name, dataset in datasets.items():
             dataset[start : start + len(block[name])] = block[name]
-        checksums.append(block_checksum(block))
+        checksums.append(block_checksum(block, names))
         after_each()
     file["checksum"] = np.stack(checksums)
+
+
+def _checksums_of_features(block: Columns, features: Iterable[str]) -> Columns:
+    found = {}
+    for number, name in enumerate(features):
+        values = np.ascontiguousarray(block[name])
+        found[feature_names(number)[1]] = feature_checksums(values.view(np.uint8).reshape(*values.shape[:2], -1))
+    return found
 
 
 @contextmanager
@@ -162,8 +216,8 @@ def _create_in(file: PatientFile, path: Path) -> h5py.h5f.FileID:
     return h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, creation, access)
 
 
-def _write_header(file: h5py.File, header: Mapping) -> None:
+def _write_header(file: h5py.File, header: Mapping, *, version: int) -> None:
     text = json.dumps(header).encode()
-    file.attrs["format_version"] = LogitHeader.format_version
+    file.attrs["format_version"] = version
     file.attrs["header"] = np.bytes_(text)
     file.attrs["header_checksum"] = np.bytes_(header_checksum(text))

@@ -14,14 +14,17 @@ from distill.errors import InputError
 from distill.files import atomic_file
 from distill.logit_store.header import (
     LogitHeader,
-    are_first_views,
     differences,
+    feature_differences,
+    has_all_of,
+    has_more_than,
     training_differences,
     with_what_is_known,
 )
 from distill.logit_store.layout import COMMAND, PART, STORE, Columns, Extent, write_content
 from distill.logit_store.reading import Content, read_blocks, read_content, read_header, read_logits
 from distill.logit_store.samples import SAMPLE_COLUMNS, by_id, sample_differences
+from distill.logit_store.stored_features import FeaturePlace
 
 PART_FILES = "part-*.h5"
 MERGE = "python -m distill.cache merge"
@@ -69,7 +72,7 @@ def gather_parts(folders: Sequence[str | os.PathLike], *, merged_into: LogitHead
     """Read and check the parts of one store, wherever they lie; return them in the order of their rows.
 
     Equal parts in two folders count once. Those whose logits a store of `merged_into` holds count for nothing:
-    a merge leaves them, and shards that add views write over them.
+    a merge leaves them, and shards that add views or features write over them.
 
     Raises:
         InputError: no part, parts of different runs, rows that are missing or there twice with other logits,
@@ -82,7 +85,7 @@ def gather_parts(folders: Sequence[str | os.PathLike], *, merged_into: LogitHead
     found: dict[int, Content] = {}
     for path in paths:
         part = read_content(path, kind=PART)
-        if merged_into is not None and are_first_views(part.header, merged_into):
+        if merged_into is not None and has_all_of(merged_into, part.header):
             continue
         _check_same_store(part, next(iter(found.values()), part))
         if _same_rows(found.setdefault(part.extent.first_row, part), part):
@@ -104,7 +107,7 @@ def header_of_all(parts: Sequence[Content]) -> LogitHeader:
 def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
     """Write the store whose parts lie in `folders`; these stay as they are.
 
-    A store in the place of `out` is replaced by one that adds views to it, and by no other.
+    A store in the place of `out` is replaced by one that adds views or features to it, and by no other.
 
     Raises:
         InputError: the parts are not those of one whole store (see `gather_parts`), or `out` is something else
@@ -117,7 +120,7 @@ def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) ->
         header = header_of_all(parts)
     else:
         header = header_of_all(parts) if parts else stored.header
-        _check_adds_views(stored, header, parts)
+        _check_adds(stored, header, parts)
         header = with_what_is_known(header, stored.header)
     blocks = (block for part in parts for block in read_blocks(part))
     with atomic_file(out) as temporary:
@@ -129,7 +132,7 @@ def remove_merged_parts(folder: Path, header: LogitHeader) -> None:
     """Remove the parts whose logits a store of `header` holds, and the folder, where it has no others."""
     for path in sorted(folder.glob(PART_FILES)):
         with suppress(InputError):  # what cannot be read is not known to be in the store
-            if are_first_views(read_header(path, kind=PART), header):
+            if has_all_of(header, read_header(path, kind=PART)):
                 path.unlink()
     if not any(folder.glob(PART_FILES)):
         shutil.rmtree(folder)
@@ -149,19 +152,21 @@ def _content_to_replace(out: Path) -> Content:
         raise InputError(f"{out} is there already ({error}): choose another --out") from error
 
 
-def _check_adds_views(stored: Content, header: LogitHeader, parts: Sequence[Content]) -> None:
+def _check_adds(stored: Content, header: LogitHeader, parts: Sequence[Content]) -> None:
     found = differences(stored.header, header, but=("views",)) + training_differences(stored.header, header)
     if parts and not found:
         columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in SAMPLE_COLUMNS}
         found = sample_differences(by_id(stored.columns), by_id(columns))
-    if stored.header.views >= header.views:
+    if not has_more_than(header, stored.header):
+        found += feature_differences(stored.header, header)
         found.append(f"views: stored {stored.header.views}, in the parts no others")
     if found:
         raise InputError(f"{stored.path} is there already ({'; '.join(found)}): choose another --out")
 
 
 def _check_same_store(part: Content, other: Content) -> None:
-    found = differences(part.header, other.header) + training_differences(part.header, other.header)
+    headers = part.header, other.header
+    found = differences(*headers) + training_differences(*headers) + feature_differences(*headers)
     for name in ("store_rows", "rows_per_block"):
         stored, expected = getattr(part.extent, name), getattr(other.extent, name)
         if stored != expected:
@@ -176,11 +181,16 @@ def _same_rows(part: Content, other: Content) -> bool:
     return part is other or (
         all(np.array_equal(part.columns[name], other.columns[name]) for name in part.columns)
         and np.array_equal(_logits(part), _logits(other))
+        and all(map(_same_features, part.features, other.features))
     )
 
 
 def _logits(part: Content) -> np.ndarray:
     return read_logits([part], part.extent.first_row + np.arange(part.extent.rows))
+
+
+def _same_features(place: FeaturePlace, other: FeaturePlace) -> bool:
+    return np.array_equal(place.read_span(0, place.rows), other.read_span(0, other.rows))
 
 
 def _check_complete(parts: Sequence[Content], where: str) -> None:

@@ -13,6 +13,7 @@ from distill.busy_files import cannot_read_now, reading
 from distill.documents import Document, parse_json, parsed
 from distill.errors import InputError
 from distill.hdf5_objects import plain_dataset
+from distill.logit_store.file_stamp import file_stamp
 from distill.logit_store.header import LogitHeader
 from distill.logit_store.interrupts import uninterrupted
 from distill.logit_store.layout import (
@@ -20,12 +21,16 @@ from distill.logit_store.layout import (
     COMMAND,
     Columns,
     Extent,
+    Types,
     block_checksum,
     column_types,
     decode_ids,
+    feature_names,
+    feature_types,
     header_checksum,
 )
-from distill.logit_store.samples import check_labels
+from distill.logit_store.samples import SAMPLE_COLUMNS, check_labels
+from distill.logit_store.stored_features import DamagedError, FeaturePlace
 from distill.logit_store.unlocked_file import UnlockedFile
 from distill.regular_files import check_regular
 
@@ -33,10 +38,6 @@ _BYTES_AT_ONCE = 2**23  # small blocks are read together
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ITSELF, _WHAT = "its header", "header of a logit store"
 _DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError)
-
-
-class DamagedError(InputError):
-    """The file is not, or no longer, a whole logit store: something else, truncated, or changed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,9 @@ class Content:
     header: LogitHeader
     extent: Extent
     columns: Columns
-    """Its rows; without "logits", unless they were requested."""
+    """Its samples; with "logits", if they were requested."""
+    features: Sequence[FeaturePlace]
+    """Where its features lie, in the order of the header. They are checked when they are read."""
 
 
 def read_content(path: Path, *, kind: str, with_logits: bool = False) -> Content:
@@ -63,13 +66,13 @@ def read_content(path: Path, *, kind: str, with_logits: bool = False) -> Content
         columns = {
             name: np.empty((rows, *shape), dtype)
             for name, (dtype, shape) in file.types.items()
-            if with_logits or name != "logits"
+            if name in SAMPLE_COLUMNS or (with_logits and name == "logits")
         }
         for start, span in _checked_spans(file):
             for name, column in columns.items():
                 column[start : start + len(span[name])] = span[name]
             let_through()
-        return Content(Path(path), kind, file.header, file.extent, columns)
+        return Content(Path(path), kind, file.header, file.extent, columns, file.features)
 
 
 def read_header(path: Path, *, kind: str) -> LogitHeader:
@@ -116,9 +119,23 @@ def read_blocks(content: Content) -> Iterator[Columns]:
         DamagedError: it has been damaged since.
     """
     rows_per_block = content.extent.rows_per_block
-    for _, span in _read_spans(content):
+    for first, span in _read_spans(content):
         for start in range(0, len(span["label"]), rows_per_block):
-            yield {name: column[start : start + rows_per_block] for name, column in span.items()}
+            block = {name: column[start : start + rows_per_block] for name, column in span.items()}
+            yield {**block, **feature_columns(content, slice(first + start, first + start + len(block["label"])))}
+
+
+def feature_columns(content: Content, rows: slice | None = None) -> Columns:
+    """Return the features of neighbouring rows of a file as they are stored, checked; by default of all.
+
+    Raises:
+        DamagedError: one does not match its checksum.
+    """
+    rows = rows or slice(0, content.extent.rows)
+    return {
+        feature_names(number)[0]: place.read_span(rows.start, rows.stop)
+        for number, place in enumerate(content.features)
+    }
 
 
 def _read_spans(content: Content, wanted: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
@@ -134,9 +151,10 @@ class _OpenFile:
 
     header: LogitHeader
     extent: Extent
-    types: Mapping[str, tuple[np.dtype, tuple[int, ...]]]
+    types: Types
     datasets: Mapping[str, h5py.Dataset]
     checksums: np.ndarray
+    features: Sequence[FeaturePlace]
 
 
 @contextmanager
@@ -148,9 +166,12 @@ def _opened(path: Path, kind: str) -> Iterator[_OpenFile]:
     _check_signature(path)
     content: UnlockedFile | None = None
     try:
+        stamp = file_stamp(path)  # before it is opened, so that a file in its place is noticed
         with UnlockedFile(path) as content, h5py.File(path, "r", driver="fileobj", fileobj=content) as file:
             values = _checked_header(path, file, kind)
             header = _as_damage(lambda: LogitHeader.from_dict(values, source=_ITSELF))
+            if header.format_version != file.attrs["format_version"]:
+                raise ValueError(f"its header is of format version {header.format_version}")
             extent = _as_damage(lambda: parsed(values, Extent, source=_ITSELF, what=_WHAT))
             types = column_types(header, plain_dataset(file, "sample_id").dtype.itemsize)
             datasets = {
@@ -159,12 +180,24 @@ def _opened(path: Path, kind: str) -> Iterator[_OpenFile]:
             }
             blocks = -(-extent.rows // extent.rows_per_block)
             checksums = _checked_dataset(file, "checksum", np.dtype("u1"), (blocks, CHECKSUM_BYTES))[()]
-            yield _OpenFile(header, extent, types, datasets, checksums)
+            features = _feature_places(path, file, header, extent, stamp)
+            yield _OpenFile(header, extent, types, datasets, checksums, features)
     except InputError:
         raise
     except _DAMAGE as error:
         busy = cannot_read_now(content and content.failure or error, path)
         raise busy or DamagedError(_damage(path, error, content)) from error
+
+
+def _feature_places(
+    path: Path, file: h5py.File, header: LogitHeader, extent: Extent, stamp: tuple[int, ...]
+) -> list[FeaturePlace]:
+    for name, (dtype, shape) in feature_types(header).items():
+        _checked_dataset(file, name, dtype, (extent.rows, *shape))
+    return [
+        FeaturePlace.of(file, feature_names(number), each, path=Path(path), stamp=stamp)
+        for number, each in enumerate(header.features)
+    ]
 
 
 def _damage(path: Path, error: Exception, content: UnlockedFile | None) -> str:
@@ -206,10 +239,11 @@ def _as_damage(read: Callable[[], Document]) -> Document:
 def _checked_header(path: Path, file: h5py.File, kind: str) -> dict:
     if not {"format_version", "header", "header_checksum"} <= set(file.attrs):
         raise InputError(f"{path} is HDF5, but not a logit store: expected a file that {COMMAND} wrote")
-    version, known = file.attrs["format_version"], LogitHeader.format_version
-    if version != known:
+    version = file.attrs["format_version"]
+    if version not in LogitHeader.format_versions:
+        known = " and ".join(map(str, LogitHeader.format_versions))
         raise InputError(
-            f"{path} has logit format version {version}, this program reads version {known}: "
+            f"{path} has logit format version {version}, this program reads versions {known}: "
             f"use the program that wrote it, or delete it and write it again with {COMMAND}"
         )
     text = file.attrs["header"]
@@ -260,7 +294,7 @@ def _between(ascending: np.ndarray, start: int, stop: int) -> slice:
 def _check_span(span: Columns, start: int, rows_per_block: int, checksums: np.ndarray) -> None:
     for number, first in enumerate(range(0, len(span["label"]), rows_per_block)):
         block = {name: column[first : first + rows_per_block] for name, column in span.items()}
-        if not np.array_equal(block_checksum(block), checksums[number]):
+        if not np.array_equal(block_checksum(block, block), checksums[number]):
             last = start + first + len(block["label"]) - 1
             raise ValueError(f"rows {start + first} to {last} do not match their checksum")
     _check_samples(span, classes=span["logits"].shape[-1])

@@ -14,10 +14,13 @@ from distill.data.class_map import merge_logits
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.errors import InputError
+from distill.logit_store.feature import Feature
 from distill.logit_store.header import LogitHeader
 from distill.logit_store.layout import COMMAND, STORE, UNKNOWN_PIXELS, decode_ids, encode_ids
 from distill.logit_store.parts import MERGE, PART_FILES, gather_parts, header_of_all, parts_folder
 from distill.logit_store.reading import Content, read_content, read_logits
+from distill.logit_store.stored_features import read_features
+from distill.refusals import check_known
 
 CLASS_MATCHES = ("exact", "names")
 
@@ -54,6 +57,34 @@ class LogitStore:
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return float32 [len(rows), views, classes]: some of `logits`, read and checked without the others."""
         return read_logits(self.contents, rows)
+
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """What else of the teacher is stored, by name."""
+        return {each.name: each for each in self.header.features}
+
+    def read_feature(self, name: str, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """Return float32 [n, *shape]: of the feature `name`, the view `views[i]` of the row `rows[i]`, int [n] each.
+
+        Nothing else is read, and every view of every row is checked on its own.
+
+        Raises:
+            InputError: there is no such feature; the file is damaged, or was written anew since it was opened.
+        """
+        check_known(name, self.features, what="feature")
+        number = list(self.features).index(name)
+        places = [(content.extent.first_row, content.features[number]) for content in self.contents]
+        return read_features(places, rows, views)
+
+    def check_features(self) -> None:
+        """Read all features and check them, little at a time.
+
+        Raises:
+            InputError: one is damaged.
+        """
+        for content in self.contents:
+            for place in content.features:
+                place.check()
 
     def _column(self, name: str) -> np.ndarray:
         return _concatenated([content.columns[name] for content in self.contents])

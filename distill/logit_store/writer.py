@@ -1,10 +1,13 @@
 """`LogitWriter`: logits into parts, parts into one store; a run that was cut off goes on where it stopped."""
 
 import errno
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 import numpy as np
@@ -12,18 +15,24 @@ import numpy as np
 from distill.busy_files import is_there
 from distill.errors import InputError
 from distill.files import atomic_file
+from distill.logit_store.feature import joined_features
 from distill.logit_store.header import (
     LogitHeader,
-    are_first_views,
     differences,
+    feature_differences,
+    has_all_of,
+    has_more_than,
     training_differences,
     with_what_is_known,
 )
-from distill.logit_store.layout import PART, STORE, Columns, Extent, write_content
+from distill.logit_store.layout import PART, STORE, Columns, Extent, feature_names, write_content
 from distill.logit_store.parts import MERGE, Shard, part_path, parts_folder, remove_merged_parts, write_store
-from distill.logit_store.reading import Content, DamagedError, read_content
+from distill.logit_store.reading import Content, DamagedError, feature_columns, read_content
 from distill.logit_store.samples import by_id, checked_samples, sample_differences
 from distill.logit_store.writer_lock import WriterLock
+
+_USUAL_ROWS, _NUMBERS_PER_PART = 512, 2**24
+_NONE: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class LogitWriter:
@@ -47,7 +56,7 @@ class LogitWriter:
         sample_ids: np.ndarray,
         content_hashes: np.ndarray,
         labels: np.ndarray,
-        rows_per_part: int = 1024,
+        rows_per_part: int | None = 1024,
         shard: Shard | None = None,
     ):
         """Look at what is there already; nothing is written yet.
@@ -56,18 +65,15 @@ class LogitWriter:
             sample_ids: str [N], unique.
             content_hashes: uint8 [N, 16].
             labels: int64 [N].
-            rows_per_part: rows that a kill may cost.
+            rows_per_part: rows that a kill may cost; None: 512, or fewer where their features are large.
             shard: which parts to write, where others write the rest; None writes all of them.
 
         Raises:
             InputError: `path` is something else than a store of these very logits, or of their first views,
                 or there is no sample.
         """
-        self.path, self.header, self.rows_per_part = Path(path), header, rows_per_part
+        self.path, self.header = Path(path), header
         self._samples = checked_samples(sample_ids, content_hashes, labels, classes=len(header.class_names))
-        count = len(self._samples["label"])
-        parts = [slice(start, min(start + rows_per_part, count)) for start in range(0, count, rows_per_part)]
-        self._parts = parts if shard is None else parts[shard.number - 1 :: shard.of]
         self._shard = shard
         self._folder = parts_folder(self.path)
         if self._folder.exists() and not self._folder.is_dir():
@@ -75,11 +81,18 @@ class LogitWriter:
         self._lock = WriterLock(self._folder, shard)
         self._stored: LogitHeader | None = None
         self._look_at_store()
+        self.rows_per_part = _usual_rows(self.header) if rows_per_part is None else rows_per_part
+        self._parts = _cut(len(self._samples["label"]), self.rows_per_part, shard)
 
     @property
     def views_present(self) -> int:
         """Views that a finished store in `path` holds already, which the parts must repeat; 0 without one."""
         return 0 if self._stored is None else self._stored.views
+
+    @property
+    def features_present(self) -> tuple[str, ...]:
+        """Names of the features that a finished store in `path` holds already, which the parts must repeat."""
+        return () if self._stored is None else tuple(each.name for each in self._stored.features)
 
     def __enter__(self) -> "LogitWriter":
         if not self.complete:
@@ -94,7 +107,7 @@ class LogitWriter:
     @property
     def complete(self) -> bool:
         """Whether `path` holds these very logits: there is nothing to compute."""
-        return self.views_present == self.header.views
+        return self._stored is not None and has_all_of(self._stored, self.header)
 
     @property
     def rows(self) -> int:
@@ -111,12 +124,13 @@ class LogitWriter:
         """
         return [] if self.complete else [rows for rows in self._parts if self._read_part(rows) is None]
 
-    def write(self, rows: slice, logits: np.ndarray) -> None:
+    def write(self, rows: slice, logits: np.ndarray, features: Mapping[str, np.ndarray] = _NONE) -> None:
         """Write one part.
 
         Args:
             rows: one of the slices that `missing` returned.
             logits: float32 or float16 [rows, views, classes], raw, at temperature 1.
+            features: float [rows, views, ...] of each that `header` names.
 
         Raises:
             InputError: another shape or dtype than the header says, or a value that is not finite.
@@ -125,6 +139,7 @@ class LogitWriter:
         if rows not in self._parts:
             raise ValueError(f"rows must be a slice that missing() returned. Received: {rows}")
         block = {**self._block(rows), "logits": self._checked_logits(rows, np.asarray(logits))}
+        block |= self._checked_features(rows, features)
         with self._refused_when_not_writable():
             self._lock.acquire()
             with atomic_file(self._part_path(rows)) as temporary:
@@ -175,7 +190,7 @@ class LogitWriter:
         os.replace(merged, self.path)
 
     def _finished_part(self, rows: slice) -> Columns:
-        part = self._read_part(rows, with_logits=True)
+        part = self._read_part(rows, whole=True)
         if part is None:
             raise InputError(f"{self._part_path(rows)} is damaged: run again to write it anew")
         return part.columns
@@ -206,8 +221,8 @@ class LogitWriter:
     def _block(self, rows: slice) -> Columns:
         return {name: column[rows] for name, column in self._samples.items()}
 
-    def _read_part(self, rows: slice, *, with_logits: bool = False) -> Content | None:
-        """Return a part, or None where it is missing, damaged, or merged already.
+    def _read_part(self, rows: slice, *, whole: bool = False) -> Content | None:
+        """Return a part, with logits and features where `whole`, or None where it is missing, damaged, or merged.
 
         Raises:
             BusyError: it cannot be read now: it may be whole, so it is not written anew.
@@ -216,28 +231,30 @@ class LogitWriter:
         if not is_there(path):
             return None
         try:
-            part = read_content(path, kind=PART, with_logits=with_logits)
+            part = read_content(path, kind=PART, with_logits=whole)
+            features = feature_columns(part)  # checked, so that a damaged one is written anew
         except DamagedError:
             return None
-        if self._stored is not None and are_first_views(part.header, self._stored):
-            return None  # left by the merge of the store that is to get more views now
-        found = differences(part.header, self.header) + training_differences(part.header, self.header)
+        if self._stored is not None and has_all_of(self._stored, part.header):
+            return None  # left by the merge of the store that is to get more now
+        headers = part.header, self.header
+        found = differences(*headers) + training_differences(*headers) + feature_differences(*headers)
         if part.extent.rows_per_block != self.rows_per_part:
             found.append(f"rows_per_part: stored {part.extent.rows_per_block}, expected {self.rows_per_part}")
         found = found or sample_differences(part.columns, self._block(rows))
         if found:
             self._refuse_parts(part.header, found)
         self.header = with_what_is_known(self.header, part.header)
-        return part
+        return replace(part, columns={**part.columns, **features}) if whole else part
 
     def _refuse_parts(self, stored: LogitHeader, found: list[str]) -> NoReturn:
         mends = "choose another --out, or delete the folder to begin anew"
-        if stored.views < self.header.views and are_first_views(stored, self.header):
+        if has_more_than(self.header, stored):
             mends = f"finish and merge them first ({MERGE} {self._folder} --out {self.path}), {mends}"
         raise InputError(f"{self._folder} holds parts of another run ({'; '.join(found)}): {mends}")
 
     def _look_at_store(self) -> None:
-        """See which views a store in `path` has, and what it knows of the teacher that made them."""
+        """See which views and features a store in `path` has, and what it knows of the teacher that made them."""
         if not is_there(self.path):
             self._stored = None
             return
@@ -247,7 +264,8 @@ class LogitWriter:
             raise InputError(f"{error} (or choose another --out)") from error
         views, wanted = stored.header.views, self.header.views
         found = differences(stored.header, self.header, but=("views",))
-        if views < wanted:
+        header = replace(self.header, features=joined_features(stored.header.features, self.header.features))
+        if has_more_than(header, stored.header):
             found += training_differences(stored.header, self.header)
         found = found or sample_differences(by_id(stored.columns), by_id(self._samples))
         if found:
@@ -260,7 +278,7 @@ class LogitWriter:
                 f"{self.path} already holds these views, and others (views: stored {views}, expected "
                 f"{wanted}): use it as it is, give --views {views}, or choose another --out"
             )
-        self._stored, self.header = stored.header, with_what_is_known(self.header, stored.header)
+        self._stored, self.header = stored.header, with_what_is_known(header, stored.header)
 
     def _checked_logits(self, rows: slice, logits: np.ndarray) -> np.ndarray:
         header = self.header
@@ -272,11 +290,43 @@ class LogitWriter:
             )
         with np.errstate(over="ignore"):
             stored = logits.astype(header.logits_dtype, copy=False)
-        bad = np.flatnonzero(~np.isfinite(stored).all((1, 2)))
+        self._check_finite(rows, stored, what="logits", dtype=header.logits_dtype)
+        return stored
+
+    def _checked_features(self, rows: slice, given: Mapping[str, np.ndarray]) -> Columns:
+        """Return features as they are stored, by the names of their datasets."""
+        header, columns = self.header, {}
+        if given.keys() != {each.name for each in header.features}:
+            named = ", ".join(each.name for each in header.features) or "none"
+            raise InputError(f"features must be those of the header, {named}; received {', '.join(given) or 'none'}")
+        for number, each in enumerate(header.features):
+            values, shape = np.asarray(given[each.name]), (rows.stop - rows.start, header.views, *each.shape)
+            if values.shape != shape or values.dtype.kind != "f":
+                raise InputError(
+                    f"the feature {each.name} of {header.teacher_name} must be float {list(shape)} (rows, views, "
+                    f"then itself), received {values.dtype} {list(values.shape)}"
+                )
+            stored = each.encode(values)
+            self._check_finite(rows, each.decode(stored), what=f"the feature {each.name}, numbers", dtype=each.dtype)
+            columns[feature_names(number)[0]] = stored
+        return columns
+
+    def _check_finite(self, rows: slice, values: np.ndarray, *, what: str, dtype: str) -> None:
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
         if len(bad):
             sample_id = self._samples["sample_id"][rows][bad[0]].decode()
             raise InputError(
-                f"{header.teacher_name} gave logits that are not finite in {header.logits_dtype} for "
-                f"{len(bad)} samples, the first {sample_id}: check its weights, or try float32"
+                f"{self.header.teacher_name} gave {what} that are not finite in {dtype} for {len(bad)} samples, the "
+                f"first {sample_id}: check its weights, or try float32"
             )
-        return stored
+
+
+def _usual_rows(header: LogitHeader) -> int:
+    """Return how many rows a part holds: features of so many, as float32, fit into memory beside each other."""
+    numbers = header.views * sum(math.prod(each.shape) for each in header.features)
+    return max(1, min(_USUAL_ROWS, _NUMBERS_PER_PART // max(numbers, 1)))
+
+
+def _cut(count: int, rows_per_part: int, shard: Shard | None) -> list[slice]:
+    parts = [slice(start, min(start + rows_per_part, count)) for start in range(0, count, rows_per_part)]
+    return parts if shard is None else parts[shard.number - 1 :: shard.of]

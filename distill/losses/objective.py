@@ -23,6 +23,10 @@ LOGITS = "logits"
 """What the logits are called among the outputs of a student, and of a teacher."""
 
 
+FEATURES = "features/"
+"""What the names of a teacher's features begin with among its outputs."""
+
+
 class Batch(NamedTuple):
     """What one training step sees. It holds no teacher, so a step can neither train nor swap one."""
 
@@ -31,8 +35,8 @@ class Batch(NamedTuple):
     label_probs: Tensor
     """float32 [B, C]; a row of zeros is an unlabelled example."""
     teacher: Mapping[str, Tensor]
-    """The teacher's outputs for the same views as `images`, by name: "logits" float32 [B, C], raw. Empty when
-    training from labels alone."""
+    """The teacher's outputs for the same views as `images`, by name: "logits" float32 [B, C], raw, and those features
+    that the objective asks for, "features/NAME" float32 [B, ...]. Empty when training from labels alone."""
     sample_weights: Tensor
     """float32 [B], how much each example counts in the loss."""
 
@@ -45,7 +49,7 @@ class Objective(Protocol):
     """
 
     teacher_outputs: Collection[str] = (LOGITS,)
-    """Which outputs of a teacher it reads from `batch.teacher`."""
+    """Which outputs of a teacher it reads from `batch.teacher`: "logits", "features/NAME" of one in its store."""
     student_layers: Collection[str] = ()
     """Names of the student's layers whose outputs it reads, in addition to the logits."""
     uses_labels: bool = True

@@ -7,7 +7,7 @@ import numpy as np
 from distill.data.class_order import ASSUMED
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.views import ViewSpec
-from distill.logit_store import LogitStore
+from distill.logit_store import Feature, LogitStore
 from distill.printable import printable
 from distill.reports.calibration import accuracy, calibrating_temperature, temperature_table
 from distill.reports.diagnosis import Diagnosis, diagnose, warnings_of
@@ -109,10 +109,15 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("learned from", _settings(taught_by)),
         ("precision", f"{header['numeric_policy']}, stored as {header['logits_dtype']}"),
         ("logits from", f"{header['logits_from']}, the largest {found['largest_logit']:.3g}"),
+        *[("feature", _feature_text(Feature(**each), header["views"])) for each in header.get("features", [])],
         ("versions", _settings(header["versions"])),
         *_accuracy_facts(found),
     ]
     return [(name, printable(value) or "unknown") for name, value in facts]
+
+
+def _feature_text(feature: Feature, views: int) -> str:
+    return f"{feature}, {feature.bytes_per_view * views:,} bytes an image"
 
 
 def _evaluated(store: LogitStore, logits: np.ndarray) -> np.ndarray:

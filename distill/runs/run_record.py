@@ -148,7 +148,8 @@ class RunRecord:
         for incidental in ("version", "command", "versions"):
             del values[incidental]
         objective = values["objective"]
-        if objective.get("lambda_") == 0 and "schedules" not in objective:  # labels alone, whatever the soft part is
+        learns_more = {"schedules", "features"} & objective.keys()
+        if objective.get("lambda_") == 0 and not learns_more:  # labels alone, whatever the soft part is
             values["objective"] = {"formula": objective["formula"]}
         for incidental in ("name", "splits"):  # the fingerprints say what came of them
             del values["data"][incidental]

@@ -1,6 +1,6 @@
 """`ImageModel`: the one interface of every network."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     import keras
 
 LOGITS, BEFORE_SOFTMAX, LOG_PROBABILITIES = "logits", "before softmax", "log probabilities"
+
+
+@dataclass(frozen=True, eq=False)
+class InnerOutputs:
+    """What else than its logits can be read of a network that is no Keras model."""
+
+    shapes: Callable[[], Mapping[str, tuple[int, ...]]]
+    """By name what there is for each image, [..., channels]."""
+    predict: Callable[[Sequence[str]], Callable[[np.ndarray], tuple[np.ndarray, Sequence[np.ndarray]]]]
+    """From names to a function, from pixels as of `ImageModel.predict` to its logits and, in the same pass, float32
+    [B, ..., channels] of each name."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,3 +53,5 @@ class ImageModel:
     """The classes of the logits, in their order; empty where neither the file nor anybody has named them yet."""
     class_order: str = ASSUMED
     """How that order is known: `GIVEN`, `KNOWN` or `ASSUMED`."""
+    inner: InnerOutputs | None = None
+    """Where there is no `network`, what else can be read; None: nothing."""

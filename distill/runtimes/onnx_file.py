@@ -9,9 +9,18 @@ import numpy as np
 from distill.errors import InputError
 from distill.refusals import reason
 from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
-from distill.runtimes.input_format import InputFormat
+from distill.runtimes.input_format import CHANNELS_FIRST, InputFormat
 from distill.runtimes.named_classes import classes_in_properties
-from distill.runtimes.softmax import SOFTMAX_NAMES, check_given, checked, in_batches_of, probed
+from distill.runtimes.onnx_tensors import Run, inner_outputs
+from distill.runtimes.softmax import (
+    SOFTMAX_NAMES,
+    Predict,
+    check_given,
+    checked,
+    in_batches_of,
+    probe_images,
+    probed,
+)
 from distill.runtimes.weights import files_sha256
 
 if TYPE_CHECKING:
@@ -45,17 +54,18 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
     pixel_format = input_format.resolve(shape, source=source)
     dtype = _input_dtype(model, source)
     pixel_format.check_dtype(dtype, source=source)
-    run = in_batches_of(batch, _session(model, source))
 
-    def predict(images: np.ndarray) -> np.ndarray:
-        return run(pixel_format(images, dtype))
+    def as_logits(run: Predict) -> tuple[Predict, int, str]:
+        def predict(images: np.ndarray) -> np.ndarray:
+            return run(pixel_format(images, dtype))
 
-    if stripped:
-        logits_from = BEFORE_SOFTMAX
-        check_given(logits_from, gives, source=source)
-        logits, classes = checked(predict, pixel_format.image_shape, source=source)
-    else:
-        logits, classes, logits_from = probed(predict, pixel_format.image_shape, gives=gives, source=source)
+        if stripped:
+            check_given(BEFORE_SOFTMAX, gives, source=source)
+            return *checked(predict, pixel_format.image_shape, source=source), BEFORE_SOFTMAX
+        return probed(predict, pixel_format.image_shape, gives=gives, source=source)
+
+    session = _session(model, source)
+    logits, classes, logits_from = as_logits(in_batches_of(batch, lambda images: session(images)[0]))
     return ImageModel(
         name=Path(source).stem,
         input_shape=pixel_format.image_shape,
@@ -67,6 +77,14 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
         network=None,
         predict=logits,
         class_names=classes_in_properties({each.key: each.value for each in model.metadata_props}, count=classes),
+        inner=inner_outputs(
+            model,
+            lambda opened: _session(opened, source),
+            lambda run: as_logits(run)[0],
+            batch=batch,
+            probe=lambda images: pixel_format(probe_images(pixel_format.image_shape)[:images], dtype),
+            channels_first=pixel_format.layout == CHANNELS_FIRST,
+        ),
     )
 
 
@@ -170,17 +188,13 @@ def _input(model: "onnx.ModelProto", source: str) -> "onnx.ValueInfoProto":
     return inputs[0]
 
 
-def _session(model: "onnx.ModelProto", source: str):
-    """Return a function that runs the model on an array."""
+def _session(model: "onnx.ModelProto", source: str) -> Run:
+    """Return a function that runs the model on an array, for all its outputs."""
     import onnxruntime
 
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime derives its errors from Exception alone
         raise InputError(f"{source} cannot be run by onnxruntime: {reason(error)}") from error
-    [pixels], [logits] = session.get_inputs(), session.get_outputs()
-
-    def run(images: np.ndarray) -> np.ndarray:
-        return session.run([logits.name], {pixels.name: images})[0]
-
-    return run
+    [pixels] = session.get_inputs()
+    return lambda images: session.run(None, {pixels.name: images})

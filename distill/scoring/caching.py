@@ -1,6 +1,6 @@
-"""Score data once with a teacher: its logits for every view of every image, into a logit store."""
+"""Score data once with a teacher: its logits and features for every view of every image, into a logit store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from distill.refusals import check_at_least
 from distill.runtimes.foreign_network import with_class_order
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.softmax import probe_images
+from distill.scoring.features import LayerFeature, described
 from distill.scoring.folding import fold_batch_norm
 from distill.scoring.network_identity import (
     check_raw_logits,
@@ -44,15 +45,17 @@ def cache_logits(
     class_names: Sequence[str] | None = None,
     teacher_training: Mapping[str, str] | None = None,
     shard: Shard | None = None,
+    features: Sequence[str] = (),
+    feature_dtype: str = "float16",
     batch_size: int = 256,
-    rows_per_part: int = 512,
+    rows_per_part: int | None = None,
     progress: bool = True,
 ) -> LogitStore | None:
-    """Compute and store the logits of `views` views of every image of `dataset`.
+    """Compute and store the logits, and features, of `views` views of every image of `dataset`.
 
     An interrupted call that is repeated goes on where it stopped; a finished store of the same settings is
-    opened; to a finished store of fewer views the others are added. Where anything is stored, the teacher is
-    first checked on a few images of it, because its fingerprint need not cover all that it computes.
+    opened; to a finished store of fewer views or features the others are added. Where anything is stored, the
+    teacher is first checked on a few images of it, because its fingerprint need not cover all that it computes.
 
     Args:
         teacher: takes pixels 0..255 at its own `input_shape`, returns raw logits.
@@ -65,23 +68,28 @@ def cache_logits(
             epoch, "validation", where they are known: see `RunRecord.training_fingerprints`.
         shard: which share to compute, where other processes compute the rest; their parts stay in the folder
             `<out>.parts` until `merge_parts`.
+        features: layers whose outputs are stored, too: "conv5" averaged to a vector, "conv5@7" to a map of 7 x 7.
+        feature_dtype: "float16", "bfloat16" or "float32", in the file.
         batch_size: rendered views in one call of the teacher.
-        rows_per_part: images that are written together; an interruption costs at most these.
+        rows_per_part: images that are written together; an interruption costs at most these. By default 512, or
+            fewer where their features are large.
         progress: show a bar with images/s and time left.
 
     Returns:
         The store; None where `shard` leaves the rest to others.
 
     Raises:
-        InputError: the teacher has another number of classes, ends in a softmax, or gives logits that are
-            not finite; it no longer gives the logits that are stored; `out` holds something else, or another process
-            writes it; there is no room.
+        InputError: the teacher has another number of classes, ends in a softmax, lacks a layer, or gives numbers that
+            are not finite; it no longer gives the logits that are stored; `out` holds something else, or another
+            process writes it; there is no room.
     """
     check_is_dataset(dataset)
     check_at_least(1, batch_size=batch_size)
     teacher = named_teacher(teacher, dataset, class_names=class_names)
     view_spec = view_spec or ViewSpec()
     header = describe_logits(teacher, dataset, views=views, view_spec=view_spec, teacher_training=teacher_training)
+    wanted = [LayerFeature.parse(text) for text in dict.fromkeys(features)]
+    header = replace(header, features=described(wanted, teacher, dtype=feature_dtype))
     view_spec.parameters([""], [views - 1])  # refuses more views than there are crops, before anything is written
     writer = LogitWriter(
         out,
@@ -95,12 +103,19 @@ def cache_logits(
     with writer:
         missing = writer.missing()
         store = open_logits(writer.path) if writer.views_present else None
-        scorer = Scorer(inference_model(teacher), dataset, view_spec=view_spec, batch_size=batch_size)
+        stored = [LayerFeature.parse(each.name) for each in writer.header.features]
+        scorer = Scorer(
+            inference_model(teacher, keep=[each.layer for each in stored]),
+            dataset,
+            view_spec=view_spec,
+            batch_size=batch_size,
+            features=stored,
+        )
         _check_gives_the_same(teacher, scorer, writer, store)
         if writer.complete:
             print(f"{out} is already complete")
         else:
-            _score_missing(writer, missing, scorer, store, progress=progress)
+            _score_missing(teacher, writer, missing, scorer, store, progress=progress)
         written = writer.finish()
         return open_logits(written) if writer.complete else None
 
@@ -152,11 +167,15 @@ def as_image_model(teacher: keras.Model | ImageModel, class_names: Sequence[str]
     return teacher
 
 
-def inference_model(teacher: ImageModel) -> ImageModel:
-    """Return the same teacher, made faster for inference where that changes its logits by rounding alone."""
+def inference_model(teacher: ImageModel, *, keep: Collection[str] = ()) -> ImageModel:
+    """Return the same teacher, made faster for inference where that changes its logits by rounding alone.
+
+    Args:
+        keep: names of layers whose outputs are to stay what they are.
+    """
     if teacher.network is None:
         return teacher
-    folded = fold_batch_norm(teacher.network)
+    folded = fold_batch_norm(teacher.network, keep=keep)
     images = probe_images(teacher.input_shape)
     before, after = (
         np.asarray(keras.ops.convert_to_numpy(network(images, training=False)), np.float32)
@@ -204,10 +223,17 @@ def _check_gives_the_same(teacher: ImageModel, scorer: Scorer, writer: LogitWrit
         return
     rows, stored = found
     scored = scorer.score(rows, range(stored.shape[1]))
+    _check_same(teacher, writer, scorer.dataset.ids[rows], stored=stored, scored=scored)
+
+
+def _check_same(
+    teacher: ImageModel, writer: LogitWriter, ids: np.ndarray, *, stored: np.ndarray, scored: np.ndarray
+) -> None:
+    """Refuse logits that differ from stored ones, [n, V, C] of samples with these ids, by more than rounding."""
     difference = np.abs(scored - stored)
     if difference.max() > explained_by_rounding(stored, teacher.numeric_policy):
         row, view, column = worst = np.unravel_index(difference.argmax(), difference.shape)
-        which = f"{scorer.dataset.ids[rows[row]]}, view {view}, {writer.header.class_names[column]}"
+        which = f"{ids[row]}, view {view}, {writer.header.class_names[column]}"
         raise InputError(
             f"{teacher.name} no longer gives the logits that {writer.path} began with ({which}: stored "
             f"{stored[worst]:.6g}, now {scored[worst]:.6g}): bring it back as it was, or choose another --out"
@@ -234,18 +260,63 @@ def _some_stored(
 
 
 def _score_missing(
-    writer: LogitWriter, missing: Sequence[slice], scorer: Scorer, store: LogitStore | None, *, progress: bool
+    teacher: ImageModel,
+    writer: LogitWriter,
+    missing: Sequence[slice],
+    scorer: Scorer,
+    store: LogitStore | None,
+    *,
+    progress: bool,
 ) -> None:
-    stored_rows, present = None, writer.views_present
+    header = writer.header
+    # A new feature needs all views to be scored; the logits that come with it are compared with the stored ones.
+    new_features = header.features[len(writer.features_present) :]
+    first = 0 if new_features else writer.views_present
+    stored_rows = None
     if store is not None:
         stored_rows = store.rows_of(scorer.dataset)
-        print(f"{store.path} holds {present} views: the others are added")
+        named = f" and {', '.join(store.features)}" if store.features else ""
+        print(f"{store.path} holds {writer.views_present} views{named}: the others are added")
     done = writer.rows - sum(rows.stop - rows.start for rows in missing)
-    name = writer.header.teacher_name
-    with progress_bar(total=writer.rows, initial=done, desc=name, unit="image", disable=not progress) as bar:
+    with progress_bar(
+        total=writer.rows, initial=done, desc=header.teacher_name, unit="image", disable=not progress
+    ) as bar:
         for rows in missing:
-            views = range(present, writer.header.views)
-            logits = scorer.score(np.arange(rows.start, rows.stop), views, on_batch=bar.update)
+            scored = scorer.score_all(
+                np.arange(rows.start, rows.stop), range(first, header.views), on_batch=bar.update
+            )
             if store is not None and stored_rows is not None:  # read part by part, so that it need not be held whole
-                logits = np.concatenate([store.read(stored_rows[rows]), logits], axis=1)
-            writer.write(rows, logits)
+                ids = scorer.dataset.ids[rows]
+                scored = _with_stored(teacher, writer, ids, store, stored_rows[rows], *scored)
+            writer.write(rows, *scored)
+
+
+def _with_stored(
+    teacher: ImageModel,
+    writer: LogitWriter,
+    ids: np.ndarray,
+    store: LogitStore,
+    stored_rows: np.ndarray,
+    logits: np.ndarray,
+    features: Mapping[str, np.ndarray],
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return all views of some rows: what is stored as it is, and what was scored where nothing is."""
+    present = store.header.views
+    stored = store.read(stored_rows)
+    again = logits.shape[1] + present - writer.header.views  # views that were scored although they are stored
+    if again:
+        _check_same(teacher, writer, ids, stored=stored, scored=logits[:, :again])
+    joined = {
+        name: np.concatenate([_stored_feature(store, name, stored_rows), values[:, again:]], axis=1)
+        if name in store.features
+        else values
+        for name, values in features.items()
+    }
+    return np.concatenate([stored, logits[:, again:]], axis=1), joined
+
+
+def _stored_feature(store: LogitStore, name: str, rows: np.ndarray) -> np.ndarray:
+    """Return float32 [n, views, ...] of all stored views."""
+    views = store.header.views
+    values = store.read_feature(name, np.repeat(rows, views), np.tile(np.arange(views), len(rows)))
+    return values.reshape(len(rows), views, *values.shape[1:])

@@ -1,5 +1,7 @@
 """Fold batch normalisation into the convolutions before it: the same network for inference, in fewer passes."""
 
+from collections.abc import Collection
+
 import keras
 import numpy as np
 from keras import layers
@@ -15,17 +17,20 @@ class _PassThrough(layers.Layer):
         return inputs
 
 
-def fold_batch_norm(model: keras.Model) -> keras.Model:
+def fold_batch_norm(model: keras.Model, *, keep: Collection[str] = ()) -> keras.Model:
     """Return a copy of a functional `model` for inference, its batch normalisations folded away.
 
     In inference a batch normalisation is x·a + b with constant a = gamma / sqrt(variance + epsilon) and
     b = beta - mean·a. Where x comes from a convolution and goes nowhere else, a joins its kernel and b its
     bias. The logits change by rounding alone. Other layers, norms over another axis than the last, where the
     channels are, and models that are not functional, stay as they are.
+
+    Args:
+        keep: names of layers whose own outputs are read, so that nothing is folded into them.
     """
     if type(model).__name__ != "Functional":
         return model
-    norms = _foldable_norms(model)
+    norms = _foldable_norms(model, keep)
     convolutions = {norm.input._keras_history.operation.name: norm for norm in norms}
 
     def clone(layer: layers.Layer) -> layers.Layer:
@@ -45,8 +50,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     return folded
 
 
-def _foldable_norms(model: keras.Model) -> list[layers.BatchNormalization]:
-    readers: dict[str, int] = {}
+def _foldable_norms(model: keras.Model, keep: Collection[str]) -> list[layers.BatchNormalization]:
+    readers = dict.fromkeys(keep, 1)
     for operation in model.operations:  # layers, and sums written with +
         for node in operation._inbound_nodes:
             for tensor in node.input_tensors:

@@ -1,6 +1,7 @@
-"""Score images with a network: raw logits of any views, in inference mode."""
+"""Score images with a network: raw logits, and features, of any views, in inference mode."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from distill.data.view_columns import PARAMETERS
 from distill.data.views import ViewSpec
 from distill.quiet import without_retracing_warnings
 from distill.runtimes.image_model import ImageModel
+from distill.scoring.features import LayerFeature, predict_with_layers, with_layers
 
 
 class Scorer:
@@ -24,6 +26,7 @@ class Scorer:
         view_spec: how views are drawn; only view 0 is used where it is None.
         partner_ids: among which the partners of mixed views are drawn, see `Mixer`.
         batch_size: rendered views in one call of the model.
+        features: of its layers, to be computed in the same pass.
     """
 
     def __init__(
@@ -34,13 +37,15 @@ class Scorer:
         view_spec: ViewSpec | None = None,
         partner_ids: np.ndarray | None = None,
         batch_size: int = 256,
+        features: Sequence[LayerFeature] = (),
     ):
         without_retracing_warnings()
         self.dataset = dataset
         self.view_spec = view_spec or ViewSpec()
         self.batch_size = batch_size
         self._mixer = Mixer(dataset, self.view_spec, partner_ids)
-        self._logits = compile_scoring(model, dataset.image_shape, self.view_spec.columns)
+        self.features = tuple(features)
+        self._outputs = compile_outputs(model, dataset.image_shape, self.view_spec.columns, self.features)
 
     def score(
         self,
@@ -52,6 +57,15 @@ class Scorer:
 
         `on_batch` is called with the number of images after each batch, for a progress bar.
         """
+        return self.score_all(indices, views, on_batch)[0]
+
+    def score_all(
+        self,
+        indices: np.ndarray,
+        views: Sequence[int] = (0,),
+        on_batch: Callable[[int], None] = lambda images: None,
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return what `score` does, and float32 [len(indices), len(views), ...] of each feature by its name."""
         indices = np.asarray(indices)
         images_per_batch = max(1, self.batch_size // len(views))
         scored = []
@@ -63,10 +77,11 @@ class Scorer:
                 images = self._mixer.read(repeated, self._mixer.mixture(repeated, repeated_views))
             else:
                 images = self.dataset.read(picked)
-            logits = self._logits(images, parameters)
-            scored.append(logits.reshape(len(picked), len(views), -1))
+            outputs = self._outputs(images, parameters)
+            scored.append([each.reshape(len(picked), len(views), *each.shape[1:]) for each in outputs])
             on_batch(len(picked))
-        return np.concatenate(scored)
+        logits, *features = (np.concatenate(parts) for parts in zip(*scored, strict=True))
+        return logits, {each.name: values for each, values in zip(self.features, features, strict=True)}
 
     def score_for_evaluation(self) -> np.ndarray:
         """Return float32 [N, C]: of every image, the mean over the views that evaluate a network."""
@@ -77,13 +92,49 @@ def compile_scoring(
     model: keras.Model | ImageModel, image_shape: tuple[int, int, int], columns: Sequence[str] = PARAMETERS
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return a function from B uint8 images and the parameters of V views of each to float32 logits [B V, C]."""
+    outputs = compile_outputs(model, image_shape, columns)
+    return lambda images, parameters: outputs(images, parameters)[0]
+
+
+def compile_outputs(
+    model: keras.Model | ImageModel,
+    image_shape: tuple[int, int, int],
+    columns: Sequence[str] = PARAMETERS,
+    features: Sequence[LayerFeature] = (),
+) -> Callable[[np.ndarray, np.ndarray], list[np.ndarray]]:
+    """Return a function from B uint8 images and the parameters of V views of each to logits and features.
+
+    They are float32 [B V, C], and [B V, ...] of each feature, and come out of one pass.
+
+    Raises:
+        InputError: one cannot look into this kind of model for features.
+    """
+    layers = list(dict.fromkeys(each.layer for each in features))
+
+    def averaged(outputs: Sequence[Any], ops: Any = np) -> list[Any]:
+        logits, *of_layers = (ops.cast(each, "float32") if ops is keras.ops else each for each in outputs)
+        by_name = dict(zip(layers, of_layers, strict=True))
+        return [logits, *(each.averaged(by_name[each.layer], ops) for each in features)]
+
     if isinstance(model, ImageModel):
         if model.network is None:
-            return _with_numpy(model.predict, model.input_shape, columns)
+            predict = predict_with_layers(model, layers)
+
+            def run(pixels: np.ndarray) -> list[np.ndarray]:
+                logits, of_layers = predict(pixels)
+                return averaged([np.asarray(each, np.float32) for each in (logits, *of_layers)])
+
+            return _with_numpy(run, model.input_shape, columns)
         model = model.network
     shape = model.input_shape[1:]
+    tapped = with_layers(model, layers) if layers else model
     if keras.config.backend() != "tensorflow":
-        return _with_numpy(model.predict_on_batch, shape, columns)
+
+        def run_keras(pixels: np.ndarray) -> list[np.ndarray]:
+            given = tapped.predict_on_batch(pixels)
+            return averaged([np.asarray(each, np.float32) for each in (given if layers else [given])])
+
+        return _with_numpy(run_keras, shape, columns)
     import tensorflow as tf  # rendering and network in one graph
 
     @tf.function(
@@ -93,23 +144,23 @@ def compile_scoring(
         ),
         autograph=False,
     )
-    def logits(images_uint8, parameters):
+    def outputs(images_uint8, parameters):
         views = tf.shape(parameters)[0] // tf.shape(images_uint8)[0]
         repeated = tf.repeat(images_uint8, views, axis=0)
         images = render(repeated, parameters, image_shape=shape, columns=columns)
-        return tf.cast(model(images, training=False), tf.float32)
+        given = tapped(images, training=False)
+        return averaged(given if layers else [given], keras.ops)
 
-    return lambda images, parameters: logits(images, parameters).numpy()
+    return lambda images, parameters: [each.numpy() for each in outputs(images, parameters)]
 
 
 def _with_numpy(
-    predict: Callable[[np.ndarray], np.ndarray], image_shape: tuple[int, int, int], columns: Sequence[str]
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """`compile_scoring` for what takes rendered images, NumPy in and out."""
+    predict: Callable[[np.ndarray], list[np.ndarray]], image_shape: tuple[int, int, int], columns: Sequence[str]
+) -> Callable[[np.ndarray, np.ndarray], list[np.ndarray]]:
+    """`compile_outputs` for what takes rendered images, NumPy in and out."""
 
-    def logits(images_uint8, parameters):
+    def outputs(images_uint8, parameters):
         repeated = np.repeat(images_uint8, len(parameters) // len(images_uint8), axis=0)
-        images = render_numpy(repeated, parameters, image_shape=image_shape, columns=columns)
-        return np.asarray(predict(images), np.float32)
+        return predict(render_numpy(repeated, parameters, image_shape=image_shape, columns=columns))
 
-    return logits
+    return outputs

@@ -14,7 +14,7 @@ from distill.data.rendering import render
 from distill.data.view_columns import in_columns
 from distill.data.views import ViewSpec
 from distill.errors import InputError
-from distill.losses.objective import Batch
+from distill.losses.objective import LOGITS, Batch
 from distill.refusals import check_at_least
 from distill.training.recipe import VIEW_ORDERS
 
@@ -42,7 +42,11 @@ class TeacherOutputs(Protocol):
 
 
 class CachedOutputs:
-    """Outputs that were computed before: arrays [N, V, ...] by their names."""
+    """Outputs that were computed before: arrays [N, V, ...] by their names.
+
+    Args:
+        outputs: arrays, or what has their `shape` and gives some views of some rows when it is indexed.
+    """
 
     online = False
 
@@ -174,8 +178,10 @@ class ViewBatches:
 
     @property
     def bytes_per_image(self) -> int:
-        """Of the pixels that are read for one."""
-        return math.prod(self.dataset.image_shape)
+        """Of the pixels and the features that are read for one."""
+        outputs = self.teacher.outputs if isinstance(self.teacher, CachedOutputs) else {}
+        features = sum(4 * math.prod(each.shape[2:]) for name, each in outputs.items() if name != LOGITS)
+        return math.prod(self.dataset.image_shape) + features
 
     @property
     def smallest_batch(self) -> int:

@@ -7,7 +7,7 @@ from distill.data.dataset import Dataset
 from distill.data.view_differences import view_differences_text
 from distill.data.views import ViewSpec
 from distill.errors import InputError
-from distill.losses.objective import Objective
+from distill.losses.objective import LOGITS, Objective
 from distill.scoring.network_identity import check_gives_logits
 from distill.training.batches import label_probabilities
 from distill.training.recipe import Recipe
@@ -80,7 +80,7 @@ def _check_teacher(objective: Objective, teacher: Teacher | None) -> None:
             "--logits, or --lambda 0 to learn from labels alone"
         )
     if teacher is not None and teacher.one_temperature:
-        if objective.teacher_outputs and objective.teacher_temperature is None:
+        if LOGITS in objective.teacher_outputs and objective.teacher_temperature is None:
             raise InputError("teacher-mean probabilities needs a loss with a temperature: give logits")
         if "temperature" in objective.numbers(0.0):
             raise InputError(

@@ -13,7 +13,7 @@ from distill.data.view_differences import view_differences_text
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitStore, open_logits
-from distill.losses.objective import LOGITS
+from distill.losses.objective import FEATURES, LOGITS
 from distill.refusals import check_known
 from distill.scoring.online_teacher import check_outputs
 from distill.training.batches import CachedOutputs
@@ -106,9 +106,28 @@ class CachedTeachers:
         temperature: float | None,
         columns: Sequence[str] = PARAMETERS,
     ) -> CachedOutputs:
-        """Return "logits" of every view of `dataset`, see `join`."""
-        check_outputs(names, have=(LOGITS,), of=", ".join(store.path.name for store in self.stores))
-        return CachedOutputs(logits=self.join(dataset, temperature=temperature))
+        """Return "logits" of every view of `dataset`, see `join`, and the features that are asked for.
+
+        A feature is one teacher's, not a mean, and is read from its store batch by batch. No other is read.
+
+        Raises:
+            InputError: as `join`; no store has such a feature, or two have it.
+        """
+        have = {FEATURES + name: store for store in self.stores for name in store.features}
+        of = ", ".join(store.path.name for store in self.stores)
+        check_outputs(names, have=(LOGITS, *have), of=of)
+        features = {name: self._feature(name, dataset) for name in names if name in have}
+        return CachedOutputs(logits=self.join(dataset, temperature=temperature), **features)
+
+    def _feature(self, name: str, dataset: Dataset) -> "StoredFeature":
+        feature = name.removeprefix(FEATURES)
+        stores = [store for store in self.stores if feature in store.features]
+        if len(stores) > 1:
+            paths = " and ".join(str(store.path) for store in stores)
+            raise InputError(
+                f"{feature} is a feature of several teachers, {paths}: name one that only one of them has"
+            )
+        return StoredFeature(stores[0], feature, stores[0].rows_of(dataset))
 
     def on_extra_data(self, name: str, logits: "Logits | None") -> "CachedTeachers":
         """Return the same teachers for extra data.
@@ -147,6 +166,25 @@ class CachedTeachers:
         if self.class_match != CachedTeachers.class_match:
             described["class_match"] = self.class_match
         return described
+
+
+class StoredFeature:
+    """A feature of some images, [N, V, ...], of which nothing is in memory.
+
+    Args:
+        rows: int [N], where the images stand in the store.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, store: LogitStore, name: str, rows: np.ndarray):
+        self._store, self._name, self._rows = store, name, rows
+        self.shape = (len(rows), store.header.views, *store.features[name].shape)
+
+    def __getitem__(self, where: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """Return float32 [n, ...] of images, int [n], in the views, int [n], read and checked."""
+        images, views = where
+        return self._store.read_feature(self._name, self._rows[images], views)
 
 
 Logits = LogitStore | Sequence[LogitStore] | CachedTeachers | str | Path

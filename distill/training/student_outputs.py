@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from distill.errors import InputError
+from distill.losses.feature_objective import FeatureObjective
 from distill.losses.objective import LOGITS, Batch, DistillationObjective, Objective
 from distill.refusals import alternatives, reason
 from distill.training.batches import JointBatches, ViewBatches
@@ -60,7 +61,7 @@ def build_objective(objective: Objective, student: keras.Model, batches: ViewBat
     Raises:
         InputError: it fails, or returns something else than "loss" and parts of it, each [B].
     """
-    if not is_from_outside(objective):
+    if not (is_from_outside(objective) or isinstance(objective, FeatureObjective)):
         return
     outputs = StudentOutputs(student, objective.student_layers).specifications
     teacher = {
@@ -80,11 +81,15 @@ def build_objective(objective: Objective, student: keras.Model, batches: ViewBat
 
 def is_from_outside(objective: Objective) -> bool:
     """Whether an objective, or its soft loss, is not one of this project."""
+    if isinstance(objective, FeatureObjective):
+        return is_from_outside(objective.logits)
     return not isinstance(objective, DistillationObjective) or bool(objective.loss.soft.source)
 
 
 def own_layers(objective: Objective) -> list[keras.layers.Layer]:
     """Return the layers that are trained with the student: those in `layers`, and all that are attributes of it."""
+    if isinstance(objective, FeatureObjective):
+        return [*own_layers(objective.logits), *objective.projectors]
     attributes = [*objective.layers, *getattr(objective, "__dict__", {}).values()]
     found = [
         layer

@@ -218,8 +218,8 @@ def test_a_missing_checksum_is_refused(stored):
 
 def test_unknown_format_version_is_refused_by_name(stored):
     with h5py.File(stored, "a") as file:
-        file.attrs["format_version"] = 2
-    with pytest.raises(InputError, match="format version 2, this program reads version 1"):
+        file.attrs["format_version"] = 3
+    with pytest.raises(InputError, match="format version 3, this program reads versions 1 and 2"):
         open_logits(stored)
 
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from distill.data.dataset import ArrayImages, Dataset
+from distill.data.dataset import ArrayImages
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import LogitWriter, Shard, merge_parts, open_logits
@@ -24,18 +24,6 @@ from distill.training.batches import CachedOutputs, ViewBatches
 ROOT = Path(__file__).parents[2]
 CLASSES = ("angry", "happy", "neutral")
 QUIET = {"rows_per_part": 4, "progress": False}
-
-
-@pytest.fixture
-def faces(rng):
-    return Dataset(
-        name="faces",
-        ids=np.array([f"face-{row}" for row in range(18)]),
-        labels=rng.integers(0, 3, 18),
-        class_names=CLASSES,
-        images=ArrayImages(rng.integers(0, 256, (18, 8, 8, 1), np.uint8)),
-        splits=np.repeat(["train", "validation"], 9),
-    )
 
 
 class Teacher:
@@ -122,10 +110,10 @@ def cut_off(monkeypatch, teacher, faces, out, *, parts=1, **settings):
     """Let caching end after some parts."""
     write = LogitWriter.write
 
-    def write_few(writer, rows, logits):
+    def write_few(writer, rows, *scored):
         if rows.start >= parts * QUIET["rows_per_part"]:
             raise KeyboardInterrupt
-        write(writer, rows, logits)
+        write(writer, rows, *scored)
 
     with monkeypatch.context() as patched:
         patched.setattr(LogitWriter, "write", write_few)
@@ -187,7 +175,7 @@ def test_a_folded_network_that_gives_other_logits_is_not_used(monkeypatch, faces
     for factor, used in ((1 + 1e-6, True), (1.1, False), (np.nan, False)):
         folded = keras.models.clone_model(network)
         folded.set_weights([factor * weight for weight in network.get_weights()])
-        monkeypatch.setattr("distill.scoring.caching.fold_batch_norm", lambda model, folded=folded: folded)
+        monkeypatch.setattr("distill.scoring.caching.fold_batch_norm", lambda model, keep, folded=folded: folded)
         assert inference_model(teacher).network is (folded if used else network)
 
 
@@ -290,7 +278,7 @@ import numpy as np
 from tqdm import tqdm
 from distill.data.dataset import ArrayImages, Dataset
 from distill.logit_store import Shard, merge_parts
-from distill.runtimes.image_model import ImageModel
+from distill.runtimes.image_model import ImageModel, InnerOutputs
 from distill.scoring.caching import cache_logits
 
 faulthandler.dump_traceback_later(240, exit=True)
@@ -306,8 +294,9 @@ def sums(images):
     time.sleep(0.005)  # so that kills come while the teacher thinks, too
     return (images.reshape(len(images), -1) @ np.arange(192).reshape(64, 3)).astype(np.float32)
 
+inner = InnerOutputs(lambda: {"pixels": (8, 8, 1)}, lambda names: lambda images: (sums(images), [images]))
 teacher = ImageModel(name="sums", input_shape=(8, 8, 1), classes=3, sha256="0", numeric_policy="float32",
-                     logits_from="logits", input_format={}, network=None, predict=sums)
+                     logits_from="logits", input_format={}, network=None, predict=sums, inner=inner)
 
 def cache(out, **how):
     how = {"views": 4, "rows_per_part": rows_per_part, **how}
@@ -317,7 +306,7 @@ def command(out):
     if what == "merge":
         merge_parts([f"{out}.parts"], out)
     else:
-        cache(out)
+        cache(out, features=["pixels", "pixels@3"] if what == "features" else ())
 
 def begin(out):  # what is there before the command is given for the first time
     shutil.rmtree(out.parent, ignore_errors=True)
@@ -339,11 +328,11 @@ def killed_after(seconds, out):
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 at("before").parent.mkdir()
-if what == "more views":
+if what in ("more views", "features"):
     cache(at("before"), views=2)
 if what == "merge":
     cache(at("before"), shard=Shard(1, 1))
-stored = what == "more views" and at("before").read_bytes()
+stored = what in ("more views", "features") and at("before").read_bytes()
 for name in ("whole", "timed"):  # the first also warms up what runs once
     begin(at(name))
     begun = time.perf_counter()
@@ -378,7 +367,7 @@ def run(script, *args, backend="numpy"):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("what", "kills"), [("new", 20), ("more views", 10), ("merge", 10)])
+@pytest.mark.parametrize(("what", "kills"), [("new", 20), ("more views", 10), ("features", 20), ("merge", 10)])
 def test_killed_at_random_moments_and_resumed_gives_the_uninterrupted_file(tmp_path, what, kills):
     done = run(KILLED_AT_RANDOM, tmp_path, what, kills)
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,12 @@ _DIGEST_BYTES = 16
 
 
 def header_document(store: LogitStore) -> dict[str, Any]:
-    """Return the header as JSON-able values, with `format_version` and `checksum`: what an export writes."""
-    fields = {"format_version": LogitHeader.format_version, **store.header.to_dict()}
+    """Return the header as JSON-able values, with `format_version` and `checksum`: what an export writes.
+
+    Features are not exported.
+    """
+    header = replace(store.header, features=())
+    fields = {"format_version": header.format_version, **header.to_dict()}
     return {**fields, "checksum": _checksum(fields, store)}
 
 
@@ -52,7 +57,7 @@ def checked_header(table: LogitTable, path: str | os.PathLike) -> LogitHeader:
     """
     fields = dict(table.header or {})
     checksum = fields.pop("checksum", None)
-    version, known = fields.get("format_version"), LogitHeader.format_version
+    version, known = fields.get("format_version"), LogitHeader.format_versions[0]
     if version != known:
         raise InputError(f"{path} has logit format version {version}, this program reads version {known}")
     if checksum != _checksum(fields, table):
