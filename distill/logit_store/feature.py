@@ -11,7 +11,9 @@ from distill.errors import InputError
 from distill.refusals import check_known
 
 FEATURE_DTYPES = ("float16", "bfloat16", "float32")
-_STORED_AS = {"float16": np.dtype("<f2"), "bfloat16": np.dtype("<u2"), "float32": np.dtype("<f4")}
+_STORED_AS: dict[str, np.dtype] = {
+    name: np.dtype(stored) for name, stored in (("float16", "<f2"), ("bfloat16", "<u2"), ("float32", "<f4"))
+}
 _MAX_NAME = 300
 
 

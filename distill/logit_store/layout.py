@@ -116,7 +116,7 @@ def column_types(header: LogitHeader, id_bytes: int) -> Types:
 def feature_checksums(values: np.ndarray) -> np.ndarray:
     """Return uint8 [..., 16]: the checksum of each piece of bytes in uint8 [..., bytes]."""
     pieces = values.reshape(-1, values.shape[-1])
-    digests = [hashlib.blake2b(piece, digest_size=CHECKSUM_BYTES).digest() for piece in pieces]
+    digests = [hashlib.blake2b(piece.data, digest_size=CHECKSUM_BYTES).digest() for piece in pieces]
     return np.frombuffer(b"".join(digests), np.uint8).reshape(*values.shape[:-1], CHECKSUM_BYTES)
 
 

@@ -7,8 +7,8 @@ every row has a checksum of its own, and features lie in the file row after row,
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -102,7 +102,7 @@ class FeaturePlace:
         raise DamagedError(f"{self.path} is damaged ({reason}): delete it and write it again with {COMMAND}")
 
     @contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
+    def _opened(self) -> Iterator[FileIO]:
         with reading(self.path), open(self.path, "rb", buffering=0) as file:
             if file_stamp(file.fileno()) != self.stamp:
                 raise InputError(f"{self.path} was written anew since it was opened: open it again")
@@ -130,7 +130,7 @@ def read_features(places: Sequence[tuple[int, FeaturePlace]], rows: np.ndarray, 
     return values
 
 
-def _pieces(file: BinaryIO, offset: int, size: int, positions: np.ndarray) -> np.ndarray:
+def _pieces(file: FileIO, offset: int, size: int, positions: np.ndarray) -> np.ndarray:
     """Return uint8 [n, size]: what lies at the positions, counted in pieces of this size."""
     content = np.empty((len(positions), size), np.uint8)
     for piece, position in zip(content, positions.tolist(), strict=True):
@@ -138,14 +138,14 @@ def _pieces(file: BinaryIO, offset: int, size: int, positions: np.ndarray) -> np
     return content
 
 
-def _read_at(file: BinaryIO, offset: int, content: np.ndarray) -> None:
+def _read_at(file: FileIO, offset: int, content: np.ndarray) -> None:
     """Fill an array from a position on.
 
     Raises:
         EOFError: the file ends before.
     """
     file.seek(offset)
-    rest = memoryview(content).cast("B") if content.size else memoryview(b"")
+    rest = content.data.cast("B") if content.size else memoryview(b"")
     while len(rest):
         read = file.readinto(rest)
         if not read:

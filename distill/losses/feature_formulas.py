@@ -11,9 +11,9 @@ or triples of images, the value of one is the mean over those that it is the fir
 the loss of the papers. Values and gradients stay finite where features are zero, or those of two images are the same.
 """
 
-from keras import KerasTensor, ops
+from keras import ops
 
-Tensor = KerasTensor
+from distill.losses.formulas import Tensor
 
 _SMALLEST_SQUARE = 1e-12  # as in the authors' code: below it, nothing is divided by a norm
 _HUBER = 1.0

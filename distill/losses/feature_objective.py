@@ -170,7 +170,7 @@ def _averaged(features: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return [B, C] or [B, H, W, C] at the height and width of `shape`."""
     if not shape:
         return ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features
-    return average_map(features, shape, ops)
+    return average_map(features, (shape[0], shape[1]), ops)
 
 
 def _check_options(loss: str, known: Mapping[str, float], options: Mapping[str, float]) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from keras import KerasTensor, tree
@@ -50,7 +50,7 @@ class CachedOutputs:
 
     online = False
 
-    def __init__(self, **outputs: np.ndarray):
+    def __init__(self, **outputs: Any):
         self.outputs = outputs
 
     def __call__(
