@@ -5,6 +5,7 @@ weights, as float16, and the record of how they came about. So whatever takes a 
 `python -m distill.runs.trained_networks RUN FOLDER` makes such a folder.
 """
 
+import json
 import shutil
 import sys
 import tempfile
@@ -19,7 +20,8 @@ from distill.runs.run_record import SETTINGS
 if TYPE_CHECKING:
     import h5py
 
-_WEIGHTS = "model.weights.h5"
+_WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
+_OPTIMIZER = "optimizer"  # its group among the weights
 
 
 def trained_networks() -> dict[str, Path]:
@@ -64,19 +66,24 @@ def _copy_as_float16(source: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(source) as old:
         whole, halved = Path(old.extract(_WEIGHTS, folder)), Path(folder) / "float16.h5"
         with h5py.File(whole) as weights, h5py.File(halved, "w") as half:
-            _copy_group(weights, half)
+            _copy_group(weights, half, leave_out=_OPTIMIZER)
+        config = json.loads(old.read(_CONFIG))
+        config.pop("compile_config", None)  # of an optimizer, which runs of earlier versions kept here
+        changed = {_WEIGHTS: halved.read_bytes(), _CONFIG: json.dumps(config).encode()}
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
             for member in old.infolist():
-                content = halved.read_bytes() if member.filename == _WEIGHTS else old.read(member)
+                content = changed[member.filename] if member.filename in changed else old.read(member)
                 new.writestr(zipfile.ZipInfo(member.filename), content)  # the same bytes on any day
 
 
-def _copy_group(source: "h5py.Group", target: "h5py.Group") -> None:
+def _copy_group(source: "h5py.Group", target: "h5py.Group", *, leave_out: str | None = None) -> None:
     import h5py
     import numpy as np
 
     target.attrs.update(source.attrs)
     for name, item in source.items():
+        if name == leave_out:
+            continue
         if isinstance(item, h5py.Group):
             _copy_group(item, target.create_group(name))
         else:

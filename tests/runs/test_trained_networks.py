@@ -1,6 +1,7 @@
 """Trained networks in the package: runs of half the bytes, which commands take by their names."""
 
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -60,6 +61,22 @@ def test_has_the_weights_in_half_the_bytes_and_no_optimizer(run, shipped):
 
 def test_a_runs_best_network_is_saved_without_its_optimizer(run):
     assert getattr(load_network(run), "optimizer", None) is None
+
+
+def test_leaves_out_the_optimizer_that_runs_of_earlier_versions_kept(run, shipped, tmp_path):
+    earlier = tmp_path / "earlier"
+    shutil.copytree(run, earlier)
+    network = load_network(run)
+    network.compile(optimizer=keras.optimizers.AdamW())
+    network.optimizer.build(network.trainable_variables)
+    network.save(earlier / "best.keras")
+    write_trained(earlier, tmp_path / "out")
+    size, expected = ((each / "best.keras").stat().st_size for each in (tmp_path / "out", shipped))
+    assert size == pytest.approx(expected, rel=0.05)
+    opened = keras.saving.load_model(tmp_path / "out" / "best.keras")
+    assert getattr(opened, "optimizer", None) is None
+    for one, other in zip(opened.get_weights(), load_network(shipped).get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_keeps_what_it_learned_from(run, shipped):
