@@ -10,6 +10,7 @@ from distill.data.expressions import (
     CLASS_ORDERS,
     FIRST_NUMBERS,
     canonical_name,
+    checked_names,
     class_order,
     known_order,
     parse_class_names,
@@ -19,7 +20,8 @@ from distill.regular_files import read_regular
 
 CLASSES_FILE = "classes.txt"
 FLAG = "--data-classes"
-_MOST_LABELS = 10_000  # different ones, however a class is spelt
+MOST_LABELS = 10_000
+"""Different ones, however a class is spelt."""
 _MAX_BYTES = 1 << 20  # of classes.txt
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.0*)?")  # pandas writes 3.0 where a column has gaps
@@ -78,7 +80,32 @@ def class_list(given: str | Sequence[str] | None, source: str = FLAG) -> ClassLi
             f"{source} numbers the classes {', '.join(str(number) for number, _ in by_number)}: "
             "each once, and none left out"
         )
-    return ClassList(_names([name for _, name in by_number], source), (first,), True, source)
+    return numbered_classes([name for _, name in by_number], source, first=first)
+
+
+def numbered_classes(names: Sequence[str], source: str, *, first: int = 0) -> ClassList:
+    """Return the classes whose numbers are known, which begin with `first`; their names may have commas.
+
+    Raises:
+        InputError: a name is empty, or stands twice.
+    """
+    try:
+        return ClassList(checked_names(names), (first,), True, source)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def check_not_numbered_otherwise(names: Sequence[str], source: str) -> None:
+    """Refuse class names that are numbers, but not their own: a label 1 could mean either of two classes.
+
+    Raises:
+        InputError: one is.
+    """
+    for number, name in enumerate(names):
+        if _NUMBER.fullmatch(name) and int(float(name)) != number:
+            raise InputError(
+                f'{source} numbers the class "{name}" {number}: call it otherwise, such as "class {name}"'
+            )
 
 
 def _names(parts: Sequence[str], source: str) -> tuple[str, ...]:
@@ -98,11 +125,19 @@ def with_classes_file(given: ClassList | None, folder: Path) -> ClassList | None
     if not file.is_file():
         return given
     lines = [line.strip() for line in _text(file).splitlines()]
-    named = class_list([line for line in lines if line], str(file))
+    return both_named(given, class_list([line for line in lines if line], str(file)))
+
+
+def both_named(given: ClassList | None, named: ClassList | None) -> ClassList | None:
+    """Return the classes that two have named, of whom one may be nobody.
+
+    Raises:
+        InputError: they name others, or in another order.
+    """
     if given is None or named is None or given.names == named.names:
         return given or named
     raise InputError(
-        f"{given.source} names the classes {', '.join(given.names)}, {file} {', '.join(named.names)}: "
+        f"{given.source} names the classes {', '.join(given.names)}, {named.source} {', '.join(named.names)}: "
         "leave one of them out"
     )
 
@@ -138,8 +173,8 @@ def read_labels(
         InputError: numbers that nobody has named or that may count from 0 and from 1; a label outside the classes.
     """
     texts = list(dict.fromkeys(written))
-    if len(texts) > _MOST_LABELS:
-        raise InputError(f"{source} has {len(texts):,} different labels, expected {_MOST_LABELS:,} at most")
+    if len(texts) > MOST_LABELS:
+        raise InputError(f"{source} has {len(texts):,} different labels, expected {MOST_LABELS:,} at most")
     numbers = {text: int(float(text)) for text in texts if _NUMBER.fullmatch(text)}
     for text in texts:
         if not text or (text not in numbers and _is_float(text)):

@@ -9,8 +9,19 @@ from distill.busy_files import cannot_read_now
 from distill.data.class_labels import ClassList, class_list
 from distill.data.dataset import Dataset, with_class_names
 from distill.data.image_files import is_visible
-from distill.data.layouts import class_folders, fer2013_csv, ferplus_votes, image_folder, label_file, npy_pair
+from distill.data.layouts import (
+    class_folders,
+    fer2013_csv,
+    ferplus_votes,
+    image_folder,
+    label_file,
+    npy_pair,
+    parquet_shards,
+    tfrecord_shards,
+    webdataset_shards,
+)
 from distill.data.packed_csv import is_csv
+from distill.data.shards import is_pattern
 from distill.errors import InputError
 from distill.home import expanded
 from distill.python_function import call_function, recognise
@@ -32,6 +43,9 @@ LAYOUTS = (
     Layout("a file of PATH LABEL lines", label_file.recognise, label_file.read),
     Layout("class folders", class_folders.recognise, class_folders.read),
     Layout("a folder of unlabelled images", image_folder.recognise, image_folder.read),
+    Layout(".tar shards of WebDataset", webdataset_shards.recognise, webdataset_shards.read),
+    Layout(".parquet shards with pictures", parquet_shards.recognise, parquet_shards.read),
+    Layout(".tfrecord shards", tfrecord_shards.recognise, tfrecord_shards.read),
 )
 """The first layout that recognises a path reads it."""
 
@@ -81,7 +95,7 @@ def _from_function(source: str) -> Dataset:
 
 
 def _open(path: Path, classes: ClassList | None) -> Dataset:
-    if not path.exists():
+    if not path.exists() and not is_pattern(path):
         raise InputError(f"{path} does not exist{near_paths(path, SYNTHETIC)}; {_what_works()}")
     layout = _layout_of(path)
     if layout is None and path.is_dir():
