@@ -109,7 +109,7 @@ def write(path: Path, samples: Iterable[Sample], class_names: tuple[str, ...]) -
     rows = iter(samples)
     with pq.ParquetWriter(path, schema, compression="none", write_page_checksum=True) as file:
         while group := list(islice(rows, ROW_GROUP)):
-            columns = {"image": [{"bytes": sample.content, "path": None} for sample in group]}
+            columns: dict[str, list[Any]] = {"image": [{"bytes": sample.content, "path": None} for sample in group]}
             if class_names:
                 columns["label"] = [sample.label for sample in group]
             columns[SAMPLE_ID] = [sample.id for sample in group]

@@ -90,7 +90,7 @@ def _example(tf: Any, features: dict[str, bytes | int]) -> "tf.train.Example":
 class _Names:
     """Which name goes with which number, where records say both."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._of: dict[str, str] = {}
         self._number: dict[str, str] = {}
 
