@@ -22,7 +22,8 @@ CLASSES_FILE = "classes.txt"
 FLAG = "--data-classes"
 MOST_LABELS = 10_000
 """Different ones, however a class is spelt."""
-_MAX_BYTES = 1 << 20  # of classes.txt
+MAX_CLASSES_BYTES = 1 << 20
+"""Of `classes.txt`."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.0*)?")  # pandas writes 3.0 where a column has gaps
 _NUMBERED_NAME = re.compile(r"([0-9]{1,15})\s*[=:.,;\s]\s*(\S.*)")
@@ -124,8 +125,20 @@ def with_classes_file(given: ClassList | None, folder: Path) -> ClassList | None
     file = folder / CLASSES_FILE
     if not file.is_file():
         return given
-    lines = [line.strip() for line in _text(file).splitlines()]
-    return both_named(given, class_list([line for line in lines if line], str(file)))
+    return with_classes_in(given, read_regular(file, at_most=MAX_CLASSES_BYTES), str(file))
+
+
+def with_classes_in(given: ClassList | None, content: bytes, source: str) -> ClassList | None:
+    """Return `given`, or else what the content of a `classes.txt` names; `source` is what messages call it.
+
+    Raises:
+        InputError: as `with_classes_file`.
+    """
+    try:
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source} is no text in UTF-8 ({error.reason}): save it as UTF-8") from error
+    return both_named(given, class_list([line for line in lines if line], source))
 
 
 def both_named(given: ClassList | None, named: ClassList | None) -> ClassList | None:
@@ -142,21 +155,14 @@ def both_named(given: ClassList | None, named: ClassList | None) -> ClassList | 
     )
 
 
-def _text(file: Path) -> str:
-    try:
-        return read_regular(file, at_most=_MAX_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is no text in UTF-8 ({error.reason}): save it as UTF-8") from error
-
-
 def read_labels(
     written: Iterable[str],
     classes: ClassList | None,
     *,
-    source: Path,
+    source: Path | str,
     where: Callable[[str], str],
     known: Mapping[str, str] | None = None,
-    classes_file: Path | None = None,
+    classes_file: Path | str | None = None,
 ) -> Labels:
     """Find out what labels mean.
 
@@ -236,7 +242,7 @@ def _known(numbers: Mapping[str, int], known: Mapping[str, str]) -> tuple[ClassL
     return classes, (f"{said}: labels are taken to mean {_listed(names)}; {FLAG} names others",) if said else ()
 
 
-def _first_number(numbers: set[int], classes: ClassList, source: Path) -> int:
+def _first_number(numbers: set[int], classes: ClassList, source: Path | str) -> int:
     """Return the number of the first class."""
     count = len(classes.names)
     fitting = [first for first in classes.firsts if numbers and first <= min(numbers) <= max(numbers) < first + count]
@@ -258,7 +264,7 @@ def _unnamed(texts: Sequence[str], numbers: Mapping[str, int]) -> str:
     return f"the labels are numbers, {low}..{high}{' (0 never occurs)' if low == 1 else ''}, of unknown meaning"
 
 
-def _how_to_name(numbers: Mapping[str, int], classes_file: Path | None) -> str:
+def _how_to_name(numbers: Mapping[str, int], classes_file: Path | str | None) -> str:
     low, high = min(numbers.values()), max(numbers.values())
     sizes = {len(names) for names in CLASS_ORDERS.values()}
     count = high if low == 1 and high in sizes else high + 1

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -10,11 +10,20 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from distill.busy_files import reading
-from distill.data.class_labels import CLASSES_FILE, MOST_LABELS, ClassList, read_labels
+from distill.data.class_labels import (
+    CLASSES_FILE,
+    MAX_CLASSES_BYTES,
+    MOST_LABELS,
+    ClassList,
+    read_labels,
+    with_classes_file,
+    with_classes_in,
+)
 from distill.data.dataset import UNLABELLED, Dataset, ImageSource
 from distill.data.image_files import decoded, served_shape
 from distill.data.layouts.ckplus_names import ckplus_subjects, subject_folds
 from distill.data.pictures import Header, read_header
+from distill.data.remote import is_url, open_url, read_if_there, read_ranges
 from distill.data.shards import Shard, Shards
 from distill.errors import InputError
 
@@ -88,20 +97,21 @@ class PackedImages:
             rows = np.flatnonzero(of_file == number)
             rows = rows[np.argsort(indices[rows], kind="stable")]  # forwards through the file
             path = index.files[number]
-            with opened(path) as file:
-                for row in rows.tolist():
-                    at = int(indices[row])
-                    content = _piece(file, int(index.offsets[at]), int(index.sizes[at]), path)
-                    pictures[row] = (f"{path}: {index.ids[at]}", content)
+            chosen = indices[rows]
+            contents = _pieces(path, index.offsets[chosen].tolist(), index.sizes[chosen].tolist())
+            for row, at, content in zip(rows.tolist(), chosen.tolist(), contents, strict=True):
+                pictures[row] = (f"{path}: {index.ids[at]}", content)
         return pictures
 
 
 def opened(path: str) -> IO[bytes]:
-    """Open a shard.
+    """Open a shard, by its path or URL.
 
     Raises:
         InputError: it is gone, or cannot be read now.
     """
+    if is_url(path):
+        return open_url(path)
     with reading(path):
         try:
             return open(path, "rb")
@@ -109,13 +119,33 @@ def opened(path: str) -> IO[bytes]:
             raise InputError(f"{path} is gone: give it whole") from error
 
 
-def _piece(file: IO[bytes], offset: int, size: int, path: str) -> bytes:
-    with reading(path):
-        file.seek(offset)
-        content = file.read(size)
-    if len(content) < size:
+def with_classes_of(shards: Shards, given: ClassList | None) -> ClassList | None:
+    """Return `given`, or else what `classes.txt` next to the shards names.
+
+    Raises:
+        InputError: both name classes, and not the same; or what `class_list` refuses.
+    """
+    if not is_url(shards.folder):
+        return with_classes_file(given, Path(shards.folder))
+    url = f"{shards.folder}/{CLASSES_FILE}"
+    content = read_if_there(url, at_most=MAX_CLASSES_BYTES)
+    return given if content is None else with_classes_in(given, content, url)
+
+
+def _pieces(path: str, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
+    if is_url(path):
+        contents = read_ranges(path, offsets, sizes)
+    else:
+        with opened(path) as file, reading(path):
+            contents = [_piece(file, offset, size) for offset, size in zip(offsets, sizes, strict=True)]
+    if any(len(content) < size for content, size in zip(contents, sizes, strict=True)):
         raise InputError(f"{path} has become shorter since it was opened: give it whole")
-    return content
+    return contents
+
+
+def _piece(file: IO[bytes], offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
 
 
 def gather(
@@ -218,9 +248,9 @@ class _Gathered:
         meaning = read_labels(
             written,
             classes,
-            source=Path(shards.source),
+            source=shards.source,
             where=self._where.__getitem__,
-            classes_file=Path(shards.folder) / CLASSES_FILE,
+            classes_file=f"{shards.folder}/{CLASSES_FILE}",
         )
         positions = np.array([meaning.positions.get(label, UNLABELLED) for label in self._written], np.int64)
         return meaning.class_names, positions[codes], meaning.notes

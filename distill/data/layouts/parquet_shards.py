@@ -22,12 +22,11 @@ from distill.data.class_labels import (
     both_named,
     check_not_numbered_otherwise,
     numbered_classes,
-    with_classes_file,
 )
 from distill.data.dataset import Dataset
 from distill.data.image_files import decoded
-from distill.data.packed_images import Found, Index, Sample, gather, opened
-from distill.data.shards import Shard, find_shards, shard_paths
+from distill.data.packed_images import Found, Index, Sample, gather, opened, with_classes_of
+from distill.data.shards import Shard, Shards, find_shards, shard_paths
 from distill.documents import ClassNames, parse_json, parsed
 from distill.errors import InputError
 from distill.refusals import reason
@@ -97,8 +96,12 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
         InputError: pyarrow is missing; a file is truncated or damaged, or lacks these columns; a picture is
             missing; some images have a label and others none; whatever `gather` refuses.
     """
-    shards = find_shards(path, is_shard, SUFFIX)
-    classes = _classes(shards.files, with_classes_file(classes, Path(shards.folder)))
+    return read_shards(find_shards(path, is_shard, SUFFIX), classes)
+
+
+def read_shards(shards: Shards, classes: ClassList | None = None) -> Dataset:
+    """Read files that were found, wherever they lie; see `read`."""
+    classes = _classes(shards.files, with_classes_of(shards, classes))
     return gather(shards, _found, classes, images=ParquetImages, numbers=" or ".join(LABELS))
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.data.class_labels import ClassList, with_classes_file
+from distill.data.class_labels import ClassList
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.expressions import canonical_name
-from distill.data.packed_images import NO_LABEL, Found, Sample, gather, opened
+from distill.data.packed_images import NO_LABEL, Found, Sample, gather, opened, with_classes_of
 from distill.data.pictures import suffix_of
-from distill.data.shards import Shard, find_shards, shard_paths
+from distill.data.remote import local_copy
+from distill.data.shards import Shard, Shards, find_shards, shard_paths
 from distill.errors import InputError
 from distill.keras_import import import_tensorflow_quietly
 
@@ -50,12 +51,16 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
         InputError: a file is truncated, packed or damaged, or a record is no `tf.train.Example` with a picture; a
             number has two names; some have a label and others none; whatever `gather` refuses.
     """
-    shards = find_shards(path, is_shard, SUFFIX)
+    return read_shards(find_shards(path, is_shard, SUFFIX), classes)
+
+
+def read_shards(shards: Shards, classes: ClassList | None = None) -> Dataset:
+    """Read files that were found, wherever they lie; see `read`."""
     names = _Names()
     return gather(
         shards,
         lambda shard: _found(shard, names),
-        with_classes_file(classes, Path(shards.folder)),
+        with_classes_of(shards, classes),
         numbers=f"{LABEL} and no {TEXT}",
     )
 
@@ -123,17 +128,22 @@ def _found(shard: Shard, names: _Names) -> Iterator[Found]:
 
 def _records(path: str) -> Iterator[tuple[int, bytes]]:
     """Go through the records of a file: where the content of each begins, and the content, its checksums checked."""
+    with local_copy(path) as local:
+        yield from _records_of(path, local)
+
+
+def _records_of(path: str, local: str) -> Iterator[tuple[int, bytes]]:
     tf = import_tensorflow_quietly()
     before, behind = _AROUND
     end = 0
     try:
-        for batch in tf.data.TFRecordDataset(path).batch(_BATCH).as_numpy_iterator():
+        for batch in tf.data.TFRecordDataset(local).batch(_BATCH).as_numpy_iterator():
             for record in batch:
                 yield end + before, record
                 end += before + len(record) + behind
     except tf.errors.DataLossError as error:
-        raise InputError(f"{path} is no whole TFRecord file ({_reason(path, error)}): write it again") from error
-    with opened(path) as file:
+        raise InputError(f"{path} is no whole TFRecord file ({_reason(local, error)}): write it again") from error
+    with opened(local) as file:
         size = file.seek(0, 2)
     if size != end:  # a header that is cut off is taken for the end
         raise InputError(f"{path} is no whole TFRecord file (its records end after {end:,} of {size:,} bytes)")

@@ -13,12 +13,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from distill.data.class_labels import ClassList, with_classes_file
+from distill.data.class_labels import ClassList
 from distill.data.dataset import Dataset
 from distill.data.image_files import MAX_BYTES, is_image_name, is_visible
-from distill.data.packed_images import Found, Sample, gather, opened
+from distill.data.packed_images import Found, Sample, gather, opened, with_classes_of
 from distill.data.pictures import suffix_of
-from distill.data.shards import Shard, find_shards, shard_paths
+from distill.data.shards import Shard, Shards, find_shards, shard_paths
 from distill.documents import parse_json, parsed
 from distill.errors import InputError
 
@@ -84,10 +84,12 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
         InputError: an archive is truncated, packed or damaged; a key has two pictures, or a label and no picture;
             some have a label and others none; whatever `gather` refuses.
     """
-    shards = find_shards(path, is_shard, SUFFIX)
-    return gather(
-        shards, _found, with_classes_file(classes, Path(shards.folder)), numbers=".cls, and no label in .json"
-    )
+    return read_shards(find_shards(path, is_shard, SUFFIX), classes)
+
+
+def read_shards(shards: Shards, classes: ClassList | None = None) -> Dataset:
+    """Read archives that were found, wherever they lie; see `read`."""
+    return gather(shards, _found, with_classes_of(shards, classes), numbers=".cls, and no label in .json")
 
 
 def write(path: Path, samples: Iterable[Sample], class_names: tuple[str, ...]) -> None:
