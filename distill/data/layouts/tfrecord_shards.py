@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.busy_files import cannot_read_now
 from distill.data.class_labels import ClassList
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.expressions import canonical_name
@@ -141,8 +142,9 @@ def _records_of(path: str, local: str) -> Iterator[tuple[int, bytes]]:
             for record in batch:
                 yield end + before, record
                 end += before + len(record) + behind
-    except tf.errors.DataLossError as error:
-        raise InputError(f"{path} is no whole TFRecord file ({_reason(local, error)}): write it again") from error
+    except tf.errors.OpError as error:
+        damaged = InputError(f"{path} is no whole TFRecord file ({_reason(local, error)}): write it again")
+        raise cannot_read_now(error, local) or damaged from error
     with opened(local) as file:
         size = file.seek(0, 2)
     if size != end:  # a header that is cut off is taken for the end
