@@ -1,6 +1,8 @@
 """Keras on the backend that a command needs, imported without a greeting."""
 
 import os
+import sys
+from typing import Any
 
 from distill.errors import InputError
 from distill.quiet import quiet_stderr, without_retracing_warnings
@@ -33,3 +35,16 @@ def import_keras_quietly(needed: str = "tensorflow") -> None:
     possible = _TRAINING_BACKENDS if needed == "any" else (needed,)
     if keras.config.backend() not in possible:
         raise InputError(f'Keras runs on "{keras.config.backend()}": set KERAS_BACKEND={" or ".join(possible)}')
+
+
+def import_tensorflow_quietly() -> Any:
+    """Return TensorFlow, which a command that needs no network may not have imported yet."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with quiet_stderr():
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+    import tensorflow as tf
+
+    return tf

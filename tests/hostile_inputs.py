@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from distill.command_line.stage import settings_from_dict
+from distill.data.conversion import FORMATS, convert
 from distill.data.open_dataset import open_dataset
 from distill.documents import read_json
 from distill.experiments.comparison_folder import ComparisonFolder
@@ -108,6 +109,18 @@ def label_file(folder: Path) -> Path:
 
 def classes_file(folder: Path) -> Path:
     return label_file(folder).with_name("classes.txt")
+
+
+def shard(format: str) -> Callable[[Path], Path]:
+    """Return what converts the faces of a label file into one shard."""
+
+    def write(folder: Path) -> Path:
+        source = folder / "source"
+        source.mkdir()
+        convert(open_dataset(label_file(source)), folder / "shards", format=format)
+        return next((folder / "shards").glob(f"images-*{FORMATS[format].suffix}"))
+
+    return write
 
 
 def pickled(folder: Path) -> Path:
@@ -229,6 +242,9 @@ READERS = {
     "label file": Reader(label_file, read_data),
     "classes.txt": Reader(classes_file, lambda file: read_data(file.parent)),
     "image": Reader(lambda folder: label_file(folder).with_name("0.png"), lambda file: read_data(file.parent)),
+    "WebDataset": Reader(shard("webdataset"), read_data),
+    "Parquet": Reader(shard("parquet"), read_data),
+    "TFRecord": Reader(shard("tfrecord"), read_data, exact=True),
     "pickle": Reader(pickled, read_import),
     "exported ONNX": Reader(onnx_student, read_exported, exact=True),
     "Keras network in .h5": Reader(hdf5_network, read_network),

@@ -39,8 +39,8 @@ class DataSetting(DataClasses):
     """Which images, and what their labels mean."""
 
     data: str
-    """A data set: a path whose layout is recognised, "synthetic", or MODULE:FUNCTION, which takes nothing and returns
-    a distill.Dataset. The last is a program: it can do whatever you can do."""
+    """A data set: a path whose layout is recognised, a pattern or a URL of shards, "synthetic", or MODULE:FUNCTION,
+    which takes nothing and returns a distill.Dataset. The last is a program: it can do whatever you can do."""
 
 
 @dataclass(frozen=True, kw_only=True)

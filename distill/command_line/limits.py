@@ -22,6 +22,7 @@ MOST = {
     "camera": 1_000,
     "mistakes": 10_000,
     "faces": 10_000_000,
+    "images_per_shard": 10_000_000,
 }
 """Name of a setting -> the highest number that it may be, wherever it occurs."""
 LEAST = {"max_bytes": 0}

@@ -10,6 +10,7 @@ from distill.data.expressions import (
     CLASS_ORDERS,
     FIRST_NUMBERS,
     canonical_name,
+    checked_names,
     class_order,
     known_order,
     parse_class_names,
@@ -19,8 +20,10 @@ from distill.regular_files import read_regular
 
 CLASSES_FILE = "classes.txt"
 FLAG = "--data-classes"
-_MOST_LABELS = 10_000  # different ones, however a class is spelt
-_MAX_BYTES = 1 << 20  # of classes.txt
+MOST_LABELS = 10_000
+"""Different ones, however a class is spelt."""
+MAX_CLASSES_BYTES = 1 << 20
+"""Of `classes.txt`."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.0*)?")  # pandas writes 3.0 where a column has gaps
 _NUMBERED_NAME = re.compile(r"([0-9]{1,15})\s*[=:.,;\s]\s*(\S.*)")
@@ -78,7 +81,32 @@ def class_list(given: str | Sequence[str] | None, source: str = FLAG) -> ClassLi
             f"{source} numbers the classes {', '.join(str(number) for number, _ in by_number)}: "
             "each once, and none left out"
         )
-    return ClassList(_names([name for _, name in by_number], source), (first,), True, source)
+    return numbered_classes([name for _, name in by_number], source, first=first)
+
+
+def numbered_classes(names: Sequence[str], source: str, *, first: int = 0) -> ClassList:
+    """Return the classes whose numbers are known, which begin with `first`; their names may have commas.
+
+    Raises:
+        InputError: a name is empty, or stands twice.
+    """
+    try:
+        return ClassList(checked_names(names), (first,), True, source)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def check_not_numbered_otherwise(names: Sequence[str], source: str) -> None:
+    """Refuse class names that are numbers, but not their own: a label 1 could mean either of two classes.
+
+    Raises:
+        InputError: one is.
+    """
+    for number, name in enumerate(names):
+        if _NUMBER.fullmatch(name) and int(float(name)) != number:
+            raise InputError(
+                f'{source} numbers the class "{name}" {number}: call it otherwise, such as "class {name}"'
+            )
 
 
 def _names(parts: Sequence[str], source: str) -> tuple[str, ...]:
@@ -97,31 +125,44 @@ def with_classes_file(given: ClassList | None, folder: Path) -> ClassList | None
     file = folder / CLASSES_FILE
     if not file.is_file():
         return given
-    lines = [line.strip() for line in _text(file).splitlines()]
-    named = class_list([line for line in lines if line], str(file))
+    return with_classes_in(given, read_regular(file, at_most=MAX_CLASSES_BYTES), str(file))
+
+
+def with_classes_in(given: ClassList | None, content: bytes, source: str) -> ClassList | None:
+    """Return `given`, or else what the content of a `classes.txt` names; `source` is what messages call it.
+
+    Raises:
+        InputError: as `with_classes_file`.
+    """
+    try:
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source} is no text in UTF-8 ({error.reason}): save it as UTF-8") from error
+    return both_named(given, class_list([line for line in lines if line], source))
+
+
+def both_named(given: ClassList | None, named: ClassList | None) -> ClassList | None:
+    """Return the classes that two have named, of whom one may be nobody.
+
+    Raises:
+        InputError: they name others, or in another order.
+    """
     if given is None or named is None or given.names == named.names:
         return given or named
     raise InputError(
-        f"{given.source} names the classes {', '.join(given.names)}, {file} {', '.join(named.names)}: "
+        f"{given.source} names the classes {', '.join(given.names)}, {named.source} {', '.join(named.names)}: "
         "leave one of them out"
     )
-
-
-def _text(file: Path) -> str:
-    try:
-        return read_regular(file, at_most=_MAX_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is no text in UTF-8 ({error.reason}): save it as UTF-8") from error
 
 
 def read_labels(
     written: Iterable[str],
     classes: ClassList | None,
     *,
-    source: Path,
+    source: Path | str,
     where: Callable[[str], str],
     known: Mapping[str, str] | None = None,
-    classes_file: Path | None = None,
+    classes_file: Path | str | None = None,
 ) -> Labels:
     """Find out what labels mean.
 
@@ -138,8 +179,8 @@ def read_labels(
         InputError: numbers that nobody has named or that may count from 0 and from 1; a label outside the classes.
     """
     texts = list(dict.fromkeys(written))
-    if len(texts) > _MOST_LABELS:
-        raise InputError(f"{source} has {len(texts):,} different labels, expected {_MOST_LABELS:,} at most")
+    if len(texts) > MOST_LABELS:
+        raise InputError(f"{source} has {len(texts):,} different labels, expected {MOST_LABELS:,} at most")
     numbers = {text: int(float(text)) for text in texts if _NUMBER.fullmatch(text)}
     for text in texts:
         if not text or (text not in numbers and _is_float(text)):
@@ -201,7 +242,7 @@ def _known(numbers: Mapping[str, int], known: Mapping[str, str]) -> tuple[ClassL
     return classes, (f"{said}: labels are taken to mean {_listed(names)}; {FLAG} names others",) if said else ()
 
 
-def _first_number(numbers: set[int], classes: ClassList, source: Path) -> int:
+def _first_number(numbers: set[int], classes: ClassList, source: Path | str) -> int:
     """Return the number of the first class."""
     count = len(classes.names)
     fitting = [first for first in classes.firsts if numbers and first <= min(numbers) <= max(numbers) < first + count]
@@ -223,7 +264,7 @@ def _unnamed(texts: Sequence[str], numbers: Mapping[str, int]) -> str:
     return f"the labels are numbers, {low}..{high}{' (0 never occurs)' if low == 1 else ''}, of unknown meaning"
 
 
-def _how_to_name(numbers: Mapping[str, int], classes_file: Path | None) -> str:
+def _how_to_name(numbers: Mapping[str, int], classes_file: Path | str | None) -> str:
     low, high = min(numbers.values()), max(numbers.values())
     sizes = {len(names) for names in CLASS_ORDERS.values()}
     count = high if low == 1 and high in sizes else high + 1

@@ -78,13 +78,23 @@ def parse_class_names(text: str, data_classes: Sequence[str] = ()) -> tuple[str,
         return tuple(sorted(data_classes))
     if text in CLASS_ORDERS:
         return CLASS_ORDERS[text]
-    names = tuple(canonical_name(name) for name in text.split(","))
+    names = text.split(",")
     if len(names) < 2:
         hint = alternatives(text, (*CLASS_ORDERS, ALPHABETICAL))
         raise InputError(f'unknown class order "{text}": {hint}, or give the names with commas between')
-    if "" in names or len(set(names)) < len(names):
-        raise InputError(f'class names "{text}" must all be there, and each once')
-    return names
+    return checked_names(names)
+
+
+def checked_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return class names in the project's spelling; unlike those in one text, they may have commas.
+
+    Raises:
+        InputError: one is empty, or two are the same.
+    """
+    spelt = tuple(map(canonical_name, names))
+    if "" in spelt or len(set(spelt)) < len(spelt):
+        raise InputError(f'class names "{",".join(names)}" must all be there, and each once')
+    return spelt
 
 
 def class_columns(names: Sequence[str], wanted: Sequence[str]) -> list[int]:

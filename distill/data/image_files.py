@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shlex import quote
@@ -11,11 +11,14 @@ import numpy as np
 from PIL import Image
 
 from distill.data.pictures import IMAGE_SUFFIXES, Header, decode, read_header
+from distill.regular_files import read_regular
 
 _OF_WINDOWS = ("thumbs.db", "desktop.ini")
 _SHOWN = 5
 MAX_SIDE = 512
 """Pixels of the longer side at which pictures are served at most: twice what the largest networks take."""
+MAX_BYTES = 1 << 30
+"""Of an encoded picture."""
 _THREADS = min(4, os.cpu_count() or 1)  # Pillow decodes outside Python's global lock
 
 
@@ -39,15 +42,32 @@ class ImageFiles:
         Raises:
             InputError: a file is gone, truncated or no image. The message names it.
         """
-        images = np.empty((len(indices), *self.shape), np.uint8)
+        return decoded([(self.paths[index], None) for index in indices], self.shape)
 
-        def decode_into(row: int) -> None:
-            images[row] = _decoded(self.paths[indices[row]], self.shape)
+    def encoded(self, indices: np.ndarray) -> list[tuple[str, bytes]]:
+        """Return the name and the bytes of the files at `indices`, as they are."""
+        paths = [self.paths[index] for index in indices]
+        return [(path, read_regular(path, at_most=MAX_BYTES)) for path in paths]
 
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for _ in pool.map(decode_into, range(len(indices))):
-                pass
-        return images
+
+def decoded(pictures: Sequence[tuple[str, bytes | None]], shape: tuple[int, int, int]) -> np.ndarray:
+    """Decode pictures at one shape: uint8 [n, height, width, channels].
+
+    Args:
+        pictures: the path of each; or what messages call it, and its encoded bytes.
+
+    Raises:
+        InputError: one is gone, truncated or no picture. The message names it.
+    """
+    images = np.empty((len(pictures), *shape), np.uint8)
+
+    def decode_into(row: int) -> None:
+        images[row] = _decoded(*pictures[row], shape)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(decode_into, range(len(pictures))):
+            pass
+    return images
 
 
 def image_names(folder: Path) -> list[str]:
@@ -82,22 +102,43 @@ def open_image_files(paths: Sequence[Path]) -> tuple[ImageFiles, tuple[str, ...]
     Raises:
         InputError: a file is no image, or has too many pixels.
     """
-    headers = [read_header(path) for path in paths]
-    sizes = Counter((header.height, header.width) for header in headers)
+    headers = Counter(read_header(path) for path in paths)
+    shape, notes = served_shape(
+        headers, photos=lambda: quote(os.path.commonpath([path.parent for path in paths])) + " --out FACES"
+    )
+    return ImageFiles(paths, shape), notes
+
+
+def served_shape(
+    headers: Counter[Header], *, photos: Callable[[], str] = lambda: "PHOTOS --out FACES"
+) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """Find the shape at which to serve pictures, as `open_image_files` says it.
+
+    Args:
+        headers: of all of them, with how many have each.
+        photos: the arguments of `crop_faces` that would cut the faces out, were they whole photos.
+
+    Returns:
+        Height, width and channels, and notes on the pictures that are served otherwise than they are stored.
+    """
+    sizes, count = Counter[tuple[int, int]](), headers.total()
+    for header, number in headers.items():
+        sizes[header.height, header.width] += number
     height, width = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
-    coloured, several = sum(not header.grey for header in headers), sum(header.several for header in headers)
-    others = len(paths) - sizes[height, width]
+    coloured = sum(number for header, number in headers.items() if not header.grey)
+    several = sum(number for header, number in headers.items() if header.several)
+    others = count - sizes[height, width]
     height, width = _served_size(height, width)
-    notes = _notes_on_photos(headers, paths)
+    notes = _notes_on_photos(sizes, photos)
     if others:
-        notes.append(f"{others} of {len(paths)} images have another size and are resized to {height}x{width}")
-    if 0 < coloured < len(paths):
-        notes.append(f"{coloured} of {len(paths)} images are in colour, so all are served as RGB")
+        notes.append(f"{others} of {count} images have another size and are resized to {height}x{width}")
+    if 0 < coloured < count:
+        notes.append(f"{coloured} of {count} images are in colour, so all are served as RGB")
     if several:
-        notes.append(f"{several} of {len(paths)} images are animated or have several pages: the first is served")
+        notes.append(f"{several} of {count} images are animated or have several pages: the first is served")
     if not others and max(sizes)[0] > height:
         notes.append(f"all images are resized to {height}x{width}")
-    return ImageFiles(paths, (height, width, 3 if coloured else 1)), tuple(notes)
+    return (height, width, 3 if coloured else 1), tuple(notes)
 
 
 def _served_size(height: int, width: int) -> tuple[int, int]:
@@ -105,15 +146,14 @@ def _served_size(height: int, width: int) -> tuple[int, int]:
     return max(1, round(scale * height)), max(1, round(scale * width))
 
 
-def _notes_on_photos(headers: Sequence[Header], paths: Sequence[Path]) -> list[str]:
+def _notes_on_photos(sizes: Counter[tuple[int, int]], photos: Callable[[], str]) -> list[str]:
     """Return a note where most images are larger than any network takes: they may be photos, with faces somewhere."""
-    large = sum(max(header.height, header.width) > MAX_SIDE for header in headers)
-    if 2 * large <= len(headers):
+    large = sum(number for size, number in sizes.items() if max(size) > MAX_SIDE)
+    if 2 * large <= sizes.total():
         return []
     return [
-        f"{large} of {len(headers)} images are far larger than any network takes (above {MAX_SIDE} pixels). "
-        "Where they are whole photos, cut the faces out first: python -m distill.crop_faces "
-        f"{quote(os.path.commonpath([path.parent for path in paths]))} --out FACES"
+        f"{large} of {sizes.total()} images are far larger than any network takes (above {MAX_SIDE} pixels). "
+        f"Where they are whole photos, cut the faces out first: python -m distill.crop_faces {photos()}"
     ]
 
 
@@ -148,10 +188,11 @@ def _counted(said: str, counts: Counter, word: str = " ") -> tuple[str, ...]:
     return (f"{said}: {', '.join([*found[:_SHOWN], *more])}",) if found else ()
 
 
-def _decoded(path: str, shape: tuple[int, int, int]) -> np.ndarray:
+def _decoded(path: str, content: bytes | None, shape: tuple[int, int, int]) -> np.ndarray:
     height, width, channels = shape
     # Only what is larger than a data set is served at is decoded smaller: pixels of others stay what they are.
-    image = decode(path, grey=channels == 1, side=max(height, width) if max(height, width) >= MAX_SIDE else None)
+    side = max(height, width) if max(height, width) >= MAX_SIDE else None
+    image = decode(path, content, grey=channels == 1, side=side)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(shape)

@@ -9,8 +9,20 @@ from distill.busy_files import cannot_read_now
 from distill.data.class_labels import ClassList, class_list
 from distill.data.dataset import Dataset, with_class_names
 from distill.data.image_files import is_visible
-from distill.data.layouts import class_folders, fer2013_csv, ferplus_votes, image_folder, label_file, npy_pair
+from distill.data.layouts import (
+    class_folders,
+    fer2013_csv,
+    ferplus_votes,
+    image_folder,
+    label_file,
+    npy_pair,
+    parquet_shards,
+    tfrecord_shards,
+    webdataset_shards,
+)
 from distill.data.packed_csv import is_csv
+from distill.data.remote import is_url, list_files, local_path
+from distill.data.shards import is_pattern, named_shards
 from distill.errors import InputError
 from distill.home import expanded
 from distill.python_function import call_function, recognise
@@ -32,8 +44,13 @@ LAYOUTS = (
     Layout("a file of PATH LABEL lines", label_file.recognise, label_file.read),
     Layout("class folders", class_folders.recognise, class_folders.read),
     Layout("a folder of unlabelled images", image_folder.recognise, image_folder.read),
+    Layout(".tar shards of WebDataset", webdataset_shards.recognise, webdataset_shards.read),
+    Layout(".parquet shards with pictures", parquet_shards.recognise, parquet_shards.read),
+    Layout(".tfrecord shards", tfrecord_shards.recognise, tfrecord_shards.read),
 )
 """The first layout that recognises a path reads it."""
+_OF_SHARDS = (webdataset_shards, parquet_shards, tfrecord_shards)
+"""Those that are read from URLs, too."""
 
 SYNTHETIC = {"synthetic": 7, "synthetic-8": 8}
 _SYNTHETIC_COUNT = 4000
@@ -45,7 +62,8 @@ def open_dataset(path: str | Path, *, class_names: str | Sequence[str] | None = 
     Args:
         path: a file or folder of one of the `LAYOUTS`, a folder that holds exactly one, "synthetic" (seven
             expressions of drawn faces), "synthetic-8", or `module:function`, which takes nothing and returns a
-            `Dataset`; that is a program.
+            `Dataset`; that is a program. A pattern of shards, "faces/train-*.tar", or the URL of such in an object
+            store, "s3://bucket/faces".
         class_names: what numbers mean as labels, and the order of the classes: a row of `CLASS_ORDERS`, such as
             "rafdb", names in order, or with their numbers, "1=surprise,2=fear". By default what the data says.
 
@@ -63,7 +81,9 @@ def open_dataset(path: str | Path, *, class_names: str | Sequence[str] | None = 
     if recognise(str(path)) and not Path(path).exists():
         dataset = _from_function(str(path))
         return dataset if classes is None else with_class_names(dataset, classes.names)
-    path = expanded(path)
+    if is_url(str(path)) and local_path(str(path)) is None:
+        return _open_url(str(path), classes)
+    path = expanded(local_path(str(path)) or path)
     try:
         return _open(path, classes)
     except OSError as error:
@@ -81,7 +101,7 @@ def _from_function(source: str) -> Dataset:
 
 
 def _open(path: Path, classes: ClassList | None) -> Dataset:
-    if not path.exists():
+    if not path.exists() and not is_pattern(path):
         raise InputError(f"{path} does not exist{near_paths(path, SYNTHETIC)}; {_what_works()}")
     layout = _layout_of(path)
     if layout is None and path.is_dir():
@@ -92,6 +112,15 @@ def _open(path: Path, classes: ClassList | None) -> Dataset:
     if layout is None:
         raise InputError(f"{path} has no known layout; {_what_works()}")
     return layout.read(path, classes)
+
+
+def _open_url(url: str, classes: ClassList | None) -> Dataset:
+    folder, files = list_files(url, lambda name: any(layout.is_shard(name) for layout in _OF_SHARDS))
+    layouts = [layout for layout in _OF_SHARDS if any(layout.is_shard(file.rpartition("/")[2]) for file in files)]
+    if len(layouts) != 1:
+        known = "shards of WebDataset (.tar), Parquet or TFRecord"
+        raise InputError(f"{url} holds {'several kinds of shards' if layouts else 'no shards'}: expected {known}")
+    return layouts[0].read_shards(named_shards(url, folder, files, layouts[0].SUFFIX), classes)
 
 
 def _layout_of(path: Path) -> Layout | None:

@@ -3,6 +3,7 @@
 import struct
 import warnings
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -49,8 +50,11 @@ class Header(NamedTuple):
     """It is animated, or has several pages: the first is served."""
 
 
-def read_header(path: str | Path) -> Header:
+def read_header(path: str | Path, content: IO[bytes] | None = None) -> Header:
     """Return what a picture's header says. Pixels are decoded only of PNG files with EXIF data, which may lie behind.
+
+    Args:
+        content: the picture, where it lies in no file of its own; `path` is then what messages call it.
 
     Raises:
         InputError: the file is no picture of the `FORMATS`, or has more than `MAX_PIXELS` pixels.
@@ -58,23 +62,26 @@ def read_header(path: str | Path) -> Header:
     try:
         with warnings.catch_warnings():  # MAX_PIXELS is stricter than Pillow's warning
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_OPENED) as image:
+            with Image.open(path if content is None else content, formats=_OPENED) as image:
                 width, height = image.size
                 if width * height <= MAX_PIXELS:
                     return _header(image)
     except Image.DecompressionBombError:
         pass
     except Exception as error:  # Pillow's readers raise many kinds
-        raise unreadable(path, error) from error
+        raise unreadable(path, error, a_file=content is None) from error
     raise InputError(f"{path} has more than {MAX_PIXELS // 10**6} million pixels: scale it down first")
 
 
-def decode(path: str | Path, *, grey: bool = False, side: int | None = None) -> Image.Image:
+def decode(
+    path: str | Path, content: bytes | None = None, *, grey: bool = False, side: int | None = None
+) -> Image.Image:
     """Decode a picture, its first frame or page, upright as its EXIF data says.
 
     16-bit values are divided by 257; transparent pixels are laid over black.
 
     Args:
+        content: the picture, where it lies in no file of its own; `path` is then what messages call it.
         side: what its shorter side need not exceed in pixels: a JPEG file is decoded at an eighth to the half of its
             size where that is enough, in a fraction of the time and the memory.
 
@@ -85,12 +92,32 @@ def decode(path: str | Path, *, grey: bool = False, side: int | None = None) -> 
         InputError: the file is gone, damaged, or no picture of the `FORMATS`. The message names it.
     """
     try:
-        with Image.open(path, formats=_OPENED) as image:
+        with Image.open(path if content is None else BytesIO(content), formats=_OPENED) as image:
             if side is not None:
                 image.draft(None, (side, side))
             return eight_bits(upright(image)).convert("L" if grey else "RGB")
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise unreadable(path, error) from error
+        raise unreadable(path, error, a_file=content is None) from error
+
+
+def suffix_of(content: bytes, name: str) -> str:
+    """Return the usual suffix of an encoded picture, such as ".jpg", by what it is; `name` is for the message.
+
+    Raises:
+        InputError: it is no picture of the `FORMATS`.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=_OPENED) as image:
+            return FORMATS["JPEG" if image.format == "MPO" else image.format or ""][0]
+    except Exception as error:  # Pillow's readers raise many kinds
+        raise unreadable(name, error, a_file=False) from error
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    """Return an image, uint8 [height, width, 1 or 3], as a PNG file, which loses nothing."""
+    png = BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(png, "PNG")
+    return png.getvalue()
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -112,11 +139,12 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def unreadable(path: str | Path, error: Exception) -> InputError:
-    """Return what to raise where Pillow cannot read a file."""
+def unreadable(path: str | Path, error: Exception, *, a_file: bool = True) -> InputError:
+    """Return what to raise where Pillow cannot read a picture; `path` may be no file, but what messages call it."""
     reason = f"none of {', '.join(_OPENED)}" if isinstance(error, UnidentifiedImageError) else str(error)
     damaged = InputError(f"{path} cannot be read as an image ({reason}): replace or remove it")
-    return cannot_read_now(error, path) or damaged
+    of_system = a_file or (isinstance(error, OSError) and error.errno is not None)
+    return (cannot_read_now(error, path) if of_system else None) or damaged
 
 
 def _header(image: ImageFile.ImageFile) -> Header:

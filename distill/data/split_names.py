@@ -32,6 +32,8 @@ _UNDECIDED = ("eval", "evaluation", "holdout", "heldout")  # whether validation 
 _SPLIT_OF = {name.replace(" ", ""): split for split, names in SPLIT_NAMES.items() for name in names}
 _SPELLING = re.compile(f"(?:{'|'.join(_AROUND)})*({'|'.join(_SPLIT_OF)})(?:{'|'.join(_AROUND)})*")
 _WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+_LONGEST_FIRST = sorted((name for names in SPLIT_NAMES.values() for name in names), key=len, reverse=True)
+_WITHIN = re.compile(rf"\b(?:{'|'.join(_LONGEST_FIRST)})\b")
 _BEGINNING = re.compile(r"([A-Za-z]+)[ _.-]*\d")
 
 
@@ -72,6 +74,19 @@ def split_of_path(path: str, where: str) -> str:
     for folder in folders:
         refuse_doubtful(folder, where)
     return next(iter(splits.values()), "")
+
+
+def split_of_shard(name: str, where: str) -> str:
+    """Return the split whose images a file of many is called by: "train-00000", "mnist-test", "PublicTest_2"; or "".
+
+    Raises:
+        InputError: the name speaks of two splits, or of one in doubt.
+    """
+    words = " ".join(word.lower() for word in _WORD.findall(name))
+    found = {_SPLIT_OF[match.replace(" ", "")] for match in _WITHIN.findall(words)}
+    if len(found) > 1 or (not found and {*words.split()} & {*_UNDECIDED}):
+        raise InputError(f'{where}: "{name}" may be a split: {what_works()}')
+    return next(iter(found), "")
 
 
 def splits_in_file_names(names: Sequence[str], where: str) -> tuple[list[str], tuple[str, ...]]:

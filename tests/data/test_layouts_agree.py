@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from distill.data.conversion import FORMATS, convert
 from distill.data.expressions import CLASS_ORDERS
 from distill.data.open_dataset import LAYOUTS, open_dataset
 from distill.errors import InputError
@@ -10,6 +11,16 @@ from distill.errors import InputError
 SAME_FACES = ("fer2013.csv", "fer2013", "fer-2013-images.npy", "fer-2013-labels.npy")
 EVERY = (*SAME_FACES, "ferplus.csv", "ck48", "ck48_folds", "ck48_folds/labels.txt")
 UNLABELLED_FACES = "fer2013/train/happy"  # a class folder, taken by itself
+
+
+@pytest.fixture(scope="module")
+def shards(fer_layouts, tmp_path_factory):
+    """A folder of shards in every format."""
+    pytest.importorskip("pyarrow")
+    folder = tmp_path_factory.mktemp("shards")
+    for name in FORMATS:
+        convert(open_dataset(fer_layouts / "fer2013.csv"), folder / name, format=name, images_per_shard=30)
+    return folder
 
 
 def labels_by_hash(dataset):
@@ -59,8 +70,16 @@ def test_every_layout_gives_a_sound_data_set(fer_layouts, name):
     assert dataset.fingerprint == open_dataset(fer_layouts / name).fingerprint
 
 
-def test_every_layout_is_among_those_read_here(fer_layouts):
-    paths = [fer_layouts / name for name in (*EVERY, UNLABELLED_FACES)]
+@pytest.mark.parametrize("name", FORMATS)
+def test_shards_are_the_same_as_their_source(fer_layouts, shards, name):
+    reference, other = open_dataset(fer_layouts / "fer2013.csv"), open_dataset(shards / name)
+    assert reference.fingerprint == other.fingerprint
+    for split in ("train", "validation"):
+        assert reference.split(split).ids.tolist() == other.split(split).ids.tolist()
+
+
+def test_every_layout_is_among_those_read_here(fer_layouts, shards):
+    paths = [fer_layouts / name for name in (*EVERY, UNLABELLED_FACES)] + [shards / name for name in FORMATS]
     read_by = {next(row.name for row in LAYOUTS if row.recognise(path)) for path in paths}
     assert read_by == {layout.name for layout in LAYOUTS}
 

@@ -1,6 +1,12 @@
 import pytest
 
-from distill.data.split_names import refuse_doubtful, split_named, split_of_path, splits_in_file_names
+from distill.data.split_names import (
+    refuse_doubtful,
+    split_named,
+    split_of_path,
+    split_of_shard,
+    splits_in_file_names,
+)
 from distill.errors import InputError
 
 
@@ -43,6 +49,29 @@ def test_names_in_doubt_are_refused(name):
 @pytest.mark.parametrize("name", ["happy", "test", "contest", "invalid", "fear", "trained", "devil", "attestation"])
 def test_other_names_are_not_in_doubt(name):
     refuse_doubtful(name, "here")
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train-00000-of-00012", "train"),
+        ("mnist-test-00000-of-00001", "test"),
+        ("imagenet-val-000003", "validation"),
+        ("PublicTest_2", "validation"),
+        ("fer2013-public-test-0", "validation"),
+        ("images-00000", ""),
+        ("contest-1", ""),
+        ("0042", ""),
+    ],
+)
+def test_splits_that_shards_are_called_by(name, split):
+    assert split_of_shard(name, "") == split
+
+
+@pytest.mark.parametrize("name", ["train-test-0", "eval-0", "holdout_3"])
+def test_shards_whose_split_is_in_doubt_are_refused(name):
+    with pytest.raises(InputError, match=f'^here: "{name}" may be a split'):
+        split_of_shard(name, "here")
 
 
 def test_any_folder_of_a_path_names_the_split():
