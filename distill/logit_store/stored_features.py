@@ -68,7 +68,7 @@ class FeaturePlace:
         with self._opened() as file:
             values = _pieces(file, self.offset, self.feature.bytes_per_view, positions)
             checksums = _pieces(file, self.checksum_offset, CHECKSUM_BYTES, positions)
-        return self.feature.decode(self._checked(values, checksums, positions))
+        return self._finite(self._checked(values, checksums, positions))
 
     def read_span(self, start: int, stop: int) -> np.ndarray:
         """Return all views of neighbouring rows as stored, [stop - start, views, *shape]; errors of `read`."""
@@ -80,6 +80,7 @@ class FeaturePlace:
                 _read_at(file, offset + first * size, content)
                 pieces.append(content)
         checked = self._checked(pieces[0], pieces[1], positions)
+        self._finite(checked)
         return checked.reshape(stop - start, self.views, *self.feature.shape)
 
     def check(self) -> None:
@@ -94,9 +95,14 @@ class FeaturePlace:
         if len(differ):
             row, view = divmod(int(positions[differ[0]]), self.views)
             self._damaged(f"feature {self.feature.name} of row {row}, view {view} does not match its checksum")
-        if not np.isfinite(self.feature.decode(stored)).all():
-            self._damaged(f"feature {self.feature.name} holds numbers that are NaN or infinite")
         return stored
+
+    def _finite(self, stored: np.ndarray) -> np.ndarray:
+        """Return stored numbers as float32, which all of them must be."""
+        values = self.feature.decode(stored)
+        if not np.isfinite(values).all():
+            self._damaged(f"feature {self.feature.name} holds numbers that are NaN or infinite")
+        return values
 
     def _damaged(self, reason: str) -> None:
         raise DamagedError(f"{self.path} is damaged ({reason}): delete it and write it again with {COMMAND}")
