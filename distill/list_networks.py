@@ -178,10 +178,11 @@ def _trained(settings: ListNetworksSettings) -> list[str]:
     from distill.runs.run_record import read_record
     from distill.runs.trained_networks import trained_networks
 
-    lines = [("trained", "network", "input", "validation")]
+    lines = [["trained", "network", "input", "validation"]]
     for name, folder in trained_networks().items():
-        network, accuracy = read_record(folder).network, read_summary(folder)["validation_accuracy"]
-        lines.append((name, network.name, "x".join(map(str, network.input_shape)), f"{accuracy:.1%}"))
+        if record := read_record(folder):
+            side = "x".join(map(str, record.network.input_shape))
+            lines.append([name, record.network.name, side, f"{read_summary(folder)['validation_accuracy']:.1%}"])
     if settings.networks or len(lines) == 1:
         return []
     return [f"{aligned_text(lines, left=2)}\n\nthese come trained, as --teacher NAME and --model NAME"]
