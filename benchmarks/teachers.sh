@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
-# Teachers of our own on FER2013's Training: ResNet-18 for small faces, most epochs at 32x32 and the last at 48x48.
+# The teacher that comes with the package: ResNet-10 on FER2013, some epochs at 32x32 and the others at 48x48.
 #
 #     benchmarks/teachers.sh path/to/fer2013.csv OUT [SEED...]
 #
-# An average pool ends the network, so that the weights of one size begin the training at the other. fast_cpu.py says
-# how many images a second were seen. Every step goes on where it stopped when the script is run again.
+# An average pool ends the network, so that the weights of one size begin the training at the other. With fast_cpu.py, on
+# two cores of an Intel Xeon with AMX: 440 images/s at 32x32 and 390 at 48x48, about an hour and a half for a seed where
+# nothing else runs. Every step goes on where it stopped when the script is run again. fer2013_resnet10 is seed 0, with
+# 13 and 7 epochs at the constant rate.
 set -euo pipefail
 data=$1 out=$2
 shift 2
-train=(python "$(dirname "$0")/fast_cpu.py" distill.train_teacher --data "$data" --teacher resnet18 --recipe strong
-  --policy mixed_bfloat16 --ema 0.999)
+train=(python "$(dirname "$0")/fast_cpu.py" distill.train_teacher --data "$data" --teacher resnet10 --recipe strong
+  --policy mixed_bfloat16 --ema 0.999 --weight-decay 0.05 --batch-size 256)
 for seed in "${@:-0}"; do
-  "${train[@]}" --image-size 32 --epochs 40 --seed "$seed" --out "$out/resnet18-32px-$seed"
-  "${train[@]}" --image-size 48 --epochs 8 --schedule cosine --lr 0.0005 --seed "$seed" --weights "$out/resnet18-32px-$seed" \
-    --out "$out/resnet18-48px-$seed"
+  begun=$out/resnet10-32px-$seed larger=$out/resnet10-48px-begun-$seed last=$out/resnet10-48px-$seed
+  "${train[@]}" --seed "$seed" --image-size 32 --epochs 13 --lr 0.002 --schedule constant --warmup-epochs 1 --out "$begun"
+  "${train[@]}" --seed "$seed" --image-size 48 --epochs 7 --lr 0.002 --schedule constant --warmup-epochs 0.5 \
+    --weights "$begun" --out "$larger"
+  "${train[@]}" --seed "$seed" --image-size 48 --epochs 20 --lr 0.0015 --schedule cosine --warmup-epochs 0.5 \
+    --weights "$larger" --out "$last"
 done
-python "$(dirname "$0")/summarise_runs.py" "$out"/resnet18-48px-*
+python "$(dirname "$0")/summarise_runs.py" "$out"/resnet10-48px-[0-9]*
+python -m distill.runs.trained_networks "$out/resnet10-48px-0" "$out/fer2013_resnet10"
