@@ -117,7 +117,8 @@ def features_text(teacher: ImageModel, *, dtype: str, views: int) -> str:
 
 def with_layers(network: keras.Model, layers: Sequence[str]) -> keras.Model:
     """Return a network that gives a list: its own output, and those of some of its layers."""
-    return keras.Model(network.inputs, [network.outputs[0], *(network.get_layer(name).output for name in layers)])
+    inputs = network.inputs[0] if len(network.inputs) == 1 else network.inputs
+    return keras.Model(inputs, [network.outputs[0], *(network.get_layer(name).output for name in layers)])
 
 
 def predict_with_layers(teacher: ImageModel, layers: Sequence[str]):

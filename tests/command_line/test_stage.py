@@ -104,6 +104,7 @@ def test_a_message_is_one_line_whatever_a_name_contains(capsys):
 def test_a_signal_ends_a_command_in_one_line(name):
     program = (
         "import signal, time; from distill.command_line.stage import run_stage\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whatever started the tests ignores it
         "from distill.cache import InspectSettings\n"
         f"def stage(settings): signal.raise_signal(signal.{name}); time.sleep(60)\n"
         "run_stage(stage, InspectSettings, ['x'], backend=None)"

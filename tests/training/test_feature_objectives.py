@@ -172,7 +172,9 @@ def test_a_projector_and_its_student_resume_bit_for_bit(path, dataset, tmp_path,
         run("killed")
     for a, b in zip(own_weights(tmp_path / "whole"), own_weights(tmp_path / "killed"), strict=True):
         np.testing.assert_array_equal(a, b)
-    one, other = (keras.saving.load_model(tmp_path / name / "last.keras") for name in ("whole", "killed"))
+    one, other = (
+        keras.saving.load_model(tmp_path / name / "last.keras", compile=False) for name in ("whole", "killed")
+    )
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not any("projector" in layer.name for layer in one.layers)
