@@ -4,8 +4,8 @@
 #     benchmarks/teachers.sh path/to/fer2013.csv OUT [SEED...]
 #
 # An average pool ends the network, so that the weights of one size begin the training at the other. With fast_cpu.py, on
-# two cores of an Intel Xeon with AMX: 440 images/s at 32x32 and 390 at 48x48, about an hour and a half for a seed where
-# nothing else runs. Every step goes on where it stopped when the script is run again. fer2013_resnet10 is seed 0, with
+# two cores of an Intel Xeon with AMX: up to 440 images/s at 32x32 and 390 at 48x48; the seed that ships took an hour
+# and a quarter beside other work. Every step goes on where it stopped when the script is run again. fer2013_resnet10 is seed 0, with
 # 13 and 7 epochs at the constant rate.
 set -euo pipefail
 data=$1 out=$2

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Labels, logits, features and mixed pictures on pictures that are no faces: what does which knowledge add? See
-# docs/comparison.md. Three seeds of each arm, equal epochs. Every step goes on where it stopped when it is run again.
+# Labels, logits, features and mixed pictures on pictures that are no faces: what does which knowledge add?
+# Three seeds of each arm, equal epochs. Every step goes on where it stopped when it is run again.
 #
 #     benchmarks/ten_shapes.sh OUT
 set -euo pipefail

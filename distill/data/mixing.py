@@ -56,7 +56,7 @@ class Mixer:
     def __init__(self, dataset: Dataset, view_spec: ViewSpec, partner_ids: np.ndarray | None = None):
         self.dataset = dataset
         self.view_spec = view_spec
-        self.mixes = view_spec.mixup + view_spec.cutmix > 0
+        self.mixes = view_spec.mixes
         self._positions = _positions(dataset.ids, partner_ids) if self.mixes else None
 
     def mixture(self, picked: np.ndarray, views: Sequence[int] | np.ndarray) -> Mixture:

@@ -108,6 +108,11 @@ class ViewSpec:
             )
 
     @property
+    def mixes(self) -> bool:
+        """Whether some views show two images."""
+        return self.mixup + self.cutmix > 0
+
+    @property
     def crop_count(self) -> int:
         """Number of crops, whose views are 0 to this number - 1; 0 where views are drawn at random."""
         return len(CROPS[self.crops].offsets) if self.crops else 0

@@ -19,7 +19,7 @@ from distill.runtimes.input_format import InputFormat
 from distill.runtimes.softmax import probe_images
 
 SECONDS = 180.0
-"""For loading a network and asking it about eight images; the largest of ours takes 20."""
+"""For loading a network and asking it about eight images."""
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from distill.runtimes.first_image import answer_questions as go; go()"
 _NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
 _OUT_OF_MEMORY = re.compile(

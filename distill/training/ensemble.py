@@ -249,7 +249,7 @@ def check_same_views(stores: Sequence[LogitStore]) -> None:
                 "cache one of them again with the --view of the other"
             )
         spec = ViewSpec.from_dict(first.view_spec)
-        if spec.mixup + spec.cutmix > 0 and set(first.sample_ids.tolist()) != set(other.sample_ids.tolist()):
+        if spec.mixes and set(first.sample_ids.tolist()) != set(other.sample_ids.tolist()):
             raise InputError(
                 f"the teachers saw other mixed pictures: partners are drawn among {len(first.sample_ids)} images in "
                 f"{first.path}, and {other.path} has {len(other.sample_ids)} or others: cache both for the same data"
