@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import random
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,16 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--hostile-inputs", type=int, default=30, help="how many of each kind of file are tried")
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """Every test begins with the same random numbers: what holds once holds again, in any order of tests."""
+    random.seed(0)
+    np.random.seed(0)
+    for name in ("keras", "tf_keras"):  # where a test has imported it
+        if (library := sys.modules.get(name)) is not None:
+            library.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="module", autouse=True)
