@@ -1,7 +1,7 @@
 """`TeacherSettings`: the flags by which commands are given a teacher, of this project or from elsewhere."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -33,6 +33,8 @@ class TeacherSettings(ForeignNetwork):
     """Height and width that a network takes; those of the weights by default."""
     policy: str = "float32"
     """"float32", or "mixed_bfloat16", which is faster on processors with bfloat16 units."""
+    flip_average: bool = False
+    """Logits are the mean of those of each view and of its mirror image: better ones, in twice the time."""
 
     def open(self, dataset: Dataset, *, weights: str | None = None) -> "ImageModel":
         """Return the teacher of `weights`, by default of those in the settings.
@@ -43,6 +45,9 @@ class TeacherSettings(ForeignNetwork):
             InputError: an unknown teacher; flags that it would ignore; weights of other classes, or none; nothing
                 names the classes.
         """
+        return replace(self._opened(dataset, weights), flip_average=self.flip_average)
+
+    def _opened(self, dataset: Dataset, weights: str | None) -> "ImageModel":
         from distill.runtimes.open_model import is_architecture, is_model_file
         from distill.scoring.caching import as_image_model
 

@@ -55,3 +55,11 @@ class ImageModel:
     """How that order is known: `GIVEN`, `KNOWN` or `ASSUMED`."""
     inner: InnerOutputs | None = None
     """Where there is no `network`, what else can be read; None: nothing."""
+    flip_average: bool = False
+    """Whether the logits that count are the mean of those of an image and of its mirror image. What scores images
+    takes it; `network` and `predict` see one image."""
+
+    @property
+    def scored_as(self) -> dict:
+        """JSON-able: `input_format`, and `flip_average` where it is so."""
+        return {**self.input_format, **({"flip_average": True} if self.flip_average else {})}

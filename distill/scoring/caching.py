@@ -47,6 +47,7 @@ def cache_logits(
     shard: Shard | None = None,
     features: Sequence[str] = (),
     feature_dtype: str = "float16",
+    flip_average: bool = False,
     batch_size: int = 256,
     rows_per_part: int | None = None,
     progress: bool = True,
@@ -70,6 +71,8 @@ def cache_logits(
             `<out>.parts` until `merge_parts`.
         features: layers whose outputs are stored, too: "conv5" averaged to a vector, "conv5@7" to a map of 7 x 7.
         feature_dtype: "float16", "bfloat16" or "float32", in the file.
+        flip_average: store the mean of the logits of each view and of its mirror image, in twice the time, as where
+            `ImageModel.flip_average` says so.
         batch_size: rendered views in one call of the teacher.
         rows_per_part: images that are written together; an interruption costs at most these. By default 512, or
             fewer where their features are large.
@@ -86,6 +89,7 @@ def cache_logits(
     check_is_dataset(dataset)
     check_at_least(1, batch_size=batch_size)
     teacher = named_teacher(teacher, dataset, class_names=class_names)
+    teacher = replace(teacher, flip_average=flip_average or teacher.flip_average)
     view_spec = view_spec or ViewSpec()
     header = describe_logits(teacher, dataset, views=views, view_spec=view_spec, teacher_training=teacher_training)
     wanted = [LayerFeature.parse(text) for text in dict.fromkeys(features)]
@@ -204,7 +208,7 @@ def describe_logits(
         teacher_input_shape=teacher.input_shape,
         numeric_policy=teacher.numeric_policy,
         logits_from=teacher.logits_from,
-        input_format=teacher.input_format,
+        input_format=teacher.scored_as,
         dataset_fingerprint=dataset.fingerprint,
         dataset_name=dataset.name,
         teacher_training=dict(teacher_training or {}),

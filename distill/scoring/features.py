@@ -85,9 +85,12 @@ def described(requests: Iterable[LayerFeature], teacher: ImageModel, *, dtype: s
     """Return what a store says of the features that `requests` make of a teacher's layers.
 
     Raises:
-        InputError: it has no such layer (near names are offered), or none of which such a map can be made.
+        InputError: it has no such layer (near names are offered), or none of which such a map can be made; or its
+            logits are a flip average.
     """
     requests = tuple(requests)
+    if requests and teacher.flip_average:
+        raise InputError("features are those of one image: leave --features or --flip-average out")
     shapes = layer_shapes(teacher) if requests else {}
     for each in requests:
         if each.layer not in shapes:

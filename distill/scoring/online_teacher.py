@@ -82,7 +82,7 @@ class OnlineTeacher:
             "sha256": self.model.sha256,
             "policy": self.model.numeric_policy,
             "input_shape": list(self.model.input_shape),
-            "input_format": dict(self.model.input_format),
+            "input_format": self.model.scored_as,
             "logits_from": self.model.logits_from,
             "class_names": list(self.class_names),
         }

@@ -104,16 +104,23 @@ def compile_outputs(
 ) -> Callable[[np.ndarray, np.ndarray], list[np.ndarray]]:
     """Return a function from B uint8 images and the parameters of V views of each to logits and features.
 
-    They are float32 [B V, C], and [B V, ...] of each feature, and come out of one pass.
+    They are float32 [B V, C], and [B V, ...] of each feature, and come out of one pass. Where `model` says so, the
+    logits are the mean over each view and its mirror image.
 
     Raises:
         InputError: one cannot look into this kind of model for features.
     """
     layers = list(dict.fromkeys(each.layer for each in features))
+    flip_average = isinstance(model, ImageModel) and model.flip_average
+
+    def with_mirrored(pixels: Any, ops: Any = np) -> Any:
+        return ops.concatenate([pixels, pixels[:, :, ::-1]]) if flip_average else pixels
 
     def averaged(outputs: Sequence[Any], ops: Any = np) -> list[Any]:
         logits, *of_layers = (ops.cast(each, "float32") if ops is keras.ops else each for each in outputs)
         by_name = dict(zip(layers, of_layers, strict=True))
+        if flip_average:
+            logits = ops.mean(ops.reshape(logits, (2, -1, logits.shape[-1])), axis=0)
         return [logits, *(each.averaged(by_name[each.layer], ops) for each in features)]
 
     if isinstance(model, ImageModel):
@@ -121,7 +128,7 @@ def compile_outputs(
             predict = predict_with_layers(model, layers)
 
             def run(pixels: np.ndarray) -> list[np.ndarray]:
-                logits, of_layers = predict(pixels)
+                logits, of_layers = predict(with_mirrored(pixels))
                 return averaged([np.asarray(each, np.float32) for each in (logits, *of_layers)])
 
             return _with_numpy(run, model.input_shape, columns)
@@ -131,7 +138,7 @@ def compile_outputs(
     if keras.config.backend() != "tensorflow":
 
         def run_keras(pixels: np.ndarray) -> list[np.ndarray]:
-            given = tapped.predict_on_batch(pixels)
+            given = tapped.predict_on_batch(with_mirrored(pixels))
             return averaged([np.asarray(each, np.float32) for each in (given if layers else [given])])
 
         return _with_numpy(run_keras, shape, columns)
@@ -148,7 +155,7 @@ def compile_outputs(
         views = tf.shape(parameters)[0] // tf.shape(images_uint8)[0]
         repeated = tf.repeat(images_uint8, views, axis=0)
         images = render(repeated, parameters, image_shape=shape, columns=columns)
-        given = tapped(images, training=False)
+        given = tapped(with_mirrored(images, keras.ops), training=False)
         return averaged(given if layers else [given], keras.ops)
 
     return lambda images, parameters: [each.numpy() for each in outputs(images, parameters)]
