@@ -27,6 +27,7 @@ from distill.refusals import check_at_least, check_known
 from distill.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from distill.experiments.comparison_folder import ComparisonReport
     from distill.logit_store import LogitStore
 
 _OF_TEACHERS = ("logits", "teacher_weights", "teacher_mean", "class_match")
@@ -80,11 +81,12 @@ class CompareSettings(DataSettings, StudentSettings, Recipe):
             raise InputError("--lambdas 0 is labels alone, which is always trained: give one above 0, too")
 
 
-def compare(settings: CompareSettings) -> dict:
+def compare(settings: CompareSettings) -> "ComparisonReport":
     """Train what is missing, print the table, and leave everything in `settings.out`.
 
     Returns:
-        The content of comparison.json. Accuracies lie in 0..1.
+        The content of comparison.json, a dictionary that is shown as its table, and `to_pandas()` gives as one.
+        Accuracies lie in 0..1.
 
     Raises:
         InputError: a setting, data or logits that cannot be used, or `settings.out` holds something else; all of
@@ -95,7 +97,7 @@ def compare(settings: CompareSettings) -> dict:
 
 def compare_students(
     dataset: Dataset, logits: "LogitStore | Sequence[LogitStore]", *, out: str | Path, **settings: Any
-) -> dict:
+) -> "ComparisonReport":
     """Compare ways to teach students, as the command does: `distill.compare(faces, logits, out="comparison")`.
 
     Args:
@@ -105,7 +107,8 @@ def compare_students(
         settings: fields of `CompareSettings`, such as students, losses, temperatures, lambdas, seeds, epochs.
 
     Returns:
-        The content of comparison.json. Accuracies lie in 0..1.
+        The content of comparison.json, a dictionary that is shown as its table, and `to_pandas()` gives as one.
+        Accuracies lie in 0..1.
 
     Raises:
         InputError: an unknown setting, or whatever `compare` refuses.
@@ -121,7 +124,7 @@ def compare_students(
     return _compare(CompareSettings(data=dataset.name, logits=paths, out=str(out), **given), lambda: dataset)
 
 
-def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> dict:
+def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "ComparisonReport":
     import tensorflow as tf
 
     from distill.experiments.comparison_folder import ComparisonFolder

@@ -1,5 +1,6 @@
 """What a user of the library may hand over is taken, or refused in a sentence: never an AttributeError."""
 
+import json
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 import distill
 from distill.errors import InputError
+from distill.experiments.comparison_folder import ComparisonReport
 from distill.losses.distillation_loss import DistillationLoss
 from distill.reports.metrics import EvaluationMetrics
 from distill.training.sources import as_teacher
@@ -119,6 +121,15 @@ def test_results_are_shown_as_a_table():
     assert "precision" in repr(metrics)
     table = pytest.importorskip("pandas") and metrics.to_pandas()
     assert table.loc["sad", "recall"] == 0.75
+
+
+def test_a_comparison_is_its_content_and_its_table():
+    cells = [{"student": "a", "mean": 0.5, "difference": None}, {"student": "a", "mean": 0.75, "difference": 0.25}]
+    report = ComparisonReport({"cells": cells, "tested": {}}, table="student  accuracy")
+    assert (report["tested"], repr(report)) == ({}, "student  accuracy")
+    assert json.loads(json.dumps(report))["cells"] == cells
+    table = pytest.importorskip("pandas") and report.to_pandas()
+    assert table["mean"].tolist() == [0.5, 0.75]
 
 
 def test_commands_that_are_functions_stay_so_whatever_is_imported_first():

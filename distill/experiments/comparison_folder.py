@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from distill.evaluation.evaluate_model import evaluate_model
 from distill.experiments.comparison import Cell, caution_text, choose, summarise, table_text
 from distill.files import write_csv, write_json
 from distill.progress import progress_bar
+from distill.refusals import import_pandas
 from distill.reports.metrics import RecordedAccuracy
 from distill.reports.verdict import worth_lines
 from distill.runs.earlier import upgraded_settings
@@ -34,10 +35,32 @@ from distill.runs.run_directory import SUMMARY, load_network, read_summary
 from distill.runs.run_record import record_of
 from distill.versions import versions
 
+if TYPE_CHECKING:
+    import pandas
+
 REPORT = "comparison.json"
 _WHAT = "report of a comparison"
 _OURS = r"runs|comparison\.json|(cells|runs)\.csv|heat_map\.png"
 _INCIDENTAL = ("settings.data", "settings.logits", "settings.out", "settings.test")  # they change no student
+
+
+class ComparisonReport(dict[str, Any]):
+    """The content of comparison.json, shown as its table. Accuracies lie in 0..1."""
+
+    def __init__(self, content: Mapping[str, Any], *, table: str):
+        super().__init__(content)
+        self._table = table
+
+    def __repr__(self) -> str:
+        return self._table
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return the cells as a table, one a row: mean, deviation, difference to labels alone with its interval.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return import_pandas("to_pandas").DataFrame(self["cells"])
 
 
 class ComparisonFolder:
@@ -92,8 +115,8 @@ class ComparisonFolder:
         *,
         validation: Dataset,
         test: Dataset | None = None,
-    ) -> dict:
-        """Print the tables of finished `runs`, save them, and return the content of comparison.json.
+    ) -> ComparisonReport:
+        """Print the tables of finished `runs`, save them, and return them.
 
         Args:
             runs: cell and seed of each; labels alone among the cells of every student.
@@ -105,7 +128,8 @@ class ComparisonFolder:
         results = summarise({key: summary["validation_accuracy"] for key, summary in summaries.items()})
         best = [result.cell for result in choose(results).values()]
         caution = [*caution_text(results).splitlines(), *_worth(best, summaries, validation)]
-        print("", table_text(results, split="validation", best=best), "", *caution, sep="\n")
+        table = table_text(results, split="validation", best=best)
+        print("", table, "", *caution, sep="\n")
         if test is not None and not self._tested:
             self._measure([(cell, seed) for cell, seed in runs if cell in best or cell.loss is None], test)
         on_test = summarise(
@@ -128,7 +152,7 @@ class ComparisonFolder:
         if on_test:  # shown when it is on record that they were measured
             print(f"\nof these, on the test split:\n{table_text(on_test, split='test')}")
         print(f"\nin {self.path}: {REPORT}, cells.csv, runs.csv, heat_map.png and runs/")
-        return report
+        return ComparisonReport(report, table=table)
 
     def _measure(self, runs: Sequence[tuple[Cell, int]], test: Dataset) -> None:
         for run in progress_bar([self.run(*key) for key in runs], desc="test split", unit="student"):

@@ -12,6 +12,7 @@ import numpy as np
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
 from distill.printable import printable
+from distill.refusals import import_pandas
 
 if TYPE_CHECKING:
     import pandas
@@ -95,11 +96,7 @@ class EvaluationMetrics(ComparedAccuracy):
         Raises:
             InputError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("to_pandas needs pandas: pip install pandas, or use to_dict()") from error
-        return pandas.DataFrame.from_dict(self.to_dict()["classes"], orient="index")
+        return import_pandas("to_pandas").DataFrame.from_dict(self.to_dict()["classes"], orient="index")
 
     @property
     def support(self) -> np.ndarray:
