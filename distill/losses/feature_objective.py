@@ -9,12 +9,13 @@ from keras import KerasTensor, layers, ops
 
 from distill.averages import average_map
 from distill.errors import InputError
-from distill.losses.feature_losses import SAME_POSITIONS, SAME_SHAPE, feature_loss_named
+from distill.losses.feature_losses import EMBEDDED, SAME_POSITIONS, SAME_SHAPE, FeatureLoss, feature_loss_named
 from distill.losses.formulas import Tensor
-from distill.losses.objective import FEATURES, Batch, Objective
+from distill.losses.objective import FEATURES, Batch, Objective, own_layers
 from distill.refusals import alternatives
 
 _SEED = 0  # of projectors, so that they begin alike whatever was drawn before
+_EMBEDDING = 128  # numbers in a vector, as Tian et al. 2020 have them
 
 
 class FeatureObjective(Objective):
@@ -23,7 +24,8 @@ class FeatureObjective(Objective):
     Where a loss compares features number by number, a projector gives the student's the shape of the teacher's: a
     1x1 convolution of maps, a dense layer of vectors. It is trained with the student, kept in the checkpoints of the
     run, and no part of the student's file. Of two maps the larger one is averaged to the size of the smaller one, and
-    a map that meets a vector to one.
+    a map that meets a vector to one. Where a loss compares embeddings, each side has a projector, a dense layer from
+    vectors, which maps are averaged to, to 128 numbers.
 
     Args:
         logits: the objective that it is added to.
@@ -51,7 +53,7 @@ class FeatureObjective(Objective):
             raise InputError(
                 f"the loss {loss} compares layers, and none is named: give STUDENT_LAYER=TEACHER_FEATURE"
             )
-        _check_options(loss, row.options, options or {})
+        _check_options(loss, row, options or {})
         self.logits, self.loss, self.row, self.pairs = logits, loss, row, dict(pairs)
         self.weight = row.weight if weight is None else float(weight)
         if not 0 < self.weight < math.inf:
@@ -83,7 +85,12 @@ class FeatureObjective(Objective):
     @property
     def layers(self) -> list[keras.layers.Layer]:  # type: ignore[override]  # likewise
         """Those of the other objective, and the projectors, in the order of the pairs."""
-        return [*self.logits.layers, *self.projectors]
+        return [*own_layers(self.logits), *self.projectors]
+
+    @property
+    def tested(self) -> bool:  # type: ignore[override]  # likewise
+        """Whether the other objective is."""
+        return self.logits.tested
 
     def build(self, student_outputs: Mapping[str, KerasTensor], teacher_outputs: Mapping[str, KerasTensor]) -> None:
         """Make the projectors, where the loss needs them.
@@ -97,7 +104,11 @@ class FeatureObjective(Objective):
             student, teacher = student_outputs[layer].shape[1:], teacher_outputs[FEATURES + feature].shape[1:]
             self._check(f"{layer} {list(student)}", tuple(student), f"{feature} {list(teacher)}", tuple(teacher))
             if self.row.compares == SAME_SHAPE:
-                self.projectors.append(_projector(number, tuple(student), tuple(teacher)))
+                shape = _compared_shape(tuple(student), tuple(teacher))
+                self.projectors.append(_projector(number, (*shape, student[-1]), teacher[-1]))
+            if self.row.compares == EMBEDDED:
+                self.projectors.append(_projector(2 * number, student[-1:], _EMBEDDING))
+                self.projectors.append(_projector(2 * number + 1, teacher[-1:], _EMBEDDING))
 
     def __call__(self, student_outputs: Mapping[str, Tensor], batch: Batch, progress: Tensor) -> dict[str, Tensor]:
         """Return the parts of the other objective, "loss" with the loss on features, and that by its name."""
@@ -132,6 +143,11 @@ class FeatureObjective(Objective):
             student, teacher = (_averaged(each, shape) for each in (student, teacher))
         if self.row.compares == SAME_SHAPE:
             student = self.projectors[number](student)
+        if self.row.compares == EMBEDDED:
+            student, teacher = (
+                projector(_averaged(each, ()))
+                for projector, each in zip(self.projectors[2 * number :], (student, teacher), strict=False)
+            )
         return self.row.function(student_features=student, teacher_features=teacher, **self.options)
 
     def _check(self, named: str, student: tuple[int, ...], other: str, teacher: tuple[int, ...]) -> None:
@@ -142,20 +158,19 @@ class FeatureObjective(Objective):
                 f"the loss {self.loss} compares maps, received {named} of the student and {other} of the teacher: "
                 "choose layers [height, width, channels], and LAYER@SIDE of the teacher"
             )
-        if self.row.compares == SAME_SHAPE and not {len(student), len(teacher)} <= {1, 3}:
+        if self.row.compares in (SAME_SHAPE, EMBEDDED) and not {len(student), len(teacher)} <= {1, 3}:
             raise InputError(
                 f"the loss {self.loss} compares vectors or maps, received {named} of the student and {other} of the "
                 "teacher"
             )
 
 
-def _projector(number: int, student: tuple[int, ...], teacher: tuple[int, ...]) -> keras.layers.Layer:
-    """Return the layer from the student's channels to the teacher's, built."""
-    shape = _compared_shape(student, teacher)
+def _projector(number: int, shape: tuple[int, ...], channels: int) -> keras.layers.Layer:
+    """Return the layer from a vector or a map of this shape to one of so many channels, built."""
     how: dict[str, Any] = {"name": f"projector_{number}", "dtype": "float32"}
     how["kernel_initializer"] = keras.initializers.GlorotUniform(seed=_SEED + number)
-    projector = layers.Conv2D(teacher[-1], 1, **how) if shape else layers.Dense(teacher[-1], **how)
-    projector.build((None, *shape, student[-1]))
+    projector = layers.Conv2D(channels, 1, **how) if len(shape) == 3 else layers.Dense(channels, **how)
+    projector.build((None, *shape))
     return projector
 
 
@@ -173,12 +188,14 @@ def _averaged(features: Tensor, shape: tuple[int, ...]) -> Tensor:
     return average_map(features, (shape[0], shape[1]), ops)
 
 
-def _check_options(loss: str, known: Mapping[str, float], options: Mapping[str, float]) -> None:
+def _check_options(loss: str, row: FeatureLoss, options: Mapping[str, float]) -> None:
     for option, value in options.items():
-        if option not in known:
-            offered = alternatives(option, known) if known else "it has none"
+        if option not in row.options:
+            offered = alternatives(option, row.options) if row.options else "it has none"
             raise InputError(f'the loss "{loss}" has no option "{option}": {offered}')
-        if not 0 <= value < math.inf:
+        may_be_zero = option not in row.above_zero
+        if not 0 <= value < math.inf or (value == 0 and not may_be_zero):
+            bound = "0 or more" if may_be_zero else "above 0"
             raise InputError(
-                f'option {option} of "{loss}" must be 0 or more, received {value}: try {known[option]:g}'
+                f'option {option} of "{loss}" must be {bound}, received {value}: try {row.options[option]:g}'
             )

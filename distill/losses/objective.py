@@ -60,6 +60,9 @@ class Objective(Protocol):
     layers: Sequence[keras.layers.Layer] = ()
     """Layers of its own, such as a projector, that are trained with the student; those that are attributes need not
     stand here. The run keeps their weights and resumes them; the student's file does not hold them."""
+    tested: bool = False
+    """Whether tests hold that it returns what it should, finite for all finite outputs. Any other one is tried with
+    the shapes of a batch before training, and is named where a loss is not finite."""
 
     def build(self, student_outputs: Mapping[str, KerasTensor], teacher_outputs: Mapping[str, KerasTensor]) -> None:
         """Make the weights of `layers`, once, before training; shapes and types are those of the outputs."""
@@ -164,6 +167,11 @@ class DistillationObjective(Objective):
         return self.loss.uses_labels or (self.soft_weight.moves and self.loss.lambda_ is not None)
 
     @property
+    def tested(self) -> bool:  # type: ignore[override]  # likewise
+        """Whether its soft loss is one of this project."""
+        return not self.loss.soft.source
+
+    @property
     def formula(self) -> str:
         """The formula at the start, and what moves in it."""
         moving = [f"{name} {ramp.describe(start)}" for name, (start, ramp) in self._moving.items()]
@@ -205,12 +213,18 @@ class DistillationObjective(Objective):
         return {name: (start, ramp) for name, (start, ramp) in ramps.items() if ramp.moves}
 
 
+_OF_FUNCTIONS = ("teacher_outputs", "student_layers", "uses_labels", "teacher_temperature", "layers", "build")
+
+
 class FunctionObjective(Objective):
-    """A function `objective(student_outputs, batch, progress)`; what it needs are attributes of it, if any."""
+    """A function `objective(student_outputs, batch, progress)`; what it needs are attributes of it, if any.
+
+    They are those of an `Objective`: `layers`, for example, and a function `build` that makes their weights.
+    """
 
     def __init__(self, function: Callable[..., Mapping[str, Tensor]]):
         self._function = function
-        for name in ("teacher_outputs", "student_layers", "uses_labels"):
+        for name in _OF_FUNCTIONS:
             if hasattr(function, name):
                 setattr(self, name, getattr(function, name))
 
@@ -248,6 +262,18 @@ def as_objective(what: Any) -> Objective:
     if all(hasattr(what, name) for name in ("describe", "build", "formula")):
         return what
     return FunctionObjective(what) if is_batch_function(what) else as_objective(SoftLoss.of(what))
+
+
+def own_layers(objective: Objective) -> list[keras.layers.Layer]:
+    """Return the layers that are trained with the student: those in `layers`, and all that are attributes of it."""
+    attributes = [*objective.layers, *getattr(objective, "__dict__", {}).values()]
+    found = [
+        layer
+        for each in attributes
+        for layer in (each if isinstance(each, (list, tuple)) else [each])
+        if isinstance(layer, keras.layers.Layer)
+    ]
+    return list({id(layer): layer for layer in found}.values())
 
 
 def is_batch_function(function: Callable[..., Any]) -> bool:

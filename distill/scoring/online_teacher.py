@@ -10,13 +10,16 @@ from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.data.view_columns import PARAMETERS
 from distill.errors import InputError
+from distill.losses.objective import FEATURES, LOGITS
 from distill.runtimes.image_model import ImageModel
 from distill.scoring.caching import as_image_model, inference_model
-from distill.scoring.scorer import compile_scoring
+from distill.scoring.features import LayerFeature, described
+from distill.scoring.scorer import compile_outputs
 
 
 class OnlineTeacher:
-    """A teacher that computes its logits for every batch: for views that no cache holds, such as ever new ones.
+    """A teacher that computes its logits, and features, for every batch: for views that no cache holds, such as ever
+    new ones.
 
     It runs in inference mode while the batches are made, so that the trainer never sees it. It takes its own time
     for every image in every epoch; a cache takes it once.
@@ -46,23 +49,30 @@ class OnlineTeacher:
         temperature: float | None,
         columns: Sequence[str] = PARAMETERS,
     ) -> "OnlineOutputs":
-        """Return what computes "logits" of the classes of `dataset`, in their order; its other classes are left out.
+        """Return what computes "logits" of the classes of `dataset`, in their order, and features of any layer.
+
+        Its other classes are left out. "features/conv5" is the mean over all positions, "features/conv5@7" a map of
+        7 x 7, as in a store, but in float32.
 
         Raises:
-            InputError: the teacher does not know one of them, or `names` has more than "logits".
+            InputError: the teacher does not know one of the classes, or has no such output.
         """
-        check_outputs(names, have=("logits",), of=self.model.name)
-        logits = compile_scoring(inference_model(self.model), dataset.image_shape, columns)
+        named = sorted(name for name in names if name.startswith(FEATURES))
+        layers = {name: LayerFeature.parse(name.removeprefix(FEATURES)) for name in named}
+        check_outputs(names, have=(LOGITS, *layers), of=self.model.name)
+        described(layers.values(), self.model, dtype="float32")
+        model = inference_model(self.model, keep=[each.layer for each in layers.values()])
+        outputs = compile_outputs(model, dataset.image_shape, columns, tuple(layers.values()))
+        return OnlineOutputs(outputs, tuple(layers), self._to_classes_of(dataset))
+
+    def _to_classes_of(self, dataset: Dataset) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function from its logits to those of the classes of `dataset`."""
         if dataset.class_map:
-            return OnlineOutputs(
-                lambda images, parameters: merge_logits(
-                    logits(images, parameters), self.class_names, dataset.class_names, dataset.class_map
-                ),
-                None,
-            )
-        known = self.class_names == tuple(dataset.class_names)
-        of_classes = None if known else class_columns(self.class_names, dataset.class_names)
-        return OnlineOutputs(logits, of_classes)
+            return lambda logits: merge_logits(logits, self.class_names, dataset.class_names, dataset.class_map)
+        if self.class_names == tuple(dataset.class_names):
+            return lambda logits: logits
+        of_classes = class_columns(self.class_names, dataset.class_names)
+        return lambda logits: logits[:, of_classes]
 
     def on_extra_data(self, name: str, logits: object | None) -> "OnlineTeacher":
         """Return this teacher, which needs no cached logits of extra data.
@@ -89,24 +99,31 @@ class OnlineTeacher:
 
 
 class OnlineOutputs:
-    """Logits [B, C] of the views of a batch, computed there and then.
+    """Outputs of a teacher for the views of a batch, computed there and then.
 
     Args:
-        logits: a function from uint8 images [B, H, W, C] and the parameters of their views to float32 [B, K].
-        columns: which of the K are the classes of the data, in its order; None: all of them.
+        outputs: a function from uint8 images [B, H, W, C] and the parameters of their views to float32 [B, K], the
+            logits, and [B, ...] of each feature.
+        features: what these are called.
+        to_classes: from the logits to those of the classes of the data, in its order.
     """
 
     online = True
 
-    def __init__(self, logits: Callable[[np.ndarray, np.ndarray], np.ndarray], columns: Sequence[int] | None):
-        self._logits, self._columns = logits, columns
+    def __init__(
+        self,
+        outputs: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]],
+        features: Sequence[str],
+        to_classes: Callable[[np.ndarray], np.ndarray],
+    ):
+        self._outputs, self._features, self._to_classes = outputs, features, to_classes
 
     def __call__(
         self, picked: np.ndarray, views: np.ndarray, images_uint8: np.ndarray, parameters: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Return "logits" of the images in the views of these parameters."""
-        logits = self._logits(images_uint8, parameters)
-        return {"logits": logits if self._columns is None else logits[:, self._columns]}
+        """Return "logits" and features of the images in the views of these parameters."""
+        logits, *features = self._outputs(images_uint8, parameters)
+        return {LOGITS: self._to_classes(logits), **dict(zip(self._features, features, strict=True))}
 
 
 def check_outputs(names: Collection[str], *, have: Collection[str], of: str) -> None:

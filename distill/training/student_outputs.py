@@ -10,12 +10,11 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from distill.errors import InputError
-from distill.losses.feature_objective import FeatureObjective
-from distill.losses.objective import LOGITS, Batch, DistillationObjective, Objective
+from distill.losses.objective import LOGITS, Batch, Objective, own_layers
 from distill.refusals import alternatives, reason
 from distill.training.batches import JointBatches, ViewBatches
 
-_TRIED = 3  # images in the batch that an objective from outside is tried with
+_TRIED = 3  # images in the batch that an objective is tried with
 
 
 class StudentOutputs:
@@ -55,14 +54,12 @@ class StudentOutputs:
 def build_objective(objective: Objective, student: keras.Model, batches: ViewBatches | JointBatches) -> None:
     """Make the weights of the objective's own layers, for the outputs of `student` and of its teacher.
 
-    One from outside is also tried: traced once with the shapes of a batch, so that what is wrong with it shows before
-    anything is trained, and layers that `build` leaves to their first call have their weights.
+    One that is not `tested` is also tried: traced once with the shapes of a batch, so that what is wrong with it
+    shows before anything is trained, and layers that `build` leaves to their first call have their weights.
 
     Raises:
         InputError: it fails, or returns something else than "loss" and parts of it, each [B].
     """
-    if not (is_from_outside(objective) or isinstance(objective, FeatureObjective)):
-        return
     outputs = StudentOutputs(student, objective.student_layers).specifications
     teacher = {
         name: KerasTensor((None, *array.shape[1:]), array.dtype.name)
@@ -71,33 +68,12 @@ def build_objective(objective: Objective, student: keras.Model, batches: ViewBat
     }
     try:
         objective.build(outputs, teacher)
-        parts = _traced(objective, outputs, teacher, batches)
+        if not objective.tested:
+            _check_parts(_traced(objective, outputs, teacher, batches), objective)
     except InputError:
         raise
     except Exception as error:  # whatever the code of somebody else raises
         raise InputError(f"the objective {objective.formula} failed: {reason(error)}{_where(error)}") from error
-    _check_parts(parts, objective)
-
-
-def is_from_outside(objective: Objective) -> bool:
-    """Whether an objective, or its soft loss, is not one of this project."""
-    if isinstance(objective, FeatureObjective):
-        return is_from_outside(objective.logits)
-    return not isinstance(objective, DistillationObjective) or bool(objective.loss.soft.source)
-
-
-def own_layers(objective: Objective) -> list[keras.layers.Layer]:
-    """Return the layers that are trained with the student: those in `layers`, and all that are attributes of it."""
-    if isinstance(objective, FeatureObjective):
-        return [*own_layers(objective.logits), *objective.projectors]
-    attributes = [*objective.layers, *getattr(objective, "__dict__", {}).values()]
-    found = [
-        layer
-        for each in attributes
-        for layer in (each if isinstance(each, (list, tuple)) else [each])
-        if isinstance(layer, keras.layers.Layer)
-    ]
-    return list({id(layer): layer for layer in found}.values())
 
 
 def trained_variables(student: keras.Model, objective: Objective) -> list[keras.Variable]:

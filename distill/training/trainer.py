@@ -13,7 +13,7 @@ from distill.data.dataset import Dataset
 from distill.data.rendering import render, warp_anywhere
 from distill.data.view_columns import PARAMETERS
 from distill.errors import InputError
-from distill.losses.objective import LOGITS, Batch, Objective
+from distill.losses.objective import LOGITS, Batch, Objective, own_layers
 from distill.refusals import reason
 from distill.runs.run_directory import RunDirectory
 from distill.runs.scope import scope_of
@@ -21,13 +21,7 @@ from distill.training.batches import JointBatches, Rows, ViewBatches
 from distill.training.epochs import run_epochs, show_means
 from distill.training.reading_ahead import ReadAhead
 from distill.training.replicas import Replicas, average_statistics, check_agreement
-from distill.training.student_outputs import (
-    StudentOutputs,
-    build_objective,
-    is_from_outside,
-    own_layers,
-    trained_variables,
-)
+from distill.training.student_outputs import StudentOutputs, build_objective, trained_variables
 from distill.training.validation import SMALLER_RATE
 
 Sums = dict[str, tf.Tensor]
@@ -219,7 +213,7 @@ def fit(
     how |= {"own_layers": own_layers(objective)}
     how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}
     how |= {"progress": progress and replicas.writes}
-    if is_from_outside(objective):
+    if not objective.tested:
         finite = "is finite for all logits, and so is its gradient (a root, logarithm or quotient at 0 is not)"
         how |= {"remedy": f"see whether the objective {objective.formula} {finite}, or {SMALLER_RATE}"}
     try:

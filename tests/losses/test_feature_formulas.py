@@ -6,12 +6,13 @@ import pytest
 import tensorflow as tf
 
 from distill.errors import InputError
-from distill.losses.feature_losses import ANY_SHAPE, FEATURE_LOSSES, feature_loss_named
+from distill.losses.feature_losses import ANY_SHAPE, EMBEDDED, FEATURE_LOSSES, feature_loss_named
 from distill.losses.feature_objective import FeatureObjective
 from distill.losses.objective import Batch, DistillationObjective, as_objective
 
 B = 6
 every_loss = pytest.mark.parametrize("name", FEATURE_LOSSES)
+COMPARED = tuple(name for name, row in FEATURE_LOSSES.items() if row.compares != EMBEDDED)
 
 
 @pytest.fixture
@@ -25,6 +26,8 @@ def teacher(rng):
 
 
 def value(name, student, teacher):
+    if FEATURE_LOSSES[name].compares == EMBEDDED:
+        student, teacher = (tf.reshape(each, (each.shape[0], -1)) for each in (student, teacher))
     return FEATURE_LOSSES[name].function(student_features=student, teacher_features=teacher)
 
 
@@ -81,7 +84,24 @@ def similarity_of_repdistiller(f_s, f_t):
     return ((g_t - g_s) ** 2).sum() / len(f_s) ** 2
 
 
+def in_batch_nce(student, teacher, nce_t=0.07):
+    """HobbitLong/RepDistiller, crd, with the batch as both memory banks, and the softmax of HobbitLong/CMC.
+
+    Embed: Normalize(Linear(f)). ContrastMemory: out_v2 = exp(bmm(memory_v1[idx], v2) / T), the bank of the student
+    against the teacher, and out_v1 the other way round; idx[:, 0] is the image's own. NCESoftmaxLoss: the cross
+    entropy of column 0. CRDLoss: s_loss + t_loss.
+    """
+    v1, v2 = (f / (f**2).sum(1, keepdims=True) ** 0.5 for f in (student, teacher))
+    idx = np.array([[i, *(j for j in range(len(v1)) if j != i)] for i in range(len(v1))])
+    losses = []
+    for memory, anchor in ((v2, v1), (v1, v2)):
+        out = np.exp(np.einsum("bkd,bd->bk", memory[idx], anchor) / nce_t)
+        losses.append(-np.log(out[:, 0] / out.sum(1)).mean())
+    return sum(losses)
+
+
 AUTHORS = {
+    "contrastive": lambda s, t: in_batch_nce(s.reshape(len(s), -1), t.reshape(len(t), -1)),
     "hint": hint_of_repdistiller,
     "attention": lambda s, t: at_loss(s.transpose(0, 3, 1, 2), t.transpose(0, 3, 1, 2)),
     "relational": lambda s, t: rkd(s.reshape(len(s), -1), t.reshape(len(t), -1)),
@@ -113,7 +133,17 @@ def by_definition(name, student, teacher):
     if name == "similarity":
         rows = [[np.array([f[i] @ f[j] for j in range(B)]) for f in (s, t)] for i in range(B)]
         return [((a / np.linalg.norm(a) - b / np.linalg.norm(b)) ** 2).mean() for a, b in rows]
+    if name == "contrastive":
+        return [contrast(i, s, t) + contrast(i, t, s) for i in range(B)]
     return [relation(i, s, t) for i in range(B)]
+
+
+def contrast(i, anchors, others):
+    def power(j):
+        a, b = anchors[i], others[j]
+        return np.exp(a @ b / np.linalg.norm(a) / np.linalg.norm(b) / 0.07)
+
+    return -np.log(power(i) / sum(power(j) for j in range(B)))
 
 
 def relation(i, s, t):
@@ -125,7 +155,8 @@ def relation(i, s, t):
 
     def cosine(f, j, k):
         a, b = f[j] - f[i], f[k] - f[i]
-        return 0 if i in (j, k) else a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        norms = np.linalg.norm(a) * np.linalg.norm(b)
+        return a @ b / norms if norms else 0
 
     distances = [
         huber(np.linalg.norm(s[i] - s[j]) / mean_distance(s) - np.linalg.norm(t[i] - t[j]) / mean_distance(t))
@@ -146,8 +177,8 @@ def test_gradients_are_central_differences_of_the_reference_and_none_reaches_the
     s, t = tf.Variable(student), tf.Variable(teacher)
     with tf.GradientTape() as tape:
         total = tf.reduce_mean(value(name, s, t))
-    gradient, none = tape.gradient(total, (s, t))
-    assert none is None
+    gradient, of_teacher = tape.gradient(total, (s, t))
+    assert (of_teacher is None) == (name in COMPARED)  # the teacher's embedding is trained, too
     exact, step = student.astype(np.float64), 1e-5
     for at in [(0, 0, 0, 0), (1, 3, 2, 1), (5, 1, 1, 2)]:
         moved = [exact.copy(), exact.copy()]
@@ -157,9 +188,20 @@ def test_gradients_are_central_differences_of_the_reference_and_none_reaches_the
         np.testing.assert_allclose(gradient.numpy()[at], (up - down) / (2 * step), rtol=1e-3, atol=1e-6)
 
 
-@every_loss
-def test_equal_features_have_no_loss_and_nothing_is_nan_where_they_are_degenerate(name, student):
+@pytest.mark.parametrize("name", COMPARED)
+def test_equal_features_have_no_loss(name, student):
     np.testing.assert_allclose(np.asarray(value(name, student, student)), 0, atol=1e-6)
+
+
+def test_embeddings_that_tell_images_apart_have_no_contrastive_loss_and_equal_ones_that_of_chance():
+    apart, equal = np.eye(B, dtype=np.float32), np.ones((B, B), np.float32)
+    least = 2 * np.log1p((B - 1) * np.exp(-1 / 0.07))
+    np.testing.assert_allclose(value("contrastive", 3 * apart, apart), least, atol=1e-6)
+    np.testing.assert_allclose(value("contrastive", equal, apart), 2 * np.log(B), rtol=1e-6)
+
+
+@every_loss
+def test_nothing_is_nan_where_features_are_degenerate(name, student):
     for degenerate in (np.zeros_like(student), np.repeat(student[:1], B, axis=0), student[:1], 1e4 * student):
         s = tf.Variable(degenerate)
         with tf.GradientTape() as tape:
@@ -174,6 +216,15 @@ def test_what_compares_images_takes_features_of_any_two_shapes_and_scales(name, 
     found = np.asarray(value(name, student, vectors))
     assert found.shape == (B,)
     np.testing.assert_allclose(np.asarray(value(name, 7 * student, 0.3 * vectors)), found, rtol=1e-3, atol=1e-6)
+
+
+def test_relations_are_those_of_differences_though_they_come_from_inner_products(rng):
+    """Far from zero, where inner products are large and differences small, and for images that are the same."""
+    student, teacher = (rng.normal(30, 1, (B, 5, 5, 40)).astype(np.float32) for _ in range(2))
+    student[3], teacher[4] = student[1], teacher[0]
+    s, t = (f.astype(np.float64).reshape(B, -1) for f in (student, teacher))
+    expected = [relation(i, s, t) for i in range(B)]
+    np.testing.assert_allclose(value("relational", student, teacher), expected, rtol=2e-3)
 
 
 @every_loss
@@ -211,17 +262,17 @@ def test_it_is_added_to_any_loss_on_logits_by_its_weight(name, logits, student, 
     alone, parts = inner(outputs, batch, 0.0), objective(outputs, batch, 0.0)
     assert parts.keys() == alone.keys() | {name}
     np.testing.assert_allclose(parts["loss"], alone["loss"] + 0.7 * parts[name], rtol=1e-6)
-    projected = student
-    if name == "hint":
-        kernel, bias = (each.numpy().astype(np.float64) for each in objective.projectors[0].weights)
-        projected = student @ kernel[0, 0] + bias
+    projected = [each.astype(np.float64) for each in (student, teacher)]
+    weights = [[each.numpy().astype(np.float64) for each in layer.weights] for layer in objective.projectors]
+    if name == "contrastive":
+        projected = [each.mean((1, 2)) for each in projected]
+    for number, (kernel, bias) in enumerate(weights):
+        projected[number] = projected[number] @ kernel.reshape(kernel.shape[-2:]) + bias
     np.testing.assert_allclose(
-        np.asarray(parts[name], np.float64),
-        by_definition(name, projected.astype(np.float64), teacher.astype(np.float64)),
-        rtol=1e-4,
-        atol=1e-6,
+        np.asarray(parts[name], np.float64), by_definition(name, *projected), rtol=1e-4, atol=1e-6
     )
-    assert len(objective.layers) == (name == "hint")
+    assert len(objective.layers) == {"hint": 1, "contrastive": 2}.get(name, 0)
+    assert name != "contrastive" or projected[1].shape == (B, 128)
     assert objective.teacher_outputs == ("logits", "features/f@4")
 
 
@@ -274,6 +325,7 @@ def test_projectors_begin_alike_whatever_was_drawn_before(student, teacher):
         ("hint", {"options": {"a": 1}}, 'the loss "hint" has no option "a": it has none'),
         ("relational", {"options": {"angel": 1}}, 'no option "angel": did you mean angle'),
         ("relational", {"options": {"angle": -1}}, "must be 0 or more, received -1: try 2"),
+        ("contrastive", {"options": {"temperature": 0}}, "must be above 0, received 0: try 0.07"),
     ],
 )
 def test_what_cannot_be_is_refused(loss, how, message):
@@ -286,6 +338,12 @@ def test_what_cannot_be_is_refused(loss, how, message):
     [
         ("attention", (4, 4, 2), (3,), r"compares maps, received conv \[4, 4, 2\] of the student and f@4 \[3\]"),
         ("hint", (4, 2), (3,), r"compares vectors or maps, received conv \[4, 2\]"),
+        (
+            "contrastive",
+            (5,),
+            (4, 2),
+            r"compares vectors or maps, received conv \[5\] of the student and f@4 \[4, 2\]",
+        ),
         ("similarity", (None, None, 2), (3,), "needs features of a fixed size"),
     ],
 )

@@ -1,6 +1,7 @@
 """Training on features: what is read of the store, what is trained beside the student, and what is left of it."""
 
 import io
+import sys
 import zipfile
 
 import keras
@@ -18,6 +19,7 @@ from distill.runs.run_directory import read_metrics
 from distill.runs.run_record import record_of
 from distill.runtimes.image_model import LOGITS, ImageModel, InnerOutputs
 from distill.scoring.caching import cache_logits
+from distill.training import epochs
 from distill.training.batches import ViewBatches
 from distill.training.ensemble import CachedTeachers
 from distill.training.recipe import Recipe
@@ -61,7 +63,7 @@ def student():
     x = keras.layers.Rescaling(1 / 255)(inputs)
     x = keras.layers.Conv2D(2, 3, activation="relu", name="conv")(x)
     x = keras.layers.Dropout(0.5)(keras.layers.Flatten()(x))
-    return keras.Model(inputs, keras.layers.Dense(2)(x), name="small")
+    return keras.Model(inputs, keras.layers.Dense(2, name="dense")(x), name="small")
 
 
 def objective(name="hint", feature="pixels@3", **how):
@@ -130,7 +132,7 @@ def test_every_loss_trains_a_student_from_a_store_and_its_record_says_so(path, d
     assert name != "hint" or rows[1]["train_hint"] < rows[0]["train_hint"]
     record = record_of(tmp_path)
     assert record.objective["features"]["pairs"] == {"conv": "pixels@3"}
-    assert [layer.name for layer in trained.layers if layer.weights] == ["conv", trained.layers[-1].name]
+    assert [layer.name for layer in trained.layers if layer.weights] == ["conv", "dense"]
     other = objective(name, weight=0.5)
     with pytest.raises(InputError, match="objective.features.weight: stored"):
         train(student(), dataset, logits=path, objective=other, recipe=recipe, out=tmp_path, progress=False)
@@ -142,45 +144,112 @@ def own_weights(run):
         return [stored[name] for name in stored.files]
 
 
-def test_a_projector_and_its_student_resume_bit_for_bit(path, dataset, tmp_path, monkeypatch):
-    train_split = dataset.split("train")
-    taught = {
-        "teacher": CachedTeachers.of(path).outputs(train_split, {"logits", "features/pixels@3"}, temperature=4.0),
-        "views": 2,
-    }
+def last_student(run):
+    return keras.saving.load_model(run / "last.keras", compile=False)
 
-    def run(name):
-        how = {"student": student(), "objective": objective(), "batches": taught}
-        return fit_small(dataset, tmp_path / name, epochs=3, **how)
 
-    run("whole")
-    original, deaths = __import__("distill.training.epochs", fromlist=["_reseed"])._reseed, iter((1, 2))
-    next_death = [next(deaths)]
+def assert_same_end(one, other):
+    """Check that two runs ended with the same student and the same layers of their objectives, bit for bit."""
+    for a, b in zip(own_weights(one), own_weights(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(last_student(one).get_weights(), last_student(other).get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# A file of somebody else: a projector to the teacher's feature, on top of a loss on logits.
+OUTSIDE = """
+import distill
+import keras
+from keras import ops
+
+
+class Projected(distill.Objective):
+    student_layers = ("conv",)
+    teacher_outputs = ("logits", "features/pixels@3")
+
+    def __init__(self, weight=1.0):
+        self.weight = weight
+        self._logits = distill.as_objective("hinton")
+
+    def build(self, student_outputs, teacher_outputs):
+        channels = teacher_outputs["features/pixels@3"].shape[-1]
+        how = {"kernel_initializer": keras.initializers.GlorotUniform(seed=0), "dtype": "float32"}
+        self.projector = keras.layers.Conv2D(channels, 1, **how)
+        self.projector.build((None, 3, 3, student_outputs["conv"].shape[-1]))
+
+    def __call__(self, student_outputs, batch, progress):
+        parts = self._logits(student_outputs, batch, progress)
+        student = ops.average_pool(student_outputs["conv"], 2, strides=1)
+        own = ops.mean((self.projector(student) - batch.teacher["features/pixels@3"]) ** 2, axis=(1, 2, 3))
+        return {**parts, "loss": parts["loss"] + self.weight * own, "own": own}
+
+
+projector = keras.layers.Conv2D(1, 1, kernel_initializer=keras.initializers.GlorotUniform(seed=0), dtype="float32")
+
+
+def projected(student_outputs, batch, progress):
+    return {"loss": ops.mean((projector(student_outputs["conv"]) - 1) ** 2, axis=(1, 2, 3))}
+
+
+projected.student_layers, projected.teacher_outputs, projected.layers = ("conv",), ("logits",), [projector]
+projected.build = lambda student_outputs, teacher_outputs: projector.build(student_outputs["conv"].shape)
+"""
+HINT = {"feature_loss": "hint", "feature_layers": ("conv=pixels@3",)}
+OBJECTIVES = {  # with how many projectors
+    "of a function": ({"loss": "somebody:projected"}, 1),
+    "of a class, and ours": ({**HINT, "loss": "somebody:Projected"}, 2),
+    "ours on both sides": ({**HINT, "feature_loss": "contrastive"}, 2),
+}
+
+
+@pytest.fixture
+def somebody(tmp_path, monkeypatch):
+    (tmp_path / "somebody.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "somebody", raising=False)
+
+
+def run_small(path, dataset, out, how):
+    sys.modules.pop("somebody", None)  # as in another process
+    wanted = LossSettings(**how).objective(epochs=2, taught=True)
+    outputs = CachedTeachers.of(path).outputs(dataset.split("train"), wanted.teacher_outputs, temperature=4.0)
+    batches = {"teacher": outputs, "views": 2}
+    return fit_small(dataset, out, epochs=2, student=student(), objective=wanted, batches=batches)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_projectors_and_their_student_resume_bit_for_bit(path, dataset, tmp_path, monkeypatch, somebody, name):
+    how, projectors = OBJECTIVES[name]
+    run_small(path, dataset, tmp_path / "whole", how)
+    reseed = epochs._reseed
 
     def dying(network, *, seed, epoch):
-        if epoch == next_death[0]:
-            next_death[0] = next(deaths, None)
+        if epoch == 1:
             raise Killed
-        original(network, seed=seed, epoch=epoch)
+        reseed(network, seed=seed, epoch=epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr("distill.training.epochs._reseed", dying)
-        for _ in range(2):
-            keras.utils.set_random_seed(99)
-            with pytest.raises(Killed):
-                run("killed")
-        run("killed")
-    for a, b in zip(own_weights(tmp_path / "whole"), own_weights(tmp_path / "killed"), strict=True):
-        np.testing.assert_array_equal(a, b)
-    one, other = (
-        keras.saving.load_model(tmp_path / name / "last.keras", compile=False) for name in ("whole", "killed")
-    )
-    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert not any("projector" in layer.name for layer in one.layers)
+        patch.setattr(epochs, "_reseed", dying)
+        with pytest.raises(Killed):
+            run_small(path, dataset, tmp_path / "killed", how)
+    keras.utils.set_random_seed(99)
+    run_small(path, dataset, tmp_path / "killed", how)
+    assert_same_end(tmp_path / "whole", tmp_path / "killed")
+    assert len(own_weights(tmp_path / "whole")) == 2 * projectors
+    assert [layer.name for layer in last_student(tmp_path / "whole").layers if layer.weights] == ["conv", "dense"]
     with zipfile.ZipFile(tmp_path / "whole" / "best.keras") as archive:
         assert "own_layers.npz" not in archive.namelist()
         assert b"projector" not in archive.read("config.json")
+
+
+def test_a_hint_that_somebody_writes_down_again_ends_where_ours_does(path, dataset, tmp_path, somebody):
+    run_small(path, dataset, tmp_path / "ours", HINT)
+    run_small(path, dataset, tmp_path / "theirs", {"loss": "somebody:Projected"})
+    ours, theirs = (
+        [*own_weights(tmp_path / name), *last_student(tmp_path / name).get_weights()] for name in ("ours", "theirs")
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 # The flags

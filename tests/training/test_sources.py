@@ -13,6 +13,7 @@ from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
+from distill.losses.feature_objective import FeatureObjective
 from distill.losses.objective import as_objective
 from distill.runs.run_directory import read_metrics
 from distill.runs.run_record import read_record
@@ -28,7 +29,7 @@ from tests.training.small_runs import LABELS_ALONE, bright_and_dark, plain_stude
 def small_teacher(classes=2):
     """A teacher that takes other images than the students of these tests: 5x5, in colour."""
     keras.utils.set_random_seed(7)
-    layers = [keras.Input((5, 5, 3)), keras.layers.Rescaling(1 / 50), keras.layers.Flatten()]
+    layers = [keras.Input((5, 5, 3)), keras.layers.Rescaling(1 / 50, name="scaled"), keras.layers.Flatten()]
     return keras.Sequential([*layers, keras.layers.BatchNormalization(), keras.layers.Dense(classes)], name="teacher")
 
 
@@ -85,6 +86,32 @@ def test_an_online_teacher_teaches_as_its_cache_does(faces, tmp_path):
     record = read_record(tmp_path / "online").teacher
     assert record["online"] is True
     assert record["sha256"] == logits.header.teacher_sha256
+
+
+def test_features_of_an_online_teacher_teach_as_cached_ones_do(faces, tmp_path):
+    teacher, recipe, feature = small_teacher(), Recipe(epochs=2, batch_size=8), "scaled@3"
+    how = {"views": 2, "features": [feature], "feature_dtype": "float32"}
+    logits = cache_logits(teacher, faces, tmp_path / "logits.h5", progress=False, **how)
+    online = OnlineTeacher(teacher, class_names=faces.class_names)
+    runs = {"cached": {"logits": logits}, "online": {"teacher": online, "views": 2}}
+    for name, taught in runs.items():
+        objective = FeatureObjective(as_objective("hinton"), "hint", pairs={"dense": feature})
+        train(
+            named_student(), faces, objective=objective, out=tmp_path / name, recipe=recipe, progress=False, **taught
+        )
+    cached, online_rows = (read_metrics(tmp_path / name) for name in runs)
+    for row, other in zip(cached, online_rows, strict=True):
+        np.testing.assert_allclose(row["train_hint"], other["train_hint"], rtol=1e-4)
+    assert cached[1]["train_hint"] < cached[0]["train_hint"]
+    with pytest.raises(InputError, match='teacher has no layer "scald": did you mean scaled'):
+        online.outputs(faces, ["logits", "features/scald"], temperature=None)
+
+
+def named_student():
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((6, 6, 1))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(2, name="dense")(flat), name="named")
 
 
 def test_with_cached_logits_the_teacher_is_never_called_and_the_student_runs_once_a_step(faces, tmp_path):
