@@ -9,9 +9,10 @@ import numpy as np
 from distill.errors import InputError
 from distill.refusals import reason
 from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
+from distill.runtimes.inner_tensors import Run
 from distill.runtimes.input_format import CHANNELS_FIRST, InputFormat
 from distill.runtimes.named_classes import classes_in_properties
-from distill.runtimes.onnx_tensors import Run, inner_outputs
+from distill.runtimes.onnx_tensors import onnx_outputs
 from distill.runtimes.softmax import (
     SOFTMAX_NAMES,
     Predict,
@@ -77,7 +78,7 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
         network=None,
         predict=logits,
         class_names=classes_in_properties({each.key: each.value for each in model.metadata_props}, count=classes),
-        inner=inner_outputs(
+        inner=onnx_outputs(
             model,
             lambda opened: _session(opened, source),
             lambda run: as_logits(run)[0],

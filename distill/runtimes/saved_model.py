@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,11 @@ from distill.errors import InputError
 from distill.refusals import reason
 from distill.regular_files import check_regular_files
 from distill.runtimes.image_model import ImageModel
-from distill.runtimes.input_format import InputFormat
+from distill.runtimes.inner_tensors import inner_outputs
+from distill.runtimes.input_format import CHANNELS_FIRST, InputFormat
 from distill.runtimes.named_classes import classes_in_description
-from distill.runtimes.softmax import in_batches_of, probed
+from distill.runtimes.saved_model_tensors import FrozenSignature
+from distill.runtimes.softmax import Predict, in_batches_of, probe_images, probed
 from distill.runtimes.weights import files_sha256
 
 if TYPE_CHECKING:
@@ -53,13 +56,17 @@ def open_folder(source: str, input_format: InputFormat, policy: str, gives: str)
             what `gives` says; the input format is not for it.
     """
     folder = Path(source)
-    function, dtype, batch, shape = _load(folder)
+    function, freeze, dtype, batch, shape = _load(folder)
     pixel_format = input_format.resolve(shape, source=source)
     pixel_format.check_dtype(dtype, source=source)
-    run = in_batches_of(batch, function)
-    logits, classes, logits_from = probed(
-        lambda images: run(pixel_format(images, dtype)), pixel_format.image_shape, gives=gives, source=source
-    )
+
+    def as_logits(run: Predict) -> tuple[Predict, int, str]:
+        return probed(
+            lambda images: run(pixel_format(images, dtype)), pixel_format.image_shape, gives=gives, source=source
+        )
+
+    logits, classes, logits_from = as_logits(in_batches_of(batch, function))
+    frozen = cache(freeze)
     return ImageModel(
         name=folder.resolve().name,
         input_shape=pixel_format.image_shape,
@@ -71,6 +78,15 @@ def open_folder(source: str, input_format: InputFormat, policy: str, gives: str)
         network=None,
         predict=logits,
         class_names=classes_in_description(_description(folder), count=classes),
+        inner=inner_outputs(
+            lambda: frozen().tensors,
+            lambda names: frozen().read(names),
+            lambda run: as_logits(run)[0],
+            names=lambda: frozen().names,
+            batch=batch,
+            probe=lambda images: pixel_format(probe_images(pixel_format.image_shape)[:images], dtype),
+            channels_first=pixel_format.layout == CHANNELS_FIRST,
+        ),
     )
 
 
@@ -85,7 +101,7 @@ def _weight_files(folder: Path) -> dict[str, Path]:
 
 
 def _load(folder: Path):
-    """Return the signature's function from array to array, the kind of its numbers, its batch size and shape."""
+    """Return the signature's function from array to array, one that freezes it, its numbers, batch size and shape."""
     try:
         import tensorflow as tf
     except ImportError as error:
@@ -103,9 +119,12 @@ def _load(folder: Path):
     def run(images: np.ndarray, owner=loaded) -> np.ndarray:  # the signature does not keep its variables alive
         return signature(**{name: tf.constant(images)})[output].numpy()
 
+    def freeze(owner=loaded) -> FrozenSignature:
+        return FrozenSignature(signature, str(folder))
+
     shape = [None] * 4 if spec.shape.rank is None else spec.shape.as_list()
     batch, *image = shape or [None]
-    return run, np.dtype(spec.dtype.as_numpy_dtype), batch, image
+    return run, freeze, np.dtype(spec.dtype.as_numpy_dtype), batch, image
 
 
 def _check_operations(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Networks in LiteRT files (`.tflite`) from elsewhere, on the CPU, with float or quantised numbers."""
 
 import os
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,17 @@ from distill.errors import InputError
 from distill.prediction.litert_file import SUFFIX, litert_interpreter
 from distill.refusals import reason
 from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
-from distill.runtimes.input_format import InputFormat, PixelFormat
-from distill.runtimes.softmax import check_given, checked, in_batches_of, probed
+from distill.runtimes.inner_tensors import inner_outputs
+from distill.runtimes.input_format import CHANNELS_FIRST, InputFormat, PixelFormat
+from distill.runtimes.softmax import Predict, check_given, checked, in_batches_of, probe_images, probed
+from distill.runtimes.tflite_tensors import (
+    FILE_IDENTIFIER,
+    operator_codes,
+    packed,
+    tensors_in,
+    unpacked,
+    with_outputs,
+)
 from distill.runtimes.weights import files_sha256
 
 _KINDS = ("float32", "float16", "float64", "uint8", "int8", "int16")
@@ -36,23 +47,25 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
     if not path.is_file():
         raise InputError(f"{path} is no file: expected a LiteRT file")
     flatbuffer = path.read_bytes()
-    if flatbuffer[4:8] != b"TFL3":
+    if flatbuffer[4:8] != FILE_IDENTIFIER:
         raise InputError(f"{path} is no LiteRT file that can be read: it does not begin like one")
     before_softmax = _without_softmax(flatbuffer, source)
-    network = _Network(before_softmax or flatbuffer, source)
+    flatbuffer = before_softmax or flatbuffer
+    network = _Network(flatbuffer, source)
     pixel_format = input_format.resolve(network.image_shape, source=source)
     network.check(pixel_format)
-    run = in_batches_of(network.batch, network)
 
-    def predict(images: np.ndarray) -> np.ndarray:
-        return run(pixel_format(images))
+    def as_logits(run: Predict) -> tuple[Predict, int, str]:
+        def predict(images: np.ndarray) -> np.ndarray:
+            return run(pixel_format(images))
 
-    if before_softmax:
-        logits_from = BEFORE_SOFTMAX
-        check_given(logits_from, gives, source=source)
-        logits, classes = checked(predict, pixel_format.image_shape, source=source)
-    else:
-        logits, classes, logits_from = probed(predict, pixel_format.image_shape, gives=gives, source=source)
+        if before_softmax:
+            check_given(BEFORE_SOFTMAX, gives, source=source)
+            return *checked(predict, pixel_format.image_shape, source=source), BEFORE_SOFTMAX
+        return probed(predict, pixel_format.image_shape, gives=gives, source=source)
+
+    tensors = cache(lambda: tensors_in(flatbuffer, source))
+    logits, classes, logits_from = as_logits(in_batches_of(network.batch, lambda pixels: network(pixels)[0]))
     return ImageModel(
         name=path.stem,
         input_shape=pixel_format.image_shape,
@@ -63,17 +76,35 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
         input_format=pixel_format.to_dict(),
         network=None,
         predict=logits,
+        inner=inner_outputs(
+            lambda: {name: each.made for name, each in tensors().items()},
+            lambda names: _Network(flatbuffer, source, [tensors()[name].index for name in names]),
+            lambda run: as_logits(run)[0],
+            names=lambda: [name for name, each in tensors().items() if each.numbers],
+            batch=network.batch,
+            probe=lambda images: pixel_format(probe_images(pixel_format.image_shape)[:images]),
+            channels_first=pixel_format.layout == CHANNELS_FIRST,
+        ),
     )
 
 
 class _Network:
-    """Runs a flatbuffer: float32 in the network's own format [B, ...] -> float32 [B, C]."""
+    """Runs a flatbuffer: float32 in the network's own format [B, ...] -> float32 [B, C], and [B, ...] of tensors.
 
-    def __init__(self, flatbuffer: bytes, source: str):
+    Args:
+        tensors: indices of those that are read, too.
+    """
+
+    def __init__(self, flatbuffer: bytes, source: str, tensors: Sequence[int] = ()):
         self._source = source
+        if tensors:
+            flatbuffer = with_outputs(flatbuffer, source, tensors)
         self._interpreter = litert_interpreter(flatbuffer, source, threads=os.cpu_count() or 1)
         self._input = self._one(self._interpreter.get_input_details(), "inputs")
-        self._output = self._one(self._interpreter.get_output_details(), "outputs")
+        outputs = self._interpreter.get_output_details()
+        output = self._one(outputs[:1] if tensors else outputs, "outputs")
+        by_index = {each["index"]: each for each in outputs}
+        self._outputs = [output, *(by_index[index] for index in tensors)]
         batch, *shape = map(int, self._input["shape_signature"]) if len(self._input["shape_signature"]) else [1]
         self.batch: int | None = batch if batch > 0 else None
         """How many images it takes at a time, None for any number."""
@@ -108,7 +139,7 @@ class _Network:
                 f"{high:g} of the pixels: give --input.range {ends[0]} {ends[1]}, or the mean and std that lead there"
             )
 
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+    def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
         interpreter = self._interpreter
         if tuple(interpreter.get_input_details()[0]["shape"]) != pixels.shape:
             try:
@@ -120,7 +151,7 @@ class _Network:
                 ) from error
         interpreter.set_tensor(self._input["index"], _stored(pixels, self._input))
         interpreter.invoke()
-        return _real(interpreter.get_tensor(self._output["index"]), self._output)
+        return [_real(interpreter.get_tensor(each["index"]), each) for each in self._outputs]
 
 
 def _stored(numbers: np.ndarray, tensor: dict) -> np.ndarray:
@@ -143,28 +174,22 @@ def _real(stored: np.ndarray, tensor: dict) -> np.ndarray:
 
 def _without_softmax(flatbuffer: bytes, source: str) -> bytes | None:
     """Return a flatbuffer that ends before its softmax, None where it ends otherwise."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
 
-    known = schema.BuiltinOperator
+    model = unpacked(flatbuffer, source)
     try:
-        model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
-        graph = model.subgraphs[0]
-        codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+        graph, codes = model.subgraphs[0], operator_codes(model)
         producers = {int(output): each for each in graph.operators for output in each.outputs}
         last = producers.get(int(graph.outputs[0])) if len(graph.outputs) == 1 else None
-        while last is not None and codes[last.opcodeIndex] in (known.DEQUANTIZE, known.QUANTIZE):
+        while last is not None and codes[last.opcodeIndex] in (BuiltinOperator.DEQUANTIZE, BuiltinOperator.QUANTIZE):
             last = producers.get(int(last.inputs[0]))
-        if last is None or codes[last.opcodeIndex] not in (known.SOFTMAX, known.LOG_SOFTMAX):
+        if last is None or codes[last.opcodeIndex] not in (BuiltinOperator.SOFTMAX, BuiltinOperator.LOG_SOFTMAX):
             return None
     except Exception as error:  # the reader of flatbuffers checks nothing: a damaged file fails anywhere in it
         raise InputError(f"{source} is no LiteRT file that can be read: {reason(error)}") from error
     graph.outputs = [int(last.inputs[0])]
     graph.operators = [each for each in graph.operators if each is not last and not _follows(each, last, producers)]
-    model.signatureDefs = None
-    builder = flatbuffers.Builder(len(flatbuffer))
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)
 
 
 def _follows(operator, last, producers: dict) -> bool:

@@ -21,7 +21,7 @@ class LayerFeature:
     """A layer of a teacher, and what its output is averaged to."""
 
     layer: str
-    """Of a Keras network; of an ONNX file the name of a tensor, as the node has it that gives it."""
+    """Of a Keras network; of another file the name of a tensor, as what gives it is called."""
     side: int | None = None
     """Of a map, side x side; None: a vector, the mean over all positions."""
 
@@ -138,8 +138,8 @@ def predict_with_layers(teacher: ImageModel, layers: Sequence[str]):
 def _inner(teacher: ImageModel) -> InnerOutputs:
     if teacher.inner is None:
         raise InputError(
-            f"one cannot look into {teacher.name}: features are those of networks of this project, of .keras and .h5 "
-            "files that are a graph of layers, or of .onnx files"
+            f"one cannot look into {teacher.name}: features are those of networks of this project, of .keras "
+            "and .h5 files that are a graph of layers, of .onnx and .tflite files, and of SavedModels"
         )
     return teacher.inner
 

@@ -9,12 +9,13 @@ from distill.averages import average_map
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.logit_store import Shard, merge_parts, open_logits
-from distill.runtimes import keras_file, onnx_file
+from distill.runtimes import keras_file, onnx_file, saved_model, tflite_file
 from distill.runtimes.image_model import LOGITS, ImageModel, InnerOutputs
 from distill.runtimes.input_format import InputFormat
 from distill.scoring.caching import cache_logits
 from distill.scoring.features import LayerFeature, features_text, layer_shapes
 from distill.scoring.scorer import Scorer
+from tests.runtimes.writers import write_litert, write_saved_model
 
 QUIET = {"rows_per_part": 4, "progress": False}
 FEATURES = ("norm", "conv_2@2", "hidden")
@@ -291,3 +292,20 @@ def test_layers_of_a_keras_file_are_cached(tmp_path, faces, network):
     of_network = cache_logits(network, faces, tmp_path / "network.h5", **how)
     for name in FEATURES:
         np.testing.assert_allclose(stored(of_file, name), stored(of_network, name), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["LiteRT", "SavedModel"])
+def test_tensors_of_litert_files_and_saved_models_are_cached_and_listed(tmp_path, faces, network, kind):
+    write, open_it = {
+        "LiteRT": (write_litert, tflite_file.open_file),
+        "SavedModel": (write_saved_model, saved_model.open_folder),
+    }[kind]
+    teacher = open_it(write(network, tmp_path), InputFormat(), "float32", "auto")
+    [relu] = [name for name in layer_shapes(teacher) if name.lower().endswith("relu_1/relu")]
+    assert f"{relu}  " in features_text(teacher, dtype="float16", views=1)
+    how = {"views": 1, "feature_dtype": "float32", **QUIET}
+    cache_logits(teacher, faces, tmp_path / "t.h5", **how)
+    store = cache_logits(teacher, faces, tmp_path / "t.h5", features=[f"{relu}@2"], **how)  # of the same logits
+    pixels = Scorer(Identity(), faces).score(ALL).reshape(18, 9, 7, 1)
+    np.testing.assert_allclose(store.logits[:, 0], network(pixels), rtol=1e-4)
+    np.testing.assert_allclose(stored(store, f"{relu}@2")[:, 0], by_numpy(network, pixels, "relu@2"), rtol=1e-4)
