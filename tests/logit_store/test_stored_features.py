@@ -181,6 +181,36 @@ def test_parts_with_other_features_are_refused(path, write_features, writer_for)
             writer_for(path, features=wanted).missing()
 
 
+def test_killed_twenty_times_between_two_files_the_store_is_the_uninterrupted_one(
+    tmp_path, write_features, monkeypatch
+):
+    """Every run gets a file or two into place, and ends with the next one written beside its target."""
+    whole = write_features(tmp_path / "whole.h5", views=4, rows_per_part=1).read_bytes()
+    path, renamed, kills, rename = tmp_path / "t.h5", [], 0, os.replace
+
+    def rename_few(old, new):
+        if len(renamed) > kills % 2:
+            raise Killed
+        renamed.append(new)
+        rename(old, new)
+
+    monkeypatch.setattr(os, "replace", rename_few)
+    for names, views in (([POOL], 2), ([POOL, CONV], 2), ([], 4)):  # new, and what is added to the finished store
+        for _ in range(12):  # one more than it has parts
+            renamed.clear()
+            try:
+                write_features(path, names, views=views, rows_per_part=1)
+                break
+            except Killed:
+                kills += 1
+    assert kills >= 20
+    assert path.read_bytes() == whole
+
+
+class Killed(BaseException):
+    """Stands for a process that ends without a word."""
+
+
 # Added to a finished store
 
 
@@ -298,14 +328,25 @@ def test_every_flipped_byte_of_features_and_their_checksums_is_seen(path, write_
     for place in store.contents[0].features:
         of_values = range(place.offset, place.offset + 22 * place.feature.bytes_per_view)
         of_checksums = range(place.checksum_offset, place.checksum_offset + 22 * 16)
-        for position in [*of_values[::2], *of_checksums[::5]]:
-            path.write_bytes(flipped(content, position))
-            os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # so that it need not be opened again
-            with pytest.raises(InputError, match=r"damaged \(feature .* of row \d+, view \d does not match"):
-                place.check()
+        with open(path, "r+b", buffering=0) as file:
+            for position in [*of_values, *of_checksums]:
+                for byte, seen in ((content[position] ^ 1 << (position % 8), True), (content[position], False)):
+                    os.pwrite(file.fileno(), bytes([byte]), position)
+                    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # so that it need not be opened again
+                    assert notices(place) is seen, position
         path.write_bytes(flipped(content, of_checksums[-1]))
         with pytest.raises(InputError, match=r"damaged \(rows 8 to 10 do not match their checksum"):
             open_logits(path)
+
+
+def notices(place):
+    """Whether a feature is found damaged."""
+    try:
+        place.check()
+    except InputError as error:
+        assert re.search(r"damaged \(feature .* of row \d+, view \d does not match", str(error))
+        return True
+    return False
 
 
 def test_a_flipped_byte_anywhere_is_refused_or_matters_nothing(path, write_features):
