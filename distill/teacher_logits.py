@@ -26,9 +26,9 @@ class TeacherLogitsSettings(ScoringSettings, DataSetting):
     view: ViewSpec = field(default_factory=ViewSpec)
     """How the views are drawn. Students trained on the store see the same ones."""
     features: tuple[str, ...] = ()
-    """Layers whose outputs are stored, too: LAYER is averaged to a vector, LAYER@SIDE to a map of SIDE x SIDE; of an
-    ONNX file a layer is a tensor. "list" prints which there are, with their bytes, and ends. They are added to a
-    finished store of the same teacher."""
+    """Layers whose outputs are stored, too: LAYER is averaged to a vector, LAYER@SIDE to a map of SIDE x SIDE; of
+    ONNX and LiteRT files and of SavedModels a layer is a tensor. "list" prints which there are, with their bytes, and
+    ends. They are added to a finished store of the same teacher."""
     feature_dtype: str = "float16"
     """How features are stored: "float16", "bfloat16" or "float32"."""
     shard: str | None = None

@@ -39,10 +39,11 @@ class LossSettings:
     """The warm-up of lambda that the loss is usually given: 20 epochs of dkd."""
 
     feature_loss: str | None = None
-    """A loss on features of the teacher, in addition: "hint", "attention", "relational" or "similarity"."""
+    """A loss on features of the teacher, in addition: "hint", "attention", "relational", "similarity" or
+    "contrastive"."""
     feature_layers: tuple[str, ...] = ()
-    """What it compares: STUDENT_LAYER=TEACHER_FEATURE, as the feature is called in the store, such as
-    conv2d_3=conv5@7; several add up."""
+    """What it compares: STUDENT_LAYER=TEACHER_FEATURE, as the feature is called in the store, or a layer of an online
+    teacher, such as conv2d_3=conv5@7; several add up."""
     feature_weight: float | None = None
     """What it is multiplied by; by default the usual weight of the loss."""
     feature_options: dict[str, float] = field(default_factory=dict)

@@ -344,8 +344,7 @@ def notices(place):
     try:
         place.check()
     except InputError as error:
-        assert re.search(r"damaged \(feature .* of row \d+, view \d does not match", str(error))
-        return True
+        return bool(re.search(r"damaged \(feature .* of row \d+, view \d does not match", str(error)))
     return False
 
 
