@@ -78,7 +78,7 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
         predict=logits,
         inner=inner_outputs(
             lambda: {name: each.made for name, each in tensors().items()},
-            lambda names: _Network(flatbuffer, source, [tensors()[name].index for name in names]),
+            lambda names: _Network(flatbuffer, source, [tensors()[name].place for name in names]),
             lambda run: as_logits(run)[0],
             names=lambda: [name for name, each in tensors().items() if each.numbers],
             batch=network.batch,

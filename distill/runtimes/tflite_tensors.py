@@ -25,8 +25,8 @@ _FLOATS, _QUANTISED = ("FLOAT32", "FLOAT16", "FLOAT64"), ("INT8", "UINT8", "INT1
 class Tensor(NamedTuple):
     """One that an operator gives."""
 
-    index: int
-    """Its place in the graph."""
+    place: int
+    """Which of the tensors of the graph it is."""
     numbers: bool
     """Whether it holds floats, or numbers that stand for such."""
     made: Made
