@@ -63,6 +63,7 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
     from distill.runs.recorded_data import recorded_class_map
     from distill.scoring.features import features_text
 
+    settings.set_threads()
     dataset = open_dataset(settings.data, class_names=settings.data_classes)
     if settings.weights:
         dataset = with_class_map(dataset, recorded_class_map([settings.weights]))

@@ -45,11 +45,12 @@ def import_ray() -> ModuleType:
 
 
 @contextmanager
-def open_cluster(address: str) -> Iterator[None]:
+def open_cluster(address: str, *, cpus: int | None = None) -> Iterator[None]:
     """Be part of a cluster within the block; where this process is part of one already, that one is taken.
 
     Args:
         address: HOST:PORT of its head, `AUTO` or `LOCAL`.
+        cpus: of a local one; by default those of this machine.
 
     Raises:
         InputError: Ray is not installed, nobody answers there, or other versions do.
@@ -63,14 +64,25 @@ def open_cluster(address: str) -> Iterator[None]:
         yield
         return
     with ExitStack() as stack:
-        options = _local_options(stack) if address == LOCAL else {"address": address}
+        options = {**_local_options(stack), "num_cpus": cpus} if address == LOCAL else {"address": address}
+        stack.callback(ray.shutdown)
         try:
-            with quiet_stderr(), _signals_kept():
-                stack.callback(ray.shutdown)
-                ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+            _join(ray, options)
         except Exception as error:  # whatever a library of networks raises
             raise InputError(_cannot_join(address, error)) from error
         yield
+
+
+def _join(ray: ModuleType, options: dict) -> None:
+    with quiet_stderr(), _signals_kept():
+        for last in (options["address"] != LOCAL, True):
+            try:
+                ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+                return
+            except Exception:  # Ray gives its processes half a minute, which is too little where others are busy
+                ray.shutdown()
+                if last:
+                    raise
 
 
 def _show_token() -> None:
@@ -110,8 +122,8 @@ def _cannot_join(address: str, error: Exception) -> str:
     if address == LOCAL:
         return f"Ray cannot start on this machine ({said}): look at its memory and at {tempfile.gettempdir()}"
     return (
-        f"the Ray cluster at {address} cannot be joined ({said}): give all its machines the same Python, the same Ray "
-        f"and the same token; {_HOW_TO_JOIN}"
+        f"the Ray cluster at {address} cannot be joined ({said}): give all its machines the same Python, Ray "
+        f"and token; {_HOW_TO_JOIN}"
     )
 
 
@@ -123,7 +135,9 @@ def _check_answers(address: str) -> None:
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16 or "/" in host:
-        raise InputError(f'--ray must be HOST:PORT of a cluster, auto, or nothing, received "{address}": {_HOW_TO_JOIN}')
+        raise InputError(
+            f'--ray must be HOST:PORT of a cluster, auto, or nothing, received "{address}": {_HOW_TO_JOIN}'
+        )
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS) as connection:
             if os.environ.get("RAY_USE_TLS", "0") != "0":

@@ -44,8 +44,8 @@ class Resources:
         if not able:
             most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU")}
             raise InputError(
-                f"no machine of the cluster has {self.cpus or 1} CPUs and {gpus:g} GPUs: the most are {most['CPU']:g} "
-                f"and {most['GPU']:g}"
+                f"no machine of the cluster has {self.cpus or 1} CPUs and {gpus:g} GPUs: the most are "
+                f"{most['CPU']:g} and {most['GPU']:g}"
             )
         cpus = self.cpus or min(max(1, int(node["CPU"] // max(1, _times(node, gpus)))) for node in able)
         room = sum(min(int(node["CPU"] // cpus), _times(node, gpus) if gpus else 2**31) for node in able)

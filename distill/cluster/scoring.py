@@ -79,8 +79,8 @@ def _prepare(
     teacher = open_teacher(dataset)
     if teacher.sha256 != sha256:
         raise InputError(
-            f"the worker on {socket.gethostname()} has another {teacher.name} (sha256 {teacher.sha256[:16]} instead of "
-            f"{sha256[:16]}): give all machines the same files"
+            f"the worker on {socket.gethostname()} has another {teacher.name} (sha256 {teacher.sha256[:16]} instead "
+            f"of {sha256[:16]}): give all machines the same files"
         )
     # A copy of the specification registers the operations that it names.
     scorer = open_scorer(teacher, dataset, view_spec=replace(view_spec), **how)

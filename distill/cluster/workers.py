@@ -20,11 +20,11 @@ from distill.printable import one_line
 from distill.refusals import reason
 from distill.versions import versions
 
-Task, Result = TypeVar("Task"), TypeVar("Result")
+Task = TypeVar("Task")
 Do = Callable[[Any], Any]
 
 _ATTEMPTS = 3  # of a task, or of beginning: what ends so many workers would end all of them
-_NOT_IMPORTED = "failed to be imported"  # what Ray says of it
+_NOT_IMPORTED = "import on the worker"  # what Ray says of it
 _PATIENCE = 60.0  # seconds, until it is said that the cluster has no room yet
 
 
@@ -36,8 +36,8 @@ class Workers:
                 ...
 
     Args:
-        prepare: called once in each worker; it returns what does a task there. It and the tasks are sent by pickle, so
-            that functions and classes are best those of a module that is no command.
+        prepare: called once in each worker; it returns what does a task there. It and the tasks are sent by pickle:
+            their functions and classes are those of modules that a worker can import.
         resources: of each worker.
 
     Raises:
@@ -156,8 +156,10 @@ class _Worker:
         found = versions()
         differing = [name for name in expected["versions"] if found.get(name) != expected["versions"][name]]
         if differing:
-            named = ", ".join(f"{name} {found.get(name)} instead of {expected['versions'][name]}" for name in differing)
-            raise InputError(f"{where} has {named}: results would differ; install the same on all machines")
+            theirs, ours = (
+                ", ".join(f"{name} {each.get(name)}" for name in differing) for each in (found, expected["versions"])
+            )
+            raise InputError(f"{where} has {theirs}, expected {ours}: install the same on all machines")
         if not Path(expected["folder"]).is_dir():
             raise InputError(
                 f"{where} has no folder {expected['folder']}: give the command in one that all machines see"

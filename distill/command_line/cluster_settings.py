@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from distill.cluster.connection import LOCAL, open_cluster
@@ -27,6 +27,14 @@ class ClusterSettings:
         """Of each worker."""
         raise NotImplementedError
 
+    def set_threads(self) -> None:
+        """Let this process compute with as many threads as a worker, so that both give the same; called first.
+
+        Raises:
+            InputError: TensorFlow has begun to compute with another number.
+        """
+        compute_with(self.resources.cpus)
+
     @contextmanager
     def cluster(self) -> Iterator[bool]:
         """Be part of the cluster within the block, and say whether there is one.
@@ -34,10 +42,8 @@ class ClusterSettings:
         Raises:
             InputError: it cannot be joined, or flags are for a cluster and none is given.
         """
-        resources = self.resources
-        compute_with(resources.cpus)  # with a cluster or without one, so that both give the same
         if self.ray is None:
-            if resources.gpus is not None:
+            if self.resources.gpus is not None:
                 raise InputError("GPUs of workers are for --ray: give it, too, or leave them out")
             yield False
             return
@@ -77,5 +83,5 @@ class ClusterRunSettings(ClusterSettings):
         return Resources(cpus=self.cpus_per_run, gpus=self.gpus_per_run)
 
 
-NO_CLUSTER: dict[str, Any] = {field.name: field.default for field in fields(ClusterRunSettings)}
-"""The settings of what runs on its own: whether a cluster shared the work is no part of a run."""
+NO_CLUSTER: dict[str, Any] = {"ray": None, "gpus_per_run": None}
+"""Settings of what runs on its own: whether a cluster shared the work is no part of a run."""

@@ -246,7 +246,9 @@ def describe_logits(
     )
 
 
-def _check_gives_the_same(teacher: ImageModel, scorer: PartScorer, writer: LogitWriter, store: LogitStore | None) -> None:
+def _check_gives_the_same(
+    teacher: ImageModel, scorer: PartScorer, writer: LogitWriter, store: LogitStore | None
+) -> None:
     """Score a few rows of what is stored already again, if anything is.
 
     Raises:
@@ -315,11 +317,11 @@ def _score_missing(
     with progress_bar(
         total=writer.rows, initial=done, desc=header.teacher_name, unit="image", disable=not progress
     ) as bar:
-        for rows, *scored in scorer.score_parts(missing, range(first, header.views), bar.update):
+        for rows, logits, features in scorer.score_parts(missing, range(first, header.views), bar.update):
             if store is not None and stored_rows is not None:  # read part by part, so that it need not be held whole
                 ids = scorer.dataset.ids[rows]
-                scored = _with_stored(teacher, writer, ids, store, stored_rows[rows], *scored)
-            writer.write(rows, *scored)
+                logits, features = _with_stored(teacher, writer, ids, store, stored_rows[rows], logits, features)
+            writer.write(rows, logits, features)
 
 
 def _with_stored(
