@@ -147,7 +147,7 @@ def of_runs(folder) -> dict[str, list]:
     found: dict[str, list] = {}
     for path in [*folder.rglob("best.keras"), *folder.rglob("last.keras")]:
         model = keras.models.load_model(path)
-        variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
+        variables = [*model.weights, *getattr(getattr(model, "optimizer", None), "variables", [])]
         found[str(path.relative_to(folder))] = [np.asarray(each).tobytes() for each in variables]
     for path in folder.rglob("metrics.csv"):
         with open(path, newline="") as file:
