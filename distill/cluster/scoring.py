@@ -63,20 +63,22 @@ def cluster_scorer(
         how: `view_spec`, `batch_size` and `features` of a `Scorer`.
     """
     dataset.content_hashes  # noqa: B018 - known to all, read by one
-    with Workers(partial(_prepare, open_teacher, dataset, teacher.sha256, **how), resources) as workers:
+    same = {"sha256": teacher.sha256, "flip_average": teacher.flip_average}
+    with Workers(partial(_prepare, open_teacher, dataset, **same, **how), resources) as workers:
         yield ClusterScorer(dataset, workers)
 
 
 def _prepare(
     open_teacher: Callable[[Dataset], ImageModel],
     dataset: Dataset,
-    sha256: str,
     *,
+    sha256: str,
+    flip_average: bool,
     view_spec: ViewSpec,
     **how: Any,
 ) -> Callable[[tuple[Any, Sequence[int]]], tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Open the teacher in a worker, and return what scores rows there."""
-    teacher = open_teacher(dataset)
+    teacher = replace(open_teacher(dataset), flip_average=flip_average)
     if teacher.sha256 != sha256:
         raise InputError(
             f"the worker on {socket.gethostname()} has another {teacher.name} (sha256 {teacher.sha256[:16]} instead "
