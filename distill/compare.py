@@ -6,6 +6,7 @@ What lies in OUT in the end says `distill.experiments.comparison_folder`.
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,11 +16,12 @@ from tyro.conf import arg
 
 from distill.callable_module import let_module_be_called
 from distill.command_line.class_orders import print_store_notes
+from distill.command_line.cluster_settings import NO_CLUSTER, ClusterRunSettings
 from distill.command_line.data_settings import DataSettings
 from distill.command_line.loss_settings import LossSettings, soft_loss
 from distill.command_line.stage import run_stage
 from distill.command_line.student_settings import StudentSettings
-from distill.command_line.student_training import TrainStudentSettings, train_one
+from distill.command_line.student_training import TrainStudentSettings, train_in_cluster, train_run
 from distill.data.dataset import Dataset, check_is_dataset
 from distill.errors import InputError
 from distill.experiments.comparison import Cell, grid
@@ -34,7 +36,7 @@ _OF_TEACHERS = ("logits", "teacher_weights", "teacher_mean", "class_match")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSettings(DataSettings, StudentSettings, Recipe):
+class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Recipe):
     """Train students from labels alone and distilled, over a grid and several seeds, and compare them.
 
     The same command again goes on after an interruption; with a larger grid it trains what is missing.
@@ -129,6 +131,7 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
 
     from distill.experiments.comparison_folder import ComparisonFolder
 
+    settings.set_threads()
     tf.config.experimental.enable_op_determinism()
     cells = _cells(settings)
     folder = ComparisonFolder(settings.out)
@@ -142,11 +145,14 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
         settings.build_student(student, learned.num_classes)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     runs = {(cell, seed): _run_settings(settings, cell, seed, folder, teachers) for seed in seeds for cell in cells}
-    for cell, seed in _announced(runs, folder):
-        run = runs[cell, seed]
-        taught = cell.loss is not None
-        objective = run.objective(epochs=run.epochs, taught=taught)
-        train_one(run, learned, logits=teachers if taught else None, objective=objective)
+    train = partial(train_run, dataset=learned, teachers=teachers)
+    with settings.cluster() as shared:
+        if shared:
+            unfinished = [run for run in _ordered(runs, folder) if not folder.is_finished(*run)]
+            train_in_cluster(train, [runs[run] for run in unfinished], settings, deterministic=True)
+        else:
+            for run in _announced(runs, folder):
+                train(runs[run])
     return folder.report(list(runs), record, validation=learned.split("validation"), test=test)
 
 
@@ -207,14 +213,15 @@ def _record(settings: CompareSettings, learned, teachers) -> dict:
     """What makes this comparison the one it is."""
     learned.content_hashes  # noqa: B018 - read every image once, not once per split
     data = {name: learned.split(name).fingerprint for name in ("train", "validation")}
-    return {"settings": asdict(settings), "data": data, "teacher": teachers.describe()}
+    described = {name: value for name, value in asdict(settings).items() if name not in NO_CLUSTER}
+    return {"settings": described, "data": data, "teacher": teachers.describe()}
 
 
 def _run_settings(settings: CompareSettings, cell: Cell, seed: int, folder, teachers) -> TrainStudentSettings:
     """Return the settings with which `distill.train_student` would train the same student."""
     names = [field.name for field in fields(TrainStudentSettings) if hasattr(settings, field.name)]
     shared = {name: getattr(settings, name) for name in names}
-    shared |= {"student": cell.student, "seed": seed, "out": str(folder.run(cell, seed))}
+    shared |= NO_CLUSTER | {"student": cell.student, "seed": seed, "out": str(folder.run(cell, seed))}
     if cell.loss is None:
         own = dict.fromkeys(_OF_TEACHERS) | {"view": teachers.view_spec, "views": teachers.views}
     else:
@@ -222,11 +229,15 @@ def _run_settings(settings: CompareSettings, cell: Cell, seed: int, folder, teac
     return TrainStudentSettings(**shared | own)
 
 
-def _announced(runs: Iterable[tuple[Cell, int]], folder) -> Iterator[tuple[Cell, int]]:
-    """Yield the runs, each after a line that says how far the comparison is and how long it will go on."""
+def _ordered(runs: Iterable[tuple[Cell, int]], folder) -> list[tuple[Cell, int]]:
     # Begun ones go first, then distilled ones: so `train` refuses other settings than theirs, or logits that do not
     # fit, before anything new is trained.
-    runs = sorted(runs, key=lambda run: (not folder.run(*run).exists(), run[1], run[0].loss is None))
+    return sorted(runs, key=lambda run: (not folder.run(*run).exists(), run[1], run[0].loss is None))
+
+
+def _announced(runs: Iterable[tuple[Cell, int]], folder) -> Iterator[tuple[Cell, int]]:
+    """Yield the runs, each after a line that says how far the comparison is and how long it will go on."""
+    runs = _ordered(runs, folder)
     unfinished = [run for run in runs if not folder.is_finished(*run)]
     seconds: list[float] = []
     for number, run in enumerate(runs, 1):

@@ -1,7 +1,9 @@
 """Cache a teacher's logits: `python -m distill.teacher_logits --data D --teacher facenet --weights W --out L.h5`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 
+from distill.command_line.cluster_settings import ClusterScoringSettings
 from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
 from distill.command_line.teacher_settings import ScoringSettings
@@ -13,7 +15,7 @@ _LIST = "list"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherLogitsSettings(ScoringSettings, DataSetting):
+class TeacherLogitsSettings(ClusterScoringSettings, ScoringSettings, DataSetting):
     """Score every image of a data set, in all its splits, with a teacher, once.
 
     The same command again goes on after an interruption, and one with more views adds them to a finished store.
@@ -61,6 +63,7 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
     from distill.runs.recorded_data import recorded_class_map
     from distill.scoring.features import features_text
 
+    settings.set_threads()
     dataset = open_dataset(settings.data, class_names=settings.data_classes)
     if settings.weights:
         dataset = with_class_map(dataset, recorded_class_map([settings.weights]))
@@ -71,15 +74,16 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
         teacher = settings.open(dataset, weights=None if first is None else str(first))
         print(features_text(teacher, dtype=settings.feature_dtype, views=settings.view_count))
         return
-    if not weights or not (folds := folds_in(weights)):
-        _cache(settings, dataset, weights=weights, out=str(settings.out))
-        return
-    for fold in folds:
-        out = fold_path(str(settings.out), fold, ".h5")
-        _cache(settings, dataset, weights=str(fold_path(weights, fold)), out=str(out))
+    with settings.cluster() as shared:
+        if not weights or not (folds := folds_in(weights)):
+            _cache(settings, dataset, weights=weights, out=str(settings.out), shared=shared)
+            return
+        for fold in folds:
+            out = fold_path(str(settings.out), fold, ".h5")
+            _cache(settings, dataset, weights=str(fold_path(weights, fold)), out=str(out), shared=shared)
 
 
-def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out: str) -> None:
+def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out: str, shared: bool) -> None:
     from distill.command_line.class_orders import print_accuracy, print_network_check
     from distill.logit_store import Shard
     from distill.runs.networks import recorded_run
@@ -100,6 +104,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
         feature_dtype=settings.feature_dtype,
         shard=None if settings.shard is None else Shard.parse(settings.shard),
         batch_size=settings.batch_size,
+        open_scorer=_scorer_in_cluster(settings, weights) if shared else None,
     )
     if store is None:
         print(
@@ -114,6 +119,15 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
     for feature in header.features:
         print(f"  {feature}, {feature.bytes_per_view * header.views:,} bytes an image")
     print_accuracy(store, near_chance=not warned)
+
+
+def _scorer_in_cluster(settings: TeacherLogitsSettings, weights: str | None):
+    from distill.cluster.scoring import cluster_scorer
+
+    # What is sent to workers is of a class that they can import: this module may be the program itself.
+    teacher = ScoringSettings(**{each.name: getattr(settings, each.name) for each in fields(ScoringSettings)})
+    opened = partial(ScoringSettings.open, teacher, weights=weights)
+    return partial(cluster_scorer, open_teacher=opened, resources=settings.resources)
 
 
 def main() -> None:

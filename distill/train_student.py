@@ -1,12 +1,20 @@
 """Train a student: `python -m distill.train_student --data D --logits L.h5 --student microexpnet --out RUN`."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from distill.command_line.class_orders import print_network_check, print_store_notes
 from distill.command_line.stage import print_next, run_stage
-from distill.command_line.student_training import OF_SEVERAL_TEACHERS, TrainStudentSettings, train_one
+from distill.command_line.student_training import (
+    OF_SEVERAL_TEACHERS,
+    TrainStudentSettings,
+    train_fold,
+    train_in_cluster,
+    train_one,
+)
 from distill.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +29,7 @@ def train_student(settings: TrainStudentSettings) -> None:
     from distill.experiments.cross_validation import cross_validate, folds_text
     from distill.training.replicas import open_strategy
 
+    settings.set_threads()
     strategy = open_strategy(settings.distribute)  # before anything is computed
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -43,13 +52,21 @@ def train_student(settings: TrainStudentSettings) -> None:
     online = _open_online_teacher(settings, dataset)
     extra_data = _open_extra_data(settings)
     if settings.folds:
-        print(folds_text(cross_validate(train_into, dataset, out=settings.out)))
+        with settings.cluster() as shared:
+            ahead = _in_cluster(settings, dataset, teachers) if shared else None
+            print(folds_text(cross_validate(train_into, dataset, out=settings.out, train_ahead=ahead)))
     else:
         train_into(dataset, settings.out)
         print_next(
             f"distill.evaluate --data {quote(settings.data)} --model {quote(settings.out)}",
             f"distill.export --data {quote(settings.data)} --model {quote(settings.out)}",
         )
+
+
+def _in_cluster(settings: TrainStudentSettings, dataset, teachers: list) -> Callable[[Sequence[int]], None]:
+    """Return what trains folds in the workers of a cluster."""
+    train = partial(train_fold, settings=settings, dataset=dataset, teachers=teachers, out=settings.out)
+    return lambda folds: train_in_cluster(train, folds, settings, deterministic=settings.deterministic)
 
 
 def _open_teachers(settings: TrainStudentSettings, dataset) -> list:

@@ -13,6 +13,7 @@ ROOMS = (
     (COMMANDS,),
     ("command_line",),
     ("experiments",),
+    ("cluster",),
     ("evaluation",),
     ("exporting",),
     ("training",),

@@ -82,6 +82,7 @@ def run_stage(
     with terminated_as_interrupted(), harmless_output(), _one_line_errors(debug=debug):
         if resumes:
             _spell_out_resume(args)
+        _spell_out_alone(args, getattr(settings_class, "flags_alone", {}))
         default = _take_config(args, settings_class, stage.__name__)
         if presets is not None:
             default = _take_preset(args, settings_class, presets, default)
@@ -249,6 +250,14 @@ def _spell_out_resume(args: list[str]) -> None:
     if any(arg.split("=")[0] == "--out" for arg in args):
         raise InputError(f"--resume {run} goes on in that folder: leave --out out")
     args[:0] = ["--config", str(Path(run) / "settings.json"), "--out", run]
+
+
+def _spell_out_alone(args: list[str], flags: Mapping[str, str]) -> None:
+    """Give flags in `args` that stand alone, before another flag or at the end, the value that they then mean."""
+    for name, value in flags.items():
+        for position in [at for at, arg in enumerate(args) if arg == f"--{name}"]:
+            if args[position + 1 : position + 2] == [] or args[position + 1].startswith("--"):
+                args[position] = f"--{name}={value}"
 
 
 def _take_config(args: list[str], settings_class: type[Settings], command: str) -> Settings | None:

@@ -1,15 +1,19 @@
 """`TrainStudentSettings`, the flags by which a student is trained, and `train_one`, which trains it."""
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from distill.command_line.cluster_settings import NO_CLUSTER, ClusterRunSettings
 from distill.command_line.data_settings import FoldSettings
 from distill.command_line.loss_settings import LossSettings
 from distill.command_line.student_settings import StudentSettings
 from distill.command_line.teacher_settings import OnlineTeacherSettings
 from distill.errors import InputError
+from distill.progress import progress_bar
 from distill.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -19,7 +23,7 @@ OF_SEVERAL_TEACHERS = ("teacher_weights", "teacher_mean", "class_match")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
+class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, LossSettings, Recipe):
     """Train a student, from cached logits, from an online teacher, or from labels alone.
 
     The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
@@ -71,6 +75,13 @@ class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
         self._check_online()
         if self.folds and self.distribute == "workers":
             raise InputError("--folds are trained by one process: leave --distribute workers out")
+        if (self.ray, self.gpus_per_run) != (None, None) and not self.folds:
+            raise InputError(
+                "--ray shares --folds among workers: give them, or leave --ray and --gpus-per-run out (one run is "
+                "divided by --distribute)"
+            )
+        if self.ray is not None and self.distribute != "none":
+            raise InputError("--ray and --distribute are two ways to share the work: give one of them")
         self._check_extra_data()
 
     def _check_online(self) -> None:
@@ -100,6 +111,60 @@ class TrainStudentSettings(FoldSettings, StudentSettings, LossSettings, Recipe):
                 f"{len(self.extra_data)} data sets of --extra-data, and {len(self.logits or ())} stores of --logits, "
                 f"need {needed} stores of their own: received {len(self.extra_logits)} --extra-logits"
             )
+
+
+def train_run(run: TrainStudentSettings, *, dataset, teachers) -> "keras.Model":
+    """Train a run of a comparison, from the logits of `teachers` where it has a soft loss, else from labels alone."""
+    taught = run.logits is not None
+    objective = run.objective(epochs=run.epochs, taught=taught)
+    return train_one(run, dataset, logits=teachers if taught else None, objective=objective)
+
+
+def train_fold(
+    fold: int, *, settings: TrainStudentSettings, dataset, teachers: Sequence[Any], out: str | Path
+) -> "keras.Model":
+    """Train the student of one fold, from the logits of its own teacher where there are `teachers`."""
+    from distill.data.folds import fold_splits
+    from distill.experiments.cross_validation import fold_path
+
+    return train_one(
+        settings,
+        fold_splits(dataset, fold),
+        out=fold_path(out, fold),
+        logits=teachers[fold] if teachers else None,
+        objective=settings.objective(epochs=settings.epochs, taught=bool(teachers)),
+    )
+
+
+def train_in_cluster(
+    train: Callable[[Any], object], runs: Sequence[Any], settings: ClusterRunSettings, *, deterministic: bool
+) -> None:
+    """Let the workers of a cluster train `runs`, each of which goes on where it was interrupted, and show a bar.
+
+    Args:
+        train: called with one of them, in a worker, which sees the same files.
+        settings: whose `cluster` is open.
+        deterministic: as `TrainStudentSettings.deterministic`.
+    """
+    from distill.cluster.workers import Workers
+
+    with Workers(partial(_as_a_worker, train, deterministic), settings.resources) as workers:
+        done = workers.done(runs)
+        for _ in progress_bar(done, total=len(runs), desc="students", unit="run"):
+            pass
+
+
+def _as_a_worker(train: Callable[[Any], object], deterministic: bool) -> Callable[[Any], None]:
+    """Prepare a worker, and return what trains there: a network does not travel, its run directory is there."""
+    import tensorflow as tf
+
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+    def train_there(run: Any) -> None:
+        train(run)
+
+    return train_there
 
 
 def train_one(
@@ -138,6 +203,6 @@ def train_one(
         views=settings.views,
         recipe=settings,
         begins_with_sha256=begun,
-        command=CommandRecord.of("train_student", settings),
+        command=CommandRecord.of("train_student", replace(settings, **NO_CLUSTER)),
         **taught,
     )

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 REPORT = "comparison.json"
 _WHAT = "report of a comparison"
 _OURS = r"runs|comparison\.json|(cells|runs)\.csv|heat_map\.png"
-_INCIDENTAL = ("settings.data", "settings.logits", "settings.out", "settings.test")  # they change no student
+# They change no student, or its last bits alone.
+_INCIDENTAL = ("settings.data", "settings.logits", "settings.out", "settings.test", "settings.cpus_per_run")
 
 
 class ComparisonReport(dict[str, Any]):

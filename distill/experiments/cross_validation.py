@@ -8,7 +8,7 @@ OUT/curves.png       the learning curves of all folds
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,11 +103,20 @@ def _check_teacher_of_fold(store: LogitStore, parts: Dataset) -> None:
             )
 
 
-def cross_validate(train_fold: TrainFold, dataset: Dataset, *, out: str | Path) -> dict:
+def cross_validate(
+    train_fold: TrainFold,
+    dataset: Dataset,
+    *,
+    out: str | Path,
+    train_ahead: Callable[[Sequence[int]], None] | None = None,
+) -> dict:
     """Train and test a network per fold of `dataset`, which `deal_folds` has dealt.
 
     A fold is tested with the network of the epoch that was best on its validation split. An interrupted call
     that is repeated goes on where it stopped.
+
+    Args:
+        train_ahead: trains the folds of these numbers, which are not finished, at once: `train_fold` then finds them.
 
     Returns:
         The content of folds.json. Accuracies lie in 0..1; "deviation" is the sample standard deviation over
@@ -122,6 +131,8 @@ def cross_validate(train_fold: TrainFold, dataset: Dataset, *, out: str | Path) 
     dataset.content_hashes  # noqa: B018 - read every image once, not once per fold
     rows, logits = [], np.empty((len(dataset), dataset.num_classes), np.float32)
     folds = fold_count(dataset)
+    if train_ahead is not None:
+        train_ahead([fold for fold in range(folds) if not is_there(fold_path(out, fold) / SUMMARY)])
     for fold in range(folds):
         parts = fold_splits(dataset, fold)
         print(f"\nfold {fold} of 0..{folds - 1}")

@@ -1,8 +1,10 @@
 """Score data once with a teacher: its logits and features for every view of every image, into a logit store."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -29,7 +31,7 @@ from distill.scoring.network_identity import (
     numeric_policy,
     weights_sha256,
 )
-from distill.scoring.scorer import Scorer
+from distill.scoring.scorer import ScoredPart, Scorer
 from distill.versions import versions
 
 _SCORED_AGAIN = 4  # images: whatever changes a teacher shows in each of them
@@ -51,6 +53,7 @@ def cache_logits(
     batch_size: int = 256,
     rows_per_part: int | None = None,
     progress: bool = True,
+    open_scorer: "OpenScorer | None" = None,
 ) -> LogitStore | None:
     """Compute and store the logits, and features, of `views` views of every image of `dataset`.
 
@@ -77,6 +80,8 @@ def cache_logits(
         rows_per_part: images that are written together; an interruption costs at most these. By default 512, or
             fewer where their features are large.
         progress: show a bar with images/s and time left.
+        open_scorer: what scores, given the teacher, `dataset`, and `view_spec`, `batch_size` and `features` of a
+            `Scorer`; by default one in this process.
 
     Returns:
         The store; None where `shard` leaves the rest to others.
@@ -108,20 +113,45 @@ def cache_logits(
         missing = writer.missing()
         store = open_logits(writer.path) if writer.views_present else None
         stored = [LayerFeature.parse(each.name) for each in writer.header.features]
-        scorer = Scorer(
-            inference_model(teacher, keep=[each.layer for each in stored]),
-            dataset,
-            view_spec=view_spec,
-            batch_size=batch_size,
-            features=stored,
+        opened = (open_scorer or _scorer_here)(
+            teacher, dataset, view_spec=view_spec, batch_size=batch_size, features=stored
         )
-        _check_gives_the_same(teacher, scorer, writer, store)
-        if writer.complete:
-            print(f"{out} is already complete")
-        else:
-            _score_missing(teacher, writer, missing, scorer, store, progress=progress)
+        with opened as scorer:
+            _check_gives_the_same(teacher, scorer, writer, store)
+            if writer.complete:
+                print(f"{out} is already complete")
+            else:
+                _score_missing(teacher, writer, missing, scorer, store, progress=progress)
         written = writer.finish()
         return open_logits(written) if writer.complete else None
+
+
+class PartScorer(Protocol):
+    """What `cache_logits` needs of a `Scorer`."""
+
+    dataset: Dataset
+
+    def score(self, indices: np.ndarray, views: Sequence[int]) -> np.ndarray: ...
+
+    def score_parts(
+        self, parts: Sequence[slice], views: Sequence[int], on_batch: Callable[[int], None]
+    ) -> Iterator[ScoredPart]: ...
+
+
+OpenScorer = Callable[..., AbstractContextManager[PartScorer]]
+
+
+@contextmanager
+def _scorer_here(
+    teacher: ImageModel, dataset: Dataset, *, features: Sequence[LayerFeature], **how: Any
+) -> Iterator[Scorer]:
+    yield open_scorer(teacher, dataset, features=features, **how)
+
+
+def open_scorer(teacher: ImageModel, dataset: Dataset, *, features: Sequence[LayerFeature], **how: Any) -> Scorer:
+    """Return what scores `dataset` for a store, with the teacher as it is fastest."""
+    model = inference_model(teacher, keep=[each.layer for each in features])
+    return Scorer(model, dataset, features=features, **how)
 
 
 def named_teacher(
@@ -216,7 +246,9 @@ def describe_logits(
     )
 
 
-def _check_gives_the_same(teacher: ImageModel, scorer: Scorer, writer: LogitWriter, store: LogitStore | None) -> None:
+def _check_gives_the_same(
+    teacher: ImageModel, scorer: PartScorer, writer: LogitWriter, store: LogitStore | None
+) -> None:
     """Score a few rows of what is stored already again, if anything is.
 
     Raises:
@@ -267,7 +299,7 @@ def _score_missing(
     teacher: ImageModel,
     writer: LogitWriter,
     missing: Sequence[slice],
-    scorer: Scorer,
+    scorer: PartScorer,
     store: LogitStore | None,
     *,
     progress: bool,
@@ -285,14 +317,11 @@ def _score_missing(
     with progress_bar(
         total=writer.rows, initial=done, desc=header.teacher_name, unit="image", disable=not progress
     ) as bar:
-        for rows in missing:
-            scored = scorer.score_all(
-                np.arange(rows.start, rows.stop), range(first, header.views), on_batch=bar.update
-            )
+        for rows, logits, features in scorer.score_parts(missing, range(first, header.views), bar.update):
             if store is not None and stored_rows is not None:  # read part by part, so that it need not be held whole
                 ids = scorer.dataset.ids[rows]
-                scored = _with_stored(teacher, writer, ids, store, stored_rows[rows], *scored)
-            writer.write(rows, *scored)
+                logits, features = _with_stored(teacher, writer, ids, store, stored_rows[rows], logits, features)
+            writer.write(rows, logits, features)
 
 
 def _with_stored(

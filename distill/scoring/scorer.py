@@ -1,6 +1,6 @@
 """Score images with a network: raw logits, and features, of any views, in inference mode."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +14,9 @@ from distill.data.views import ViewSpec
 from distill.quiet import without_retracing_warnings
 from distill.runtimes.image_model import ImageModel
 from distill.scoring.features import LayerFeature, predict_with_layers, with_layers
+
+ScoredPart = tuple[slice, np.ndarray, dict[str, np.ndarray]]
+"""Rows, their logits [rows, views, C], and their features by name, [rows, views, ...]."""
 
 
 class Scorer:
@@ -82,6 +85,16 @@ class Scorer:
             on_batch(len(picked))
         logits, *features = (np.concatenate(parts) for parts in zip(*scored, strict=True))
         return logits, {each.name: values for each, values in zip(self.features, features, strict=True)}
+
+    def score_parts(
+        self,
+        parts: Sequence[slice],
+        views: Sequence[int],
+        on_batch: Callable[[int], None] = lambda images: None,
+    ) -> Iterator[ScoredPart]:
+        """Yield every part, a slice of rows, with what `score_all` returns for it."""
+        for rows in parts:
+            yield rows, *self.score_all(np.arange(rows.start, rows.stop), views, on_batch)
 
     def score_for_evaluation(self) -> np.ndarray:
         """Return float32 [N, C]: of every image, the mean over the views that evaluate a network."""
