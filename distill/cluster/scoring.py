@@ -63,7 +63,7 @@ def cluster_scorer(
         how: `view_spec`, `batch_size` and `features` of a `Scorer`.
     """
     dataset.content_hashes  # noqa: B018 - known to all, read by one
-    same = {"sha256": teacher.sha256, "flip_average": teacher.flip_average}
+    same: dict[str, Any] = {"sha256": teacher.sha256, "flip_average": teacher.flip_average}
     with Workers(partial(_prepare, open_teacher, dataset, **same, **how), resources) as workers:
         yield ClusterScorer(dataset, workers)
 
