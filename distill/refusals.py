@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from distill.errors import InputError
 
@@ -50,19 +49,6 @@ def missing_package(error: ModuleNotFoundError) -> str:
     """Return what to say where a package is missing that the whole framework brings, such as on a device."""
     package = (error.name or str(error)).partition(".")[0]
     return f"needs {package}, which is not installed: it comes with pip install distill-faces"
-
-
-def import_pandas(wanted_by: str) -> Any:
-    """Return the module, which comes with no part of the project.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        import pandas
-    except ImportError as error:
-        raise InputError(f"{wanted_by} needs pandas: pip install pandas") from error
-    return pandas
 
 
 def flag(name: str) -> str:

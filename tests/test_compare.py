@@ -169,7 +169,7 @@ class TestWhatIsLeft:
         assert len(list((compared / "runs").iterdir())) == 6
 
     def test_time_left_is_estimated_from_the_runs_that_were_trained(self, work, tmp_path, capsys, monkeypatch):
-        monkeypatch.setattr("distill.compare.train_one", lambda *args, **how: None)
+        monkeypatch.setattr("distill.command_line.student_training.train_one", lambda *args, **how: None)
         with pytest.raises(FileNotFoundError):  # nothing was trained
             compare(
                 CompareSettings(data=str(work / "fer2013.csv"), out=str(tmp_path), logits=(str(work / "logits.h5"),))
@@ -310,7 +310,8 @@ class TestWhatIsRefused:
 def test_a_loss_without_a_temperature_is_trained_once_for_every_lambda(work, tmp_path, monkeypatch):
     trained = []
     monkeypatch.setattr(
-        "distill.compare.train_one", lambda settings, *args, **how: trained.append(Path(settings.out).name)
+        "distill.command_line.student_training.train_one",
+        lambda settings, *args, **how: trained.append(Path(settings.out).name),
     )
     with pytest.raises(FileNotFoundError):  # nothing was trained
         compare(

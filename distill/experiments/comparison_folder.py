@@ -26,8 +26,7 @@ from distill.evaluation.evaluate_model import evaluate_model
 from distill.experiments.comparison import Cell, caution_text, choose, summarise, table_text
 from distill.files import write_csv, write_json
 from distill.progress import progress_bar
-from distill.refusals import import_pandas
-from distill.reports.metrics import RecordedAccuracy
+from distill.reports.metrics import RecordedAccuracy, import_pandas
 from distill.reports.verdict import worth_lines
 from distill.runs.earlier import upgraded_settings
 from distill.runs.recorded_data import check_unseen

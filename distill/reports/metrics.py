@@ -12,7 +12,6 @@ import numpy as np
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
 from distill.printable import printable
-from distill.refusals import import_pandas
 
 if TYPE_CHECKING:
     import pandas
@@ -264,3 +263,16 @@ def aligned_text(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return part / whole, 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+
+
+def import_pandas(wanted_by: str) -> Any:
+    """Return the module, which comes with no part of the project.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise InputError(f"{wanted_by} needs pandas: pip install pandas") from error
+    return pandas
