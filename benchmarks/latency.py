@@ -128,7 +128,7 @@ def main(settings: LatencySettings) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from distill.files import write_json
+    from distill.files.whole_files import write_json
     from distill.prediction.latency import latency
     from distill.versions import machine, versions
     from students import STUDENTS

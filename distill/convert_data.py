@@ -8,7 +8,7 @@ import tyro
 from distill.command_line.data_settings import DataClasses, print_notes
 from distill.command_line.stage import print_next, run_stage
 from distill.errors import InputError
-from distill.home import expanded
+from distill.files.home import expanded
 from distill.refusals import check_at_least
 
 

@@ -13,7 +13,7 @@ import tyro
 from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import print_next, run_stage
 from distill.errors import InputError
-from distill.home import expanded
+from distill.files.home import expanded
 from distill.prediction.cropping import CropSettings
 from distill.refusals import check_at_least
 
@@ -95,7 +95,7 @@ def _write_labels(folder: "FaceFolder", faces: Sequence[Mapping[str, Any]], labe
     """Write the label file of the faces, where the photos have one, and keep what the classes are called."""
     from distill.data.class_labels import CLASSES_FILE
     from distill.data.layouts.label_file import NAME_IN_FOLDER
-    from distill.files import write_bytes
+    from distill.files.whole_files import write_bytes
 
     if any(label is not None for label in labels.values()):
         lines = [f"{face['face']} {labels[face['source']]}\n" for face in faces]

@@ -15,7 +15,7 @@ from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import run_stage
 from distill.data.class_order import ASSUMED
 from distill.errors import InputError
-from distill.photo_folder import photo_folder
+from distill.files.photo_folder import photo_folder
 from distill.runs.trained_networks import trained_networks, trained_path
 from distill.runtimes.foreign_network import ForeignNetwork
 

@@ -120,7 +120,7 @@ def _teachers(settings: EvaluateSettings, part: "Dataset") -> "list[TeacherPredi
 
 
 def _save(report: dict[str, Any], part: "Dataset", out: Path) -> None:
-    from distill.files import write_bytes, write_json
+    from distill.files.whole_files import write_bytes, write_json
     from distill.reports.evaluation_page import evaluation_page
     from distill.reports.metrics import EvaluationMetrics
     from distill.reports.plots import confusion_picture

@@ -6,11 +6,11 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.busy_files import cannot_read_now
 from distill.command_line.stage import run_stage
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
-from distill.files import atomic_file
+from distill.files.busy_files import cannot_read_now
+from distill.files.whole_files import atomic_file
 from distill.refusals import reason
 
 if TYPE_CHECKING:

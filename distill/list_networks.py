@@ -105,7 +105,7 @@ def _chosen(settings: ListNetworksSettings) -> list[tuple]:
 
 
 def _row(kind: str, table, name: str, settings: ListNetworksSettings) -> Row:
-    from distill.files import atomic_file
+    from distill.files.whole_files import atomic_file
     from distill.reports.network_costs import network_costs
     from distill.runs.networks import build_network
 

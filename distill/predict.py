@@ -16,7 +16,7 @@ from distill.command_line.ending_signals import INTERRUPTED
 from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
-from distill.home import expanded
+from distill.files.home import expanded
 from distill.printable import printable
 from distill.refusals import check_known
 

@@ -152,7 +152,7 @@ def _gain(results: dict[str, Result]) -> str:
 def _save(results: dict[str, Result], dataset, out: Path) -> None:
     import numpy as np
 
-    from distill.files import write_json
+    from distill.files.whole_files import write_json
     from distill.reports.plots import comparison_picture
     from distill.versions import versions
 

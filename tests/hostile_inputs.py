@@ -17,11 +17,11 @@ import numpy as np
 from distill.command_line.stage import settings_from_dict
 from distill.data.conversion import FORMATS, convert
 from distill.data.open_dataset import open_dataset
-from distill.documents import read_json
 from distill.experiments.comparison_folder import ComparisonFolder
 from distill.experiments.cross_validation import folds_in
 from distill.exporting.export_student import _check_is_ours
 from distill.exporting.model_card import _training
+from distill.files.documents import read_json
 from distill.logit_store import open_logits
 from distill.logit_store.exchange import export_logits, import_logits
 from distill.prediction.exported_model import DEFAULT_STUDENT, open_exported

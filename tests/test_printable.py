@@ -6,7 +6,7 @@ import io
 import pytest
 
 from distill.command_line.standard_output import harmless_output
-from distill.files import write_csv
+from distill.files.whole_files import write_csv
 from distill.printable import one_line, printable, printable_lines
 
 

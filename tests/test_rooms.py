@@ -23,6 +23,7 @@ ROOMS = (
     ("logit_store", "runtimes"),
     ("prediction",),
     ("data", "losses"),
+    ("files",),
     (SINGLE_MODULES,),
 )
 """From the top to the bottom: a room imports from those below it, and never from one of its own height.

@@ -25,8 +25,8 @@ from distill.command_line.flag_errors import parsed_flags
 from distill.command_line.last_resort import kept_fault
 from distill.command_line.limits import check_limits
 from distill.command_line.standard_output import harmless_output
-from distill.documents import read_json
 from distill.errors import GateError, InputError
+from distill.files.documents import read_json
 from distill.keras_import import import_keras_quietly
 from distill.printable import one_line
 from distill.refusals import check_known, flag, missing_package, reason

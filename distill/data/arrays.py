@@ -7,7 +7,7 @@ import numpy as np
 
 from distill.data.expressions import canonical_name, class_order
 from distill.errors import InputError
-from distill.numpy_files import RowsOnDisk
+from distill.files.numpy_files import RowsOnDisk
 
 _MAX_CLASSES = 1000  # numbers above are taken for something else than labels
 _ROWS = 1024  # converted at a time

@@ -16,7 +16,7 @@ from distill.data.expressions import (
     parse_class_names,
 )
 from distill.errors import InputError
-from distill.regular_files import read_regular
+from distill.files.regular_files import read_regular
 
 CLASSES_FILE = "classes.txt"
 FLAG = "--data-classes"

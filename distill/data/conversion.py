@@ -15,9 +15,9 @@ from distill.data.dataset import Dataset
 from distill.data.layouts import parquet_shards, tfrecord_shards, webdataset_shards
 from distill.data.packed_images import Sample
 from distill.data.pictures import encode
-from distill.documents import read_document
 from distill.errors import InputError
-from distill.files import atomic_file, write_bytes, write_json
+from distill.files.documents import read_document
+from distill.files.whole_files import atomic_file, write_bytes, write_json
 from distill.progress import progress_bar
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from distill.data.expressions import canonical_name
 from distill.data.split_policy import SplitPolicy
 from distill.errors import InputError
-from distill.numpy_files import RowsOnDisk
+from distill.files.numpy_files import RowsOnDisk
 
 SPLITS = ("train", "validation", "test")
 MAX_CLASSES = 1000

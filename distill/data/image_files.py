@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from distill.data.pictures import IMAGE_SUFFIXES, Header, decode, read_header
-from distill.regular_files import read_regular
+from distill.files.regular_files import read_regular
 
 _OF_WINDOWS = ("thumbs.db", "desktop.ini")
 _SHOWN = 5

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.busy_files import cannot_read_now
 from distill.data.class_labels import ClassList, class_list
 from distill.data.dataset import Dataset, with_class_names
 from distill.data.image_files import is_visible
@@ -24,7 +23,8 @@ from distill.data.packed_csv import is_csv
 from distill.data.remote import is_url, list_files, local_path
 from distill.data.shards import is_pattern, named_shards
 from distill.errors import InputError
-from distill.home import expanded
+from distill.files.busy_files import cannot_read_now
+from distill.files.home import expanded
 from distill.python_function import call_function, recognise
 from distill.refusals import near_paths
 

@@ -9,7 +9,6 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from distill.busy_files import reading
 from distill.data.class_labels import (
     CLASSES_FILE,
     MAX_CLASSES_BYTES,
@@ -26,6 +25,7 @@ from distill.data.pictures import Header, read_header
 from distill.data.remote import is_url, open_url, read_if_there, read_ranges
 from distill.data.shards import Shard, Shards
 from distill.errors import InputError
+from distill.files.busy_files import reading
 
 NO_LABEL = "-1"
 """How the label is written of an image that has none, in a data set where others have."""

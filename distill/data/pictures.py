@@ -10,8 +10,8 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.files.busy_files import cannot_read_now
 
 FORMATS = {
     "PNG": (".png",),

@@ -7,10 +7,10 @@ from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.busy_files import reading
 from distill.data.image_files import is_visible
 from distill.data.split_names import split_named, split_of_shard, what_works
 from distill.errors import InputError
+from distill.files.busy_files import reading
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _OF = re.compile(r"(.*?)-(\d+)-of-(\d+)(.*)")

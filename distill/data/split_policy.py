@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from distill.documents import Count, Seed
+from distill.files.documents import Count, Seed
 
 POLICIES = ("official", "random")
 

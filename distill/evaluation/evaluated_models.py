@@ -16,7 +16,7 @@ from distill.errors import InputError
 from distill.evaluation.open_network import OpenedNetwork, is_foreign, open_network
 from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import FLOAT32, litert_flatbuffer
-from distill.home import expanded
+from distill.files.home import expanded
 from distill.prediction.exported_model import ExportedModel, is_exported
 from distill.prediction.latency import face_latency
 from distill.prediction.litert_file import LiteRTFile

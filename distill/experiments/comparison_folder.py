@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distill.busy_files import is_there
 from distill.data.dataset import Dataset
 from distill.data.view_differences import view_differences
 from distill.data.views import ViewSpec
-from distill.documents import parsed, read_json
 from distill.errors import InputError
 from distill.evaluation.evaluate_model import evaluate_model
 from distill.experiments.comparison import Cell, caution_text, choose, summarise, table_text
-from distill.files import write_csv, write_json
+from distill.files.busy_files import is_there
+from distill.files.documents import parsed, read_json
+from distill.files.whole_files import write_csv, write_json
 from distill.progress import progress_bar
 from distill.reports.metrics import RecordedAccuracy, import_pandas
 from distill.reports.verdict import worth_lines

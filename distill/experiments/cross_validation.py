@@ -16,13 +16,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from distill.busy_files import is_there
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.folds import fold_count, fold_splits
 from distill.data.views import ViewSpec
-from distill.documents import read_document
 from distill.errors import InputError
-from distill.files import write_csv, write_json
+from distill.files.busy_files import is_there
+from distill.files.documents import read_document
+from distill.files.whole_files import write_csv, write_json
 from distill.logit_store import LogitStore, open_logits
 from distill.logit_store.parts import PART_FILES
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions

@@ -16,14 +16,14 @@ from distill.data.class_order import KNOWN
 from distill.data.dataset import Dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
-from distill.documents import read_document
 from distill.errors import BusyError, InputError
 from distill.exporting.comparing import KERAS, Comparison, ExportRow, some_of
 from distill.exporting.formats import FORMATS
 from distill.exporting.graph import in_float32, probabilities_network
 from distill.exporting.model_card import model_card
 from distill.exporting.recommendation import recommend
-from distill.files import atomic_folder, write_json
+from distill.files.documents import read_document
+from distill.files.whole_files import atomic_folder, write_json
 from distill.prediction.description import ModelDescription
 from distill.prediction.exported_model import EXPORTS
 from distill.refusals import check_known

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from distill.exporting import litert, litert_metadata, onnx_export, saved_model
-from distill.files import write_bytes
+from distill.files.whole_files import write_bytes
 from distill.prediction.description import ModelDescription
 from distill.prediction.exported_model import open_exported
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from distill.exporting.graph import INPUT, OUTPUT, save_graph
-from distill.files import atomic_folder, write_json
+from distill.files.whole_files import atomic_folder, write_json
 from distill.prediction.description import ModelDescription
 from distill.prediction.litert_file import DESCRIPTION
 from distill.quiet import quiet_stderr

@@ -10,8 +10,8 @@ from msgspec import Meta
 
 from distill.data.class_order import NOT_RECORDED, most_certain
 from distill.data.view_differences import view_differences_text
-from distill.documents import ClassNames, Count, ViewDescription, parsed
 from distill.errors import InputError
+from distill.files.documents import ClassNames, Count, ViewDescription, parsed
 from distill.logit_store.feature import Feature
 
 LOGITS_DTYPES = ("float32", "float16")

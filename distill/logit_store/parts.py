@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.busy_files import is_there
 from distill.errors import InputError
-from distill.files import atomic_file
+from distill.files.busy_files import is_there
+from distill.files.whole_files import atomic_file
 from distill.logit_store.header import (
     LogitHeader,
     differences,

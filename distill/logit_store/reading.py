@@ -9,10 +9,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from distill.busy_files import cannot_read_now, reading
-from distill.documents import Document, parse_json, parsed
 from distill.errors import InputError
-from distill.hdf5_objects import plain_dataset
+from distill.files.busy_files import cannot_read_now, reading
+from distill.files.documents import Document, parse_json, parsed
+from distill.files.hdf5_objects import plain_dataset
+from distill.files.regular_files import check_regular
 from distill.logit_store.file_stamp import file_stamp
 from distill.logit_store.header import LogitHeader
 from distill.logit_store.interrupts import uninterrupted
@@ -32,7 +33,6 @@ from distill.logit_store.layout import (
 from distill.logit_store.samples import SAMPLE_COLUMNS, check_labels
 from distill.logit_store.stored_features import DamagedError, FeaturePlace
 from distill.logit_store.unlocked_file import UnlockedFile
-from distill.regular_files import check_regular
 
 _BYTES_AT_ONCE = 2**23  # small blocks are read together
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.busy_files import is_there
 from distill.data.class_map import merge_logits
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.errors import InputError
+from distill.files.busy_files import is_there
 from distill.logit_store.feature import Feature
 from distill.logit_store.header import LogitHeader
 from distill.logit_store.layout import COMMAND, STORE, UNKNOWN_PIXELS, decode_ids, encode_ids

@@ -13,9 +13,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from distill.busy_files import reading
 from distill.errors import InputError
-from distill.hdf5_objects import plain_dataset
+from distill.files.busy_files import reading
+from distill.files.hdf5_objects import plain_dataset
 from distill.logit_store.feature import Feature
 from distill.logit_store.file_stamp import file_stamp
 from distill.logit_store.layout import CHECKSUM_BYTES, COMMAND, feature_checksums

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 import numpy as np
 
-from distill.busy_files import is_there
 from distill.errors import InputError
-from distill.files import atomic_file
+from distill.files.busy_files import is_there
+from distill.files.whole_files import atomic_file
 from distill.logit_store.feature import joined_features
 from distill.logit_store.header import (
     LogitHeader,

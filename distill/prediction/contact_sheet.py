@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from distill.data.pictures import decode
-from distill.files import atomic_file
+from distill.files.whole_files import atomic_file
 
 _SIDE, _COLUMNS, _ROWS, _HEADING = 72, 16, 6, 22  # pixels, pictures, rows of a folder, pixels
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from distill.data.image_files import is_image_name, is_visible
 from distill.errors import InputError
-from distill.files import atomic_file, write_csv
+from distill.files.whole_files import atomic_file, write_csv
 from distill.prediction.contact_sheet import contact_sheet
 from distill.prediction.face_crops import face_pixels
 from distill.prediction.face_finder import FaceFinder, Found

@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from distill.data.class_order import KNOWN
 from distill.data.expressions import SPELLINGS, canonical_name
-from distill.documents import ClassNames, Side, parse_json, parsed
 from distill.errors import InputError
+from distill.files.documents import ClassNames, Side, parse_json, parsed
 
 _MAX_BYTES = 1 << 20
 _SHA256 = "sha256"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from distill.files import atomic_file
+from distill.files.whole_files import atomic_file
 from distill.prediction.fonts import Font, can_be_written, font_for
 from distill.prediction.predictor import Face
 

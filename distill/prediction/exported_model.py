@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.busy_files import reading
-from distill.documents import read_document
 from distill.errors import InputError
-from distill.home import expanded
+from distill.files.busy_files import reading
+from distill.files.documents import read_document
+from distill.files.home import expanded
 from distill.prediction import litert_file, onnx_student
 from distill.prediction.description import ModelDescription
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from distill.busy_files import cannot_read_now, reading
 from distill.data.pictures import MAX_PIXELS
 from distill.errors import InputError
-from distill.files import atomic_file
+from distill.files.busy_files import cannot_read_now, reading
+from distill.files.whole_files import atomic_file
 from distill.prediction.captures import Capture, Live, Source, is_stream, name_of
 from distill.prediction.opencv import opencv
 from distill.quiet import quiet_stderr

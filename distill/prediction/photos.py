@@ -11,7 +11,7 @@ from PIL import Image
 from distill.data.image_files import image_names, is_visible
 from distill.data.pictures import IMAGE_SUFFIXES, decode, eight_bits, read_header, upright
 from distill.errors import InputError
-from distill.home import expanded
+from distill.files.home import expanded
 
 
 def expand(names: Sequence[str | Path], *, recursive: bool = False) -> list[Path]:

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
-from distill.files import atomic_file
+from distill.files.whole_files import atomic_file
 from distill.reports.metrics import EvaluationMetrics
 
 # Okabe & Ito's colours, which all kinds of colour vision distinguish (https://jfly.uni-koeln.de/color/).

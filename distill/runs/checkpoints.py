@@ -13,12 +13,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from distill.busy_files import cannot_read_now, is_there, reading
 from distill.errors import InputError
-from distill.files import atomic_file
-from distill.numpy_files import read_array
+from distill.files.busy_files import cannot_read_now, is_there, reading
+from distill.files.numpy_files import read_array
+from distill.files.regular_files import check_regular
+from distill.files.whole_files import atomic_file
 from distill.refusals import reason
-from distill.regular_files import check_regular
 from distill.runtimes.keras_weights import check_weights
 
 LAST, PREVIOUS = "last.keras", "previous.keras"

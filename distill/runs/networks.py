@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
-from distill.busy_files import cannot_read_now
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.files.busy_files import cannot_read_now
 from distill.refusals import alternatives, check_known, reason
 from distill.runs.checkpoints import LAST, PREVIOUS
 from distill.runs.run_directory import BEST, load_network

@@ -18,12 +18,12 @@ from typing import Any
 import keras
 from filelock import FileLock, Timeout
 
-from distill.busy_files import is_there, reading
-from distill.documents import MAX_BYTES, Count, parsed, read_json
 from distill.errors import InputError
-from distill.files import atomic_file, write_csv, write_json
+from distill.files.busy_files import is_there, reading
+from distill.files.documents import MAX_BYTES, Count, parsed, read_json
+from distill.files.regular_files import read_regular
+from distill.files.whole_files import atomic_file, write_csv, write_json
 from distill.refusals import reason
-from distill.regular_files import read_regular
 from distill.runs.best_epoch import averaged_is_better, best_accuracy, best_epoch, chosen_by, kept_column, quality
 from distill.runs.checkpoints import LAST, PREVIOUS, load_checkpoint, save_checkpoint
 from distill.runs.events import event_writer

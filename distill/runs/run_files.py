@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distill import __version__
-from distill.files import atomic_file
+from distill.files.whole_files import atomic_file
 
 README = "README.txt"
 FILES = {

@@ -7,13 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from distill.busy_files import is_there
 from distill.data.split_policy import SplitPolicy
 from distill.data.view_differences import view_differences_text
-from distill.documents import ClassNames, Count, Side, ViewDescription, parsed, read_json
 from distill.errors import InputError
-from distill.files import write_json
-from distill.home import expanded
+from distill.files.busy_files import is_there
+from distill.files.documents import ClassNames, Count, Side, ViewDescription, parsed, read_json
+from distill.files.home import expanded
+from distill.files.whole_files import write_json
 from distill.runs.earlier import upgraded_settings
 
 SETTINGS = "settings.json"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.errors import InputError
-from distill.files import atomic_folder
+from distill.files.whole_files import atomic_folder
 from distill.runs.run_record import SETTINGS
 
 if TYPE_CHECKING:

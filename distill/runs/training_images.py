@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.busy_files import is_there
 from distill.data.dataset import Dataset
 from distill.errors import InputError
-from distill.files import atomic_file
-from distill.numpy_files import load_array
+from distill.files.busy_files import is_there
+from distill.files.numpy_files import load_array
+from distill.files.whole_files import atomic_file
 
 TRAINING_IMAGES = "training_images.npy"
 

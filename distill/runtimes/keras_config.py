@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import keras
 
-from distill.busy_files import cannot_read_now
 from distill.errors import InputError
-from distill.hdf5_probe import check_ends
+from distill.files.busy_files import cannot_read_now
+from distill.files.hdf5_probe import check_ends
 from distill.refusals import reason
 from distill.runtimes.keras2 import NO_ACTIVATIONS, translate
 from distill.runtimes.keras2_nodes import Untranslatable

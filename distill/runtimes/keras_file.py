@@ -6,9 +6,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from distill.busy_files import cannot_read_now
 from distill.errors import InputError
-from distill.home import expanded
+from distill.files.busy_files import cannot_read_now
+from distill.files.home import expanded
 from distill.refusals import reason
 from distill.runtimes.image_model import LOGITS, ImageModel
 from distill.runtimes.input_format import InputFormat, PixelFormat

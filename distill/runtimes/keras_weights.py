@@ -14,8 +14,8 @@ import h5py
 import keras
 import numpy as np
 
-from distill.hdf5_objects import plain_datasets
-from distill.hdf5_probe import check_ends
+from distill.files.hdf5_objects import plain_datasets
+from distill.files.hdf5_probe import check_ends
 from distill.runtimes.keras_config import Description
 
 _SMALL, _TIMES = 1 << 26, 16  # bytes beside the weights; the state of an optimizer is some times the weights

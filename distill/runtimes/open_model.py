@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from distill.busy_files import cannot_read_now
 from distill.errors import InputError
-from distill.home import expanded
+from distill.files.busy_files import cannot_read_now
+from distill.files.home import expanded
 from distill.refusals import check_known, near_paths
 from distill.runtimes import keras_file, onnx_file, python_function, saved_model, tflite_file
 from distill.runtimes.first_image import check_first_image

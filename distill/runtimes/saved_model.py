@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.files.busy_files import cannot_read_now
+from distill.files.regular_files import check_regular_files
 from distill.refusals import reason
-from distill.regular_files import check_regular_files
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.inner_tensors import inner_outputs
 from distill.runtimes.input_format import CHANNELS_FIRST, InputFormat

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from distill.documents import Count, parse_json, parsed
 from distill.errors import InputError
+from distill.files.documents import Count, parse_json, parsed
 from distill.refusals import check_known, reason
 
 STRATEGIES = ("none", "mirrored", "workers")

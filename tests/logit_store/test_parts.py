@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from distill.errors import InputError
-from distill.files import atomic_file
+from distill.files.whole_files import atomic_file
 from distill.logit_store import LogitWriter, Shard, merge_parts, open_logits
 from distill.logit_store.exchange import export_logits
 from distill.logit_store.parts import parts_folder

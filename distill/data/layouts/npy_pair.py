@@ -11,7 +11,7 @@ from distill.data.class_labels import ClassList, read_labels
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
-from distill.numpy_files import load_array, open_rows
+from distill.files.numpy_files import load_array, open_rows
 
 Array = TypeVar("Array")
 _IMAGES, _LABELS = "-images.npy", "-labels.npy"

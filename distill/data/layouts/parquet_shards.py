@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from distill.busy_files import cannot_read_now
 from distill.data.class_labels import (
     ClassList,
     both_named,
@@ -27,8 +26,9 @@ from distill.data.dataset import Dataset
 from distill.data.image_files import decoded
 from distill.data.packed_images import Found, Index, Sample, gather, opened, with_classes_of
 from distill.data.shards import Shard, Shards, find_shards, shard_paths
-from distill.documents import ClassNames, parse_json, parsed
 from distill.errors import InputError
+from distill.files.busy_files import cannot_read_now
+from distill.files.documents import ClassNames, parse_json, parsed
 from distill.refusals import reason
 
 if TYPE_CHECKING:

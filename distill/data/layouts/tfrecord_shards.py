@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.busy_files import cannot_read_now
 from distill.data.class_labels import ClassList
 from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.expressions import canonical_name
@@ -17,6 +16,7 @@ from distill.data.pictures import suffix_of
 from distill.data.remote import local_copy
 from distill.data.shards import Shard, Shards, find_shards, shard_paths
 from distill.errors import InputError
+from distill.files.busy_files import cannot_read_now
 from distill.keras_import import import_tensorflow_quietly
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from distill.data.image_files import MAX_BYTES, is_image_name, is_visible
 from distill.data.packed_images import Found, Sample, gather, opened, with_classes_of
 from distill.data.pictures import suffix_of
 from distill.data.shards import Shard, Shards, find_shards, shard_paths
-from distill.documents import parse_json, parsed
 from distill.errors import InputError
+from distill.files.documents import parse_json, parsed
 
 SUFFIX = re.compile(r"\.tar$", re.IGNORECASE)
 _NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")  # everything behind the first dot is the suffix, as there

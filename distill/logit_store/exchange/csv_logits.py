@@ -14,7 +14,7 @@ from tqdm import tqdm
 from distill.data.dataset import UNLABELLED
 from distill.data.expressions import canonical_name
 from distill.errors import InputError
-from distill.files import atomic_file, write_json
+from distill.files.whole_files import atomic_file, write_json
 from distill.logit_store.exchange.exported_header import MAX_HEADER_BYTES, header_document, parse_document
 from distill.logit_store.exchange.logit_table import LogitTable, checked_ids
 from distill.logit_store.layout import HASH_BYTES, UNKNOWN_PIXELS

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.documents import parse_json
 from distill.errors import InputError
+from distill.files.documents import parse_json
 from distill.logit_store.exchange.logit_table import LogitTable
 from distill.logit_store.header import LogitHeader
 from distill.logit_store.store import LogitStore

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distill.busy_files import reading
 from distill.data.class_order import GIVEN, KNOWN
 from distill.data.expressions import CLASS_ORDERS, canonical_name, parse_class_names
 from distill.errors import InputError
+from distill.files.busy_files import reading
 from distill.logit_store.exchange.csv_logits import read_csv_logits, write_csv_logits
 from distill.logit_store.exchange.exported_header import checked_header
 from distill.logit_store.exchange.logit_table import (

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distill.busy_files import cannot_read_now
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
-from distill.files import atomic_file
+from distill.files.busy_files import cannot_read_now
+from distill.files.numpy_files import read_array, read_header
+from distill.files.whole_files import atomic_file
 from distill.logit_store.exchange.exported_header import MAX_HEADER_BYTES, header_document, parse_document
 from distill.logit_store.exchange.logit_table import LogitTable, checked_ids
 from distill.logit_store.layout import HASH_BYTES
 from distill.logit_store.store import LogitStore
-from distill.numpy_files import read_array, read_header
 from distill.refusals import reason
 
 MAX_BYTES = 4_000_000_000

@@ -10,8 +10,8 @@ import pickle
 import pickletools
 from typing import Any
 
-from distill.busy_files import cannot_read_now
 from distill.errors import InputError
+from distill.files.busy_files import cannot_read_now
 from distill.refusals import reason
 
 MAX_BYTES = 30_000_000

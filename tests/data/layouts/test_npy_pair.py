@@ -7,7 +7,7 @@ from distill.data.class_labels import class_list
 from distill.data.expressions import CLASS_ORDERS
 from distill.data.layouts import npy_pair
 from distill.errors import InputError
-from distill.numpy_files import RowsOnDisk
+from distill.files.numpy_files import RowsOnDisk
 
 CLASSES = class_list("angry,happy,sad")
 IMAGES = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)

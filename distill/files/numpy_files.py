@@ -12,9 +12,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from distill.busy_files import reading
 from distill.errors import InputError
-from distill.regular_files import check_regular
+from distill.files.busy_files import reading
+from distill.files.regular_files import check_regular
 
 _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {(1, 0): 2, (2, 0): 4, (3, 0): 4}

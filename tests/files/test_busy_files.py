@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill.busy_files import cannot_read_now, is_there, reading
 from distill.data.image_files import ImageFiles, open_image_files
 from distill.data.open_dataset import open_dataset
 from distill.errors import BusyError
 from distill.experiments.comparison_folder import ComparisonFolder
+from distill.files.busy_files import cannot_read_now, is_there, reading
 from distill.import_checkpoint import _read_weights
 from distill.logit_store import open_logits
 from distill.logit_store.exchange import import_logits

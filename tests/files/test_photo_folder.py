@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from distill.photo_folder import delete_old, photo_folder
+from distill.files.photo_folder import delete_old, photo_folder
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_all_go_at_the_end(folder_of_all):
 
 def test_what_a_killed_process_left_goes_at_the_next_start_and_nothing_else(folder_of_all):
     program = (
-        "import os, tempfile; from distill.photo_folder import photo_folder\n"
+        "import os, tempfile; from distill.files.photo_folder import photo_folder\n"
         f"tempfile.tempdir = {str(folder_of_all)!r}\n"
         "with photo_folder() as folder:\n"
         "    (folder / 'photo.png').touch(); os.kill(os.getpid(), 9)"

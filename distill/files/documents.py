@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from distill.errors import InputError
-from distill.regular_files import read_regular
+from distill.files.regular_files import read_regular
 
 Document = TypeVar("Document")
 

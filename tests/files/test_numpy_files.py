@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distill.errors import InputError
-from distill.numpy_files import RowsOnDisk, load_array, open_rows
+from distill.files.numpy_files import RowsOnDisk, load_array, open_rows
 
 PLAIN = [
     np.arange(6, dtype=np.uint8).reshape(2, 3),

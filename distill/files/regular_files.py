@@ -7,8 +7,8 @@ import os
 import stat
 from pathlib import Path
 
-from distill.busy_files import reading
 from distill.errors import InputError
+from distill.files.busy_files import reading
 
 
 def check_regular(path: str | os.PathLike) -> None:
