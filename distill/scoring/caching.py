@@ -123,7 +123,9 @@ def cache_logits(
             else:
                 _score_missing(teacher, writer, missing, scorer, store, progress=progress)
         written = writer.finish()
-        return open_logits(written) if writer.complete else None
+        complete = writer.complete
+    del writer  # its columns of all images, before those of the store are read
+    return open_logits(written) if complete else None
 
 
 class PartScorer(Protocol):
