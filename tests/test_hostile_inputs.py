@@ -5,8 +5,8 @@
 
 import pytest
 
-from distill import hdf5_probe
 from distill.errors import InputError
+from distill.files import hdf5_probe
 from distill.printable import one_line
 from tests.hostile_inputs import READERS, deadline, hostile_files
 
