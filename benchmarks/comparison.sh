@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How much distillation gains on FER2013, by temperature, lambda and loss, for three students; see docs/comparison.md.
+# How much distillation gains on FER2013, by temperature and lambda, for three students; see docs/comparison.md. Losses: losses.sh.
 #
 #     benchmarks/comparison.sh path/to/fer2013.csv emotion_model.hdf5 OUT
 #
@@ -14,6 +14,4 @@ compare=(python -m distill.compare --data "$data" --logits "$out/mini_xception.h
 grid=(--losses hinton --temperatures 1 2 4 8 16 --lambdas 0 0.5 0.9)
 
 "${compare[@]}" --students microexpnet microexpnet_p2_s "${grid[@]}" --seeds 3 --out "$out/grid"
-"${compare[@]}" --students microexpnet --losses --seeds 3 --out "$out/losses" \
-  --usual-losses microexpnet hinton standardised dkd dist nkd ttm wttm mse
 "${compare[@]}" --students slim_resnet "${grid[@]}" --seeds 1 --out "$out/slim_resnet"

@@ -78,7 +78,7 @@ def made_faces(count: int) -> Dataset:
         labels=np.arange(count) % CLASSES,
         class_names=CLASS_NAMES,
         images=MadeImages(count),
-        splits=np.full(count, "train", object),
+        splits=np.full(count, "train"),
     )
 
 

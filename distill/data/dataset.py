@@ -72,10 +72,7 @@ class Dataset:
     class_names: tuple[str, ...]
     images: ImageSource
     splits: np.ndarray
-    """str [N]: "train", "validation", "test", or "" throughout where the layout knows no splits.
-
-    References to these texts (dtype object, 8 bytes an image) take a fifth of the memory of texts side by side.
-    """
+    """str [N]: "train", "validation", "test", or "" throughout where the layout knows no splits."""
     label_probs: np.ndarray | None = None
     """float32 [N, C] soft labels that sum to 1, where the layout has them."""
     folds: np.ndarray | None = None

@@ -62,11 +62,9 @@ def fold_splits(dataset: Dataset, fold: int) -> Dataset:
     """Return `dataset`, dealt into folds, with splits: `fold` is the test, the next one the validation split."""
     folds = fold_count(dataset)
     validation = (fold + 1) % folds
-    splits = np.full(len(dataset), "train", object)
-    splits[dataset.folds == validation] = "validation"
-    splits[dataset.folds == fold] = "test"
+    splits = np.where(dataset.folds == fold, "test", np.where(dataset.folds == validation, "validation", "train"))
     how = SplitPolicy(policy="folds", folds=folds, fold=fold)
-    return replace_splits(dataset, splits, how)
+    return replace_splits(dataset, splits.astype("U10"), how)
 
 
 def _image_folds(ids: np.ndarray, folds: int) -> np.ndarray:

@@ -143,9 +143,9 @@ def _labels(
 def _splits(splits: str | Sequence[str] | None, *, count: int) -> np.ndarray:
     """Return str [count]."""
     if splits is None or isinstance(splits, str):
-        column = np.full(count, splits or "", object)
+        column = np.full(count, splits or "", "U10")
     else:
-        column = np.array(splits, str).astype(object)
+        column = np.array(splits, str)
     expected = f"{', '.join(SPLITS)}: one for all images, or one for each of the {count}"
     if column.shape != (count,):
         raise InputError(f"splits has shape {list(column.shape)}, expected {expected}")

@@ -191,7 +191,7 @@ def gather(
         labels=labels,
         class_names=class_names,
         images=images(index, shape),
-        splits=np.repeat(np.array([shard.split for shard in shards.files], object), np.diff(starts)),
+        splits=np.repeat(np.array([shard.split for shard in shards.files]), np.diff(starts)),
         folds=None if subjects is None else subject_folds(subjects),
         subjects=subjects,
         notes=shards.notes + label_notes + image_notes,

@@ -36,7 +36,7 @@ def with_splits(
     check_within(-(2**63), 2**63 - 1, split_seed=seed)  # it is part of a key
     if not 0 < fraction < 1:
         raise InputError(f"a validation fraction must lie between 0 and 1, received {fraction}")
-    splits = np.where(dataset.splits == "", "train", dataset.splits.astype(object))
+    splits = np.where(dataset.splits == "", "train", dataset.splits).astype("U10")
     _check_test_fraction(dataset, policy, test_fraction)
     how = SplitPolicy(
         policy=policy,  # type: ignore[arg-type]  # of POLICIES, above

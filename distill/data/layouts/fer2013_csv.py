@@ -76,7 +76,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
         labels=np.array([meaning.positions.get(label, UNLABELLED) for label in written], np.int64),
         class_names=meaning.class_names,
         images=ArrayImages(np.frombuffer(pixels, np.uint8).reshape(-1, side, side, 1)),
-        splits=np.array(splits, object),
+        splits=np.array(splits, "U10"),
         notes=_unread(path, columns) + meaning.notes,
     )
 

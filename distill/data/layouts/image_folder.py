@@ -36,6 +36,6 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
         labels=np.full(len(names), UNLABELLED),
         class_names=(),
         images=images,
-        splits=np.array(splits, object),
+        splits=np.array(splits, "U10"),
         notes=("there are no class folders: these images have no labels", *split_notes, *left_out([path]), *notes),
     )

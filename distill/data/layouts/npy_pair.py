@@ -52,7 +52,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
         labels=labels,
         class_names=class_names,
         images=ArrayImages(images),
-        splits=np.full(len(images), "", object),
+        splits=np.full(len(images), "", "U10"),
         label_probs=probs,
         notes=notes,
     )
