@@ -21,6 +21,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -34,19 +35,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
+from store_at_scale import made_writer
 from tqdm import tqdm
 
 from distill.data.dataset import ArrayImages, Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.data.rendering import render
 from distill.data.views import ViewSpec
+from distill.logit_store import Feature
 from distill.losses.distillation_loss import DistillationLoss
-from distill.losses.objective import Objective, as_objective
+from distill.losses.feature_objective import FeatureObjective
+from distill.losses.objective import FEATURES, Objective, as_objective
 from distill.reports.network_costs import multiply_adds
 from distill.scoring.caching import as_image_model, inference_model
 from distill.scoring.scorer import Scorer
 from distill.training import trainer
 from distill.training.batches import CachedOutputs, ViewBatches
+from distill.training.ensemble import CachedTeachers
+from distill.training.student_outputs import build_objective, trained_variables
 from distill.versions import versions
 from students import MicroExpNet
 from teachers import FaceNet
@@ -56,6 +62,8 @@ CLASS_NAMES = CLASS_ORDERS["fer2013"]
 CLASSES = len(CLASS_NAMES)
 WITH_LOGITS = as_objective(DistillationLoss("microexpnet"))
 LABELS_ALONE = as_objective(DistillationLoss(lambda_=0))
+FEATURE = f"{FEATURES}pool"
+WITH_HINT = FeatureObjective(WITH_LOGITS, "hint", pairs={"dense": FEATURE.removeprefix(FEATURES)})
 SIDE = 2048  # of the matrices whose product says what the machine can do
 RUN_IMAGES, RUN_EPOCHS = 28_709, (1, 5, 20, 60)  # FER2013's training split
 COMMANDS = (
@@ -96,15 +104,21 @@ def ours(
     keras.utils.set_random_seed(0)  # determinism wants one
     logits = np.random.default_rng(0).normal(size=(images, views, CLASSES)).astype(np.float32)
     student, optimizer = new_student(), keras.optimizers.Adam(LR)
-    optimizer.build(student.trainable_variables)
+    faces = random_faces(images)
+    if FEATURE in objective.teacher_outputs:
+        teacher = stored_outputs(faces, logits, objective)
+    else:
+        teacher = CachedOutputs(logits=logits) if objective.teacher_outputs else None
     batches = ViewBatches(
-        random_faces(images),
+        faces,
         image_shape=student.input_shape[1:],
         view_spec=ViewSpec(),
-        teacher=CachedOutputs(logits=logits) if objective.teacher_outputs else None,
+        teacher=teacher,
         views=views,
         batch_size=batch_size,
     )
+    build_objective(objective, student, batches)
+    optimizer.build(trained_variables(student, objective))
     steps = trainer.CompiledSteps(student, optimizer, objective)
     numbers, bar, callback_list = count(), tqdm(disable=True), keras.callbacks.CallbackList()
 
@@ -114,6 +128,18 @@ def ours(
         return epochs * images
 
     return train
+
+
+def stored_outputs(faces: Dataset, logits: np.ndarray, objective: Objective) -> CachedOutputs:
+    """Logits and 512 float16 features of each view, read from a file, batch by batch, as in a run."""
+    path = Path(tempfile.mkdtemp()) / "logits.h5"
+    feature = Feature(FEATURE.removeprefix(FEATURES), (512,), "float16")
+    writer = made_writer(path, faces, logits.shape[1], 512, (feature,))
+    rng = np.random.default_rng(0)
+    for part in writer.missing():
+        values = rng.normal(size=(part.stop - part.start, logits.shape[1], *feature.shape)).astype(np.float32)
+        writer.write(part, logits[part], {feature.name: values})
+    return CachedTeachers.of(writer.finish()).outputs(faces, objective.teacher_outputs, temperature=None)
 
 
 def one_step_per_call() -> None:
@@ -178,6 +204,7 @@ VARIANTS = {
     DISTILLER: distiller,
     OURS: ours,
     "- untouched images (1 view)": partial(ours, views=1),
+    "- and 512 features, for a hint": partial(ours, objective=WITH_HINT),
     "- labels alone, 4 views": partial(ours, objective=LABELS_ALONE),
     "- deterministic": partial(ours, before=tf.config.experimental.enable_op_determinism),
     "- mixed_bfloat16": partial(ours, before=partial(keras.config.set_dtype_policy, "mixed_bfloat16")),

@@ -16,12 +16,13 @@ from distill.compare import CompareSettings, compare
 from distill.data.open_dataset import open_dataset
 from distill.data.views import ViewSpec
 from distill.evaluate import EvaluateSettings, evaluate
-from distill.logit_store import LogitHeader, LogitWriter
+from distill.logit_store import Feature, LogitHeader, LogitWriter
 from distill.train_student import TrainStudentSettings, train_student
 
 STUDENT = "microexpnet_p12_xxs"
 SMALL = ("--students", STUDENT, "--image-size", 12, "--epochs", 1)
 GRID = ("--losses", "hinton", "--temperatures", 2, 4, "--lambdas", 0, 0.5, "--seeds", 2)
+VIEWS, MIXED = ViewSpec(rotation=5), ViewSpec(rotation=5, mixup=0.5)
 CELLS = [f"{STUDENT}-{how}" for how in ("labels-alone", "hinton-T2-lambda0.5", "hinton-T4-lambda0.5")]
 
 
@@ -41,13 +42,14 @@ def write_faces(path) -> None:
                 file.write(f"{row % 7},{pixels},{usage}\n")
 
 
-def write_logits(path, dataset) -> None:
+def write_logits(path, dataset, view_spec=VIEWS, features=()) -> None:
     """What a teacher might have said of the images of `dataset` that teach, in two views."""
     taught = dataset.split("train")
     header = LogitHeader(
         class_names=taught.class_names,
         views=2,
-        view_spec=ViewSpec(rotation=5).to_dict(),
+        view_spec=view_spec.to_dict(),
+        features=features,
         teacher_name="teacher",
         teacher_sha256="0" * 64,
         teacher_input_shape=(48, 48, 1),
@@ -57,9 +59,11 @@ def write_logits(path, dataset) -> None:
     )
     columns = {"content_hashes": taught.content_hashes, "labels": taught.labels}
     writer = LogitWriter(path, header, sample_ids=taught.ids, **columns)
-    logits = np.random.default_rng(1).normal(0, 3, (len(taught), 2, 7)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 3, (len(taught), 2, 7)).astype(np.float32)
+    values = {each.name: rng.normal(size=(len(taught), 2, *each.shape)).astype(np.float32) for each in features}
     for rows in writer.missing():
-        writer.write(rows, logits[rows])
+        writer.write(rows, logits[rows], {name: of_all[rows] for name, of_all in values.items()})
     writer.finish()
 
 
@@ -192,6 +196,88 @@ class Untouchable:
         if self.forbidden[indices].any():
             raise AssertionError("the test split was read")
         return self.images.read(indices)
+
+
+class TestFeaturesAndMixedPictures:
+    FEATURE = ("--feature-losses", "hint", "--feature-layers", "dense=pool", "--feature-weights", 0.1)
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def stores(work):
+        """Logits and a feature of the same images, in plain views and in mixed ones."""
+        dataset, pool = open_dataset(work / "fer2013.csv"), (Feature("pool", (4,), "float32"),)
+        for name, spec in (("plain", VIEWS), ("mixed", MIXED)):
+            write_logits(work / f"{name}.h5", dataset, spec, pool)
+        return ("--logits", work / "plain.h5", "--other-views", work / "mixed.h5")
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def everything(work, stores):
+        """A comparison of labels, logits, features and both in plain views, to which mixed ones were added."""
+        grid = ("--temperatures", 2, "--lambdas", 0.9, "--seeds", 1, "--labels-epochs", 2)
+        given = (*base(work), *stores, *TestFeaturesAndMixedPictures.FEATURE, *grid, "--out", work / "everything")
+        assert run(*given, "--other-views") == 0
+        before = {path: path.stat().st_mtime_ns for path in (work / "everything").glob("runs/*/*")}
+        assert run(*given) == 0
+        assert {path: path.stat().st_mtime_ns for path in before} == before, "trained once more"
+        return given
+
+    def test_every_objective_is_trained_in_all_views(self, work, everything):
+        left = {path.parent.name for path in (work / "everything" / "runs").glob("*/summary.json")}
+        learned = ("labels-alone", "hinton-T2-lambda0.9", "labels-hint0.1", "hinton-T2-lambda0.9-hint0.1")
+        learned = (*learned, "labels-alone-2-epochs")
+        assert left == {f"{STUDENT}{views}-{how}-0" for views in ("", "-mixed") for how in learned}
+        for path in (work / "everything" / "runs").glob("*/settings.json"):
+            record, name = json.loads(path.read_text()), path.parent.name
+            assert record["views"]["spec"] == (MIXED if "mixed" in name else VIEWS).to_dict(), name
+            assert (record["teacher"] is None) == ("labels-alone" in name)
+            assert ("features" in record["objective"]) == ("hint0.1" in name)
+            assert record["recipe"]["epochs"] == (2 if "2-epochs" in name else 1)
+
+    @pytest.mark.parametrize(
+        "name", ["labels-hint0.1-0", "mixed-hinton-T2-lambda0.9-hint0.1-0", "mixed-labels-alone-0"]
+    )
+    def test_a_run_is_what_train_student_makes_of_its_settings(self, work, everything, name, capsys):
+        folder = work / "everything" / "runs" / f"{STUDENT}-{name}"
+        given = ("--config", folder / "settings.json", "--out", folder)
+        assert run(*given, stage=train_student, settings=TrainStudentSettings) == 0
+        assert "is already complete" in capsys.readouterr().out
+
+    def test_the_table_says_views_and_features_and_the_same_command_trains_nothing(self, work, everything, capsys):
+        before = {path: path.stat().st_mtime_ns for path in (work / "everything").glob("runs/*/*")}
+        assert run(*everything) == 0
+        assert {path: path.stat().st_mtime_ns for path in (work / "everything").glob("runs/*/*")} == before
+        table = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(f"{STUDENT}  ")]
+        assert [line[1] for line in table] == ["-"] * 5 + ["mixed"] * 5
+        assert sum("hint" in line for line in table) == 4
+        report = report_of(work / "everything")
+        assert set(report["other_views"]) == {"mixed"}
+        with Image.open(work / "everything" / "heat_map.png") as picture:
+            assert picture.width > 400
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (("--feature-losses", "hints"), 'unknown loss on features "hints"'),
+            (("--feature-layers",), "compares layers, and none is named"),
+            (("--feature-layers", "dens=pool"), 'reads the layer "dens", which microexpnet'),
+            (("--feature-layers", "dense=pol"), "reads features/pol of the teacher plain.h5, which has"),
+            (("--feature-weights", -1), "the weight of hint must be above 0, received -1"),
+            (("--feature-losses",), "nothing uses --feature-layers and --feature-weights: give --feature-losses"),
+            (("--labels-epochs", 0), "labels-epochs must be at least 1, received 0"),
+            (("--other-views", "nowhere.h5"), "nowhere.h5 does not exist"),
+            (
+                ("--logits", "a.h5", "b.h5"),
+                "--other-views are as many stores as --logits, 2, or a multiple: received 1",
+            ),
+            (("--other-views", "mixed.h5", "x/mixed.h5"), "two of --other-views are called mixed: rename the file"),
+        ],
+    )
+    def test_what_nothing_would_use_or_nobody_has_is_refused(self, work, stores, tmp_path, capsys, flags, message):
+        given = (*base(work), *stores, *self.FEATURE)
+        assert run(*given, "--out", tmp_path / "out", *flags) == 2
+        assert message in failure(capsys)
+        assert not list(tmp_path.glob("out/runs/*/*"))
 
 
 class TestTheTestSplit:

@@ -1,5 +1,6 @@
 """`LossSettings`: the flags that say what a student learns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,7 +85,7 @@ class LossSettings:
         return FeatureObjective(
             objective,
             self.feature_loss,
-            pairs=dict(_pair(text) for text in self.feature_layers),
+            pairs=feature_pairs(self.feature_layers),
             weight=self.feature_weight,
             options=self.feature_options,
         )
@@ -131,12 +132,19 @@ class LossSettings:
             )
 
 
-def _pair(text: str) -> tuple[str, str]:
-    """Return the student's layer and the teacher's feature that STUDENT_LAYER=TEACHER_FEATURE names."""
-    layer, _, feature = text.partition("=")
-    if not (layer and feature):
-        raise InputError(f"--feature-layers are pairs, STUDENT_LAYER=TEACHER_FEATURE, received {text}")
-    return layer, feature
+def feature_pairs(texts: Sequence[str]) -> dict[str, str]:
+    """Return the student's layer -> the teacher's feature that each STUDENT_LAYER=TEACHER_FEATURE names.
+
+    Raises:
+        InputError: one that does not look so.
+    """
+    pairs = {}
+    for text in texts:
+        layer, _, feature = text.partition("=")
+        if not (layer and feature):
+            raise InputError(f"--feature-layers are pairs, STUDENT_LAYER=TEACHER_FEATURE, received {text}")
+        pairs[layer] = feature
+    return pairs
 
 
 def soft_loss(name: str) -> "SoftLoss":

@@ -1,6 +1,6 @@
 """`TrainStudentSettings`, the flags by which a student is trained, and `train_one`, which trains it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +18,8 @@ from distill.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import keras
+
+    from distill.training.ensemble import CachedTeachers
 
 OF_SEVERAL_TEACHERS = ("teacher_weights", "teacher_mean", "class_match")
 
@@ -113,11 +115,13 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, Lo
             )
 
 
-def train_run(run: TrainStudentSettings, *, dataset, teachers) -> "keras.Model":
-    """Train a run of a comparison, from the logits of `teachers` where it has a soft loss, else from labels alone."""
-    taught = run.logits is not None
-    objective = run.objective(epochs=run.epochs, taught=taught)
-    return train_one(run, dataset, logits=teachers if taught else None, objective=objective)
+def train_run(
+    run: TrainStudentSettings, *, dataset, teachers: Mapping[tuple[str, ...], "CachedTeachers"]
+) -> "keras.Model":
+    """Train a run of a comparison, from those of `teachers` that its --logits name, else from labels alone."""
+    logits = None if run.logits is None else teachers[run.logits]
+    objective = run.objective(epochs=run.epochs, taught=logits is not None)
+    return train_one(run, dataset, logits=logits, objective=objective)
 
 
 def train_fold(

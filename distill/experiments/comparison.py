@@ -4,8 +4,8 @@ Nothing here trains or reads files: accuracies go in, figures and text come out.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
 from distill.reports.metrics import CONFIDENCE, aligned_text
@@ -24,25 +24,55 @@ class Cell:
     """None: combined by `weights`."""
     weights: tuple[float, float] | None = None
     """Of cross entropy and of the soft loss, instead of lambda."""
+    feature_loss: str | None = None
+    """What is learned from the teacher's features, in addition; None: nothing."""
+    feature_weight: float | None = None
+    """What it is multiplied by."""
+    views: str | None = None
+    """Name of the views that it learns from; None: those that come first."""
+    epochs: int | None = None
+    """Of labels alone for another time than all the others; None: theirs."""
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether a teacher has a part in it."""
+        return (self.loss, self.feature_loss) != (None, None)
+
+    @property
+    def labels_alone(self) -> "Cell":
+        """The cell by which it is measured: the same student in the same views."""
+        return Cell(self.student, views=self.views)
 
     @property
     def name(self) -> str:
-        """Name of its runs, such as "microexpnet-hinton-T4-lambda0.5"."""
+        """Name of its runs, such as "microexpnet-hinton-T4-lambda0.5" or "microexpnet-mixed-labels-hint0.1"."""
         student = self.student.replace(":", ".")  # which no folder may hold everywhere
+        parts = [student, self.views, self._learned, self._features and "{}{:g}".format(*self._features)]
+        return "-".join(part for part in (*parts, self.epochs and f"{self.epochs}-epochs") if part)
+
+    @property
+    def _learned(self) -> str:
         if self.loss is None:
-            return f"{student}-labels-alone"
+            return "labels" if self.is_taught else "labels-alone"
         temperature = "" if self.temperature is None else f"-T{self.temperature:g}"
         combined = f"lambda{self.lambda_:g}" if self.weights is None else "weights{:g}-{:g}".format(*self.weights)
-        return f"{student}-{self.loss}{temperature}-{combined}"
+        return f"{self.loss}{temperature}-{combined}"
+
+    @property
+    def _features(self) -> tuple[str, float] | None:
+        return None if self.feature_loss is None else (self.feature_loss, self.feature_weight or 0.0)
 
     def to_dict(self) -> dict:
         """Return the columns that say which cell a row is of."""
         return {
             "student": self.student,
-            "loss": self.loss or "labels alone",
+            "views": self.views,
+            "loss": self.loss or ("labels" if self.is_taught else "labels alone"),
             "temperature": self.temperature,
             "lambda": self.lambda_,
             "weights": self.weights and "{:g} : {:g}".format(*self.weights),
+            "features": self._features and "{} × {:g}".format(*self._features),
+            "epochs": self.epochs,
         }
 
 
@@ -66,7 +96,7 @@ class CellResult:
     accuracies: Mapping[int, float]
     """Seed -> accuracy 0..1."""
     gain: Difference | None = None
-    """Over labels alone; None for labels alone themselves."""
+    """Over labels alone in the same views; None for these themselves."""
 
     @property
     def mean(self) -> float:
@@ -114,12 +144,23 @@ def grid(
     return tuple(dict.fromkeys(cell for of_student in cells for cell in of_student))
 
 
+def with_features(cells: Iterable[Cell], features: Sequence[tuple[str, float]]) -> tuple[Cell, ...]:
+    """Return `cells`, and each of them with each loss on features: labels alone becomes labels and features.
+
+    Args:
+        features: names of losses on features, each with its weight.
+    """
+    cells = tuple(cells)
+    added = [replace(cell, feature_loss=loss, feature_weight=weight) for cell in cells for loss, weight in features]
+    return tuple(dict.fromkeys([*cells, *added]))
+
+
 def summarise(accuracies: Mapping[tuple[Cell, int], float]) -> list[CellResult]:
     """Return the result of every cell, in the order of `accuracies`.
 
     Args:
-        accuracies: (cell, seed) -> accuracy 0..1. Labels alone must be among the cells of every student, with
-            the same seeds as the others.
+        accuracies: (cell, seed) -> accuracy 0..1. Labels alone must be among the cells of every student in all its
+            views, with the same seeds as the others.
 
     Raises:
         ValueError: a student without labels alone, or with other seeds.
@@ -131,7 +172,7 @@ def summarise(accuracies: Mapping[tuple[Cell, int], float]) -> list[CellResult]:
         CellResult(
             cell,
             of_cell,
-            None if cell.loss is None else paired_difference(of_cell, by_cell.get(Cell(cell.student), {})),
+            None if cell == cell.labels_alone else paired_difference(of_cell, by_cell.get(cell.labels_alone, {})),
         )
         for cell, of_cell in by_cell.items()
     ]
@@ -168,7 +209,7 @@ def choose(results: Sequence[CellResult]) -> dict[str, CellResult]:
     chosen: dict[str, CellResult] = {}
     for result in results:
         student = result.cell.student
-        if result.gain is not None and (student not in chosen or result.mean > chosen[student].mean):
+        if result.cell.is_taught and (student not in chosen or result.mean > chosen[student].mean):
             chosen[student] = result
     return chosen
 
@@ -178,25 +219,33 @@ def table_text(results: Sequence[CellResult], *, split: str, best: Sequence[Cell
 
     Accuracies stand in percent with their deviation, differences in points.
     """
-    head = ("student", "loss", "T", "λ", f"{split} accuracy", "over labels alone", f"{CONFIDENCE:.0%} interval", "")
-    table = aligned_text([head, *(_line(result, best=result.cell in best) for result in results)], left=2)
+    lines = [_line(result, split=split, best=result.cell in best) for result in results]
+    seldom = [name for name in ("views", "features", "epochs") if all(line[name] == "-" for line in lines)]
+    heads = [name for name in lines[0] if name not in seldom]
+    left = 2 + ("views" in heads)
+    table = aligned_text([heads, *([line[name] for name in heads] for line in lines)], left=left)
     return "\n".join(line.rstrip() for line in table.splitlines())
 
 
-def _line(result: CellResult, *, best: bool) -> tuple[str, ...]:
+def _line(result: CellResult, *, split: str, best: bool) -> dict[str, str]:
     cell, gain = result.cell.to_dict(), result.gain
     interval = None if gain is None or gain.low is None or gain.high is None else (gain.low, gain.high)
     spread = "" if result.deviation is None else f" ± {100 * result.deviation:.2f}"
-    return (
-        cell["student"],
-        cell["loss"],
-        "-" if cell["temperature"] is None else f"{cell['temperature']:g}",
-        f"{cell['lambda']:g}" if cell["weights"] is None else cell["weights"],
-        f"{100 * result.mean:.2f}{spread} %",
-        "-" if gain is None else f"{100 * gain.mean:+.2f}",
-        "-" if interval is None else f"{100 * interval[0]:+.2f} .. {100 * interval[1]:+.2f}",
-        "best" if best else "",
-    )
+    return {
+        "student": cell["student"],
+        "views": cell["views"] or "-",
+        "loss": cell["loss"],
+        "T": "-" if cell["temperature"] is None else f"{cell['temperature']:g}",
+        "λ": f"{cell['lambda']:g}" if cell["weights"] is None else cell["weights"],
+        "features": cell["features"] or "-",
+        "epochs": f"{cell['epochs'] or '-'}",
+        f"{split} accuracy": f"{100 * result.mean:.2f}{spread} %",
+        "over labels alone": "-" if gain is None else f"{100 * gain.mean:+.2f}",
+        f"{CONFIDENCE:.0%} interval": (
+            "-" if interval is None else f"{100 * interval[0]:+.2f} .. {100 * interval[1]:+.2f}"
+        ),
+        "": "best" if best else "",
+    }
 
 
 def caution_text(results: Sequence[CellResult]) -> str:
@@ -206,7 +255,7 @@ def caution_text(results: Sequence[CellResult]) -> str:
     if seeds == 1:
         lines = ["one seed: a difference may be chance; give more with --seeds"]
     for student, best in choose(results).items():
-        cells = sum(result.cell.student == student and result.gain is not None for result in results)
+        cells = sum(result.cell.student == student and result.cell.is_taught for result in results)
         lines.append(
             f"{student}: best of {cells} cells, chosen on validation, which chose the epochs, too: its figures are "
             "optimistic, and its interval does not know of the choice"

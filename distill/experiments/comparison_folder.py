@@ -119,7 +119,7 @@ class ComparisonFolder:
         """Print the tables of finished `runs`, save them, and return them.
 
         Args:
-            runs: cell and seed of each; labels alone among the cells of every student.
+            runs: cell and seed of each; labels alone among the cells of every student in all its views.
             record: as for `check_open_for`.
             validation: that of all runs.
             test: where to measure the chosen cells and labels alone, unless that was done before.
@@ -131,7 +131,7 @@ class ComparisonFolder:
         table = table_text(results, split="validation", best=best)
         print("", table, "", *caution, sep="\n")
         if test is not None and not self._tested:
-            self._measure([(cell, seed) for cell, seed in runs if cell in best or cell.loss is None], test)
+            self._measure([(cell, seed) for cell, seed in runs if cell in best or not cell.is_taught], test)
         on_test = summarise(
             {key: self._tested[name] for key in runs if (name := self.run(*key).name) in self._tested}
         )
@@ -166,8 +166,9 @@ class ComparisonFolder:
         write_json(self.path / REPORT, report)
         write_csv(self.path / "runs.csv", report["runs"])
         write_csv(self.path / "cells.csv", report["cells"])
-        if any(cell["lambda"] for cell in report["cells"]):
-            heat_map(report["cells"], self.path / "heat_map.png")
+        of_grid = [cell for cell in report["cells"] if not (cell["views"] or cell["features"])]
+        if any(cell["lambda"] for cell in of_grid):
+            heat_map(of_grid, self.path / "heat_map.png")
 
 
 def _worth(best: Sequence[Cell], summaries: Mapping[tuple[Cell, int], Mapping], validation: Dataset) -> list[str]:

@@ -113,11 +113,21 @@ class CachedTeachers:
         Raises:
             InputError: as `join`; no store has such a feature, or two have it.
         """
-        have = {FEATURES + name: store for store in self.stores for name in store.features}
-        of = ", ".join(store.path.name for store in self.stores)
-        check_outputs(names, have=(LOGITS, *have), of=of)
-        features = {name: self._feature(name, dataset) for name in names if name in have}
+        self.check_outputs(names)
+        features = {name: self._feature(name, dataset) for name in names if name.startswith(FEATURES)}
         return CachedOutputs(logits=self.join(dataset, temperature=temperature), **features)
+
+    def check_outputs(self, names: Collection[str]) -> None:
+        """Refuse what no store has.
+
+        Args:
+            names: "logits", and features as `Batch.teacher` calls them.
+
+        Raises:
+            InputError: no store has such a feature.
+        """
+        have = [FEATURES + name for store in self.stores for name in store.features]
+        check_outputs(names, have=(LOGITS, *have), of=", ".join(store.path.name for store in self.stores))
 
     def _feature(self, name: str, dataset: Dataset) -> "StoredFeature":
         feature = name.removeprefix(FEATURES)

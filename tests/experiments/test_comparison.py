@@ -15,6 +15,7 @@ from distill.experiments.comparison import (
     paired_difference,
     summarise,
     table_text,
+    with_features,
 )
 
 ALONE = Cell("small")
@@ -47,6 +48,44 @@ class TestTheGrid:
         names = [cell.name for cell in cells]
         assert len(set(names)) == len(cells)
         assert [names[0], names[1], names[-1]] == ["a-labels-alone", "a-hinton-T0.5-lambda0.25", "b-mse-lambda1"]
+
+
+class TestFeaturesAndViews:
+    MIXED = Cell("small", views="mixed")
+
+    def test_a_loss_on_features_is_added_to_every_cell_and_to_labels_alone(self):
+        cells = with_features((ALONE, LOW), [("hint", 0.1), ("attention", 500.0)])
+        assert [cell.name for cell in cells] == [
+            *("small-labels-alone", "small-hinton-T2-lambda0.5"),
+            *("small-labels-hint0.1", "small-labels-attention500"),
+            *("small-hinton-T2-lambda0.5-hint0.1", "small-hinton-T2-lambda0.5-attention500"),
+        ]
+        assert [cell.is_taught for cell in cells] == [False, True, True, True, True, True]
+
+    def test_views_and_epochs_name_runs_of_their_own(self):
+        names = [self.MIXED.name, Cell("small", epochs=30).name, Cell("small", views="mixed", epochs=30).name]
+        assert names == [
+            "small-mixed-labels-alone",
+            "small-labels-alone-30-epochs",
+            "small-mixed-labels-alone-30-epochs",
+        ]
+
+    def test_gain_is_over_labels_alone_in_the_same_views(self):
+        taught, longer = Cell("small", "mse", None, 1.0, views="mixed"), Cell("small", views="mixed", epochs=9)
+        mixed = {self.MIXED: (0.4, 0.4, 0.4), taught: (0.5, 0.5, 0.5), longer: (0.9, 0.9, 0.9)}
+        rows = {result.cell: result for result in results_of(ACCURACIES | mixed)}
+        assert rows[taught].gain.mean == pytest.approx(0.1)
+        assert rows[longer].gain.mean == pytest.approx(0.5)
+        assert rows[self.MIXED].gain is None
+        assert choose(list(rows.values()))["small"].cell in (LOW, HIGH), "labels alone for longer were chosen"
+
+    def test_the_table_has_columns_for_what_some_cell_has(self):
+        taught = Cell("small", "hinton", 2.0, 0.9, feature_loss="hint", feature_weight=0.1, views="mixed")
+        mixed = {self.MIXED: (0.4, 0.4, 0.4), taught: (0.5, 0.5, 0.5)}
+        head, *lines = table_text(results_of(ACCURACIES | mixed), split="validation").splitlines()
+        assert head.split()[:6] == ["student", "views", "loss", "T", "λ", "features"]
+        assert lines[-1].split()[:9] == ["small", "mixed", "hinton", "2", "0.9", "hint", "×", "0.1", "50.00"]
+        assert "views" not in table_text(results_of(ACCURACIES), split="validation")
 
 
 class TestStudentsT:
