@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-GRID = ("--losses", "hinton", "--temperatures", "4", "--lambdas", "0.5", "0.9", "--seeds", "2", "--epochs", "3")
+GRID = ("--losses", "hinton", "--temperatures", "4", "--lambdas", "0.5", "0.9", "--seeds", "2", "--epochs", "12")
 
 
 def command(name: str, *flags: str) -> float:

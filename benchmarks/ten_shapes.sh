@@ -11,11 +11,12 @@ export PYTHONPATH="$(dirname "$(realpath "$0")"):${PYTHONPATH:-}"
 data=(--data ten_shapes:draw)
 views=(--view.rotation 180 --view.zoom 0.7 1.3 --view.shift 0.15)
 mixed=(--view.mixup 0.3 --view.cutmix 0.2)
+fast=(python "$(dirname "$0")/fast_cpu.py")
 
-python -m distill.train_teacher "${data[@]}" --teacher resnet10 --image-size 32 --recipe strong --epochs 40 --ema 0.99 \
-  "${views[@]}" "${mixed[@]}" --out "$out/teacher"
-teacher=(python -m distill.teacher_logits "${data[@]}" --teacher resnet10 --weights "$out/teacher" --views 24
-  --features avg_pool "${views[@]}")
+"${fast[@]}" distill.train_teacher "${data[@]}" --teacher resnet10 --image-size 32 --recipe strong --epochs 40 --ema 0.99 \
+  --policy mixed_bfloat16 "${views[@]}" "${mixed[@]}" --out "$out/teacher"
+teacher=("${fast[@]}" distill.teacher_logits "${data[@]}" --teacher resnet10 --weights "$out/teacher" --views 24
+  --policy mixed_bfloat16 --features avg_pool "${views[@]}")
 "${teacher[@]}" --out "$out/plain.h5"
 "${teacher[@]}" "${mixed[@]}" --out "$out/mixed.h5"
 python -m distill.compare "${data[@]}" --logits "$out/plain.h5" --other-views "$out/mixed.h5" --epochs 24 \
