@@ -37,6 +37,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import h5py
 import numpy as np
 
+from distill.data.columns import TEXT, blocks
 from distill.data.dataset import Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.logit_store import Feature, LogitHeader, LogitWriter, open_logits
@@ -72,13 +73,16 @@ class MadeImages:
 
 
 def made_faces(count: int) -> Dataset:
+    ids = np.empty(count, TEXT)
+    for rows in blocks(count):
+        ids[rows] = [f"face-{row:07d}" for row in range(rows.start, rows.stop)]
     return Dataset(
         name="made",
-        ids=np.char.add("face-", np.char.zfill(np.arange(count).astype("U7"), 7)),
-        labels=np.arange(count) % CLASSES,
+        ids=ids,
+        labels=np.arange(count, dtype=np.int32) % CLASSES,
         class_names=CLASS_NAMES,
         images=MadeImages(count),
-        splits=np.full(count, "train"),
+        splits=np.broadcast_to("train", count),
     )
 
 

@@ -79,9 +79,7 @@ def _codes(texts: np.ndarray) -> np.ndarray:
 
 def is_ascending(texts: np.ndarray) -> bool:
     """Whether each text is greater than the one before."""
-    return all(
-        bool((texts[rows.start + 1 : rows.stop + 1] > texts[rows]).all()) for rows in blocks(len(texts) - 1)
-    )
+    return all(bool((texts[rows.start + 1 : rows.stop + 1] > texts[rows]).all()) for rows in blocks(len(texts) - 1))
 
 
 def rows_in_order(texts: np.ndarray) -> Iterator[np.ndarray]:
@@ -151,7 +149,7 @@ class Names:
         return Names(self.names, codes) if isinstance(codes, np.ndarray) else self.names[codes]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names and bool((self.codes == self.names.index(name)).any())  # type: ignore[arg-type]
+        return name in self.names and bool((self.codes == self.names.index(name)).any())
 
     def __eq__(self, other: object) -> Any:
         if isinstance(other, str):

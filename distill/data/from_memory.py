@@ -149,7 +149,7 @@ def _ids(ids: Sequence[str] | np.ndarray | None, *, count: int, name: str) -> np
     return column
 
 
-def _splits(splits: str | Sequence[str] | None, *, count: int) -> Names:
+def _splits(splits: str | Sequence[str] | None, *, count: int) -> Any:
     """Return a column of text [count]."""
     given = np.broadcast_to(splits or "", count) if splits is None or isinstance(splits, str) else splits
     expected = f"{', '.join(SPLITS)}: one for all images, or one for each of the {count}"
