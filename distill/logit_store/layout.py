@@ -69,7 +69,7 @@ def encode_ids(ids: np.ndarray, id_bytes: int | None = None) -> np.ndarray:
 
 
 def decode_ids(ids: np.ndarray) -> np.ndarray:
-    """Return UTF-8 bytes [N] (dtype S) as a column of text [N]."""
+    """Return UTF-8 bytes [N] (dtype S), which are known to be that, as a column of text [N]."""
     return ids.astype(TEXT)
 
 

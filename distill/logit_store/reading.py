@@ -26,7 +26,6 @@ from distill.logit_store.layout import (
     Types,
     block_checksum,
     column_types,
-    decode_ids,
     feature_names,
     feature_types,
     header_checksum,
@@ -357,4 +356,4 @@ def _check_samples(span: Columns, *, classes: int) -> None:
     if not ids.all():
         raise ValueError("it holds a sample without an id")
     if (np.frombuffer(ids.tobytes(), np.uint8) >= 0x80).any():  # anything else is UTF-8 as it is
-        decode_ids(ids)
+        b"\n".join(ids.tolist()).decode()

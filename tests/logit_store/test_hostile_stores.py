@@ -81,7 +81,7 @@ def written_by_hand(path, header, faces, logits, **changes):
     columns = {
         "sample_id": layout.encode_ids(faces.ids),
         "content_hash": faces.content_hashes,
-        "label": faces.labels,
+        "label": faces.labels.astype(np.int64),
         "logits": logits,
     } | changes
     extent = Extent(first_row=0, rows=len(faces), rows_per_block=len(faces), store_rows=len(faces))
