@@ -301,14 +301,14 @@ class _Subset:
         if isinstance(source, _Subset):
             indices, source = source.indices[indices], source.source
         self.source: ImageSource = source
-        self.indices: np.ndarray = indices
+        self.indices: np.ndarray = indices.astype(np.min_scalar_type(len(source)), copy=False)
         self.shape = source.shape
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        return self.source.read(self.indices[indices])
+        return self.source.read(self.indices[indices].astype(np.int64))
 
 
 def check_is_dataset(dataset: Any) -> None:

@@ -131,17 +131,23 @@ def read_logits(contents: Sequence[Content], rows: np.ndarray) -> np.ndarray:
     """
     header = contents[0].header
     logits = np.empty((len(rows), header.views, len(header.class_names)), np.float32)
-    order = np.argsort(rows, kind="stable")
+    order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
+    ascending = rows if order is None else rows[order]
     for content in contents:
         first_row = content.extent.first_row
-        here = order[_between(rows[order], first_row, first_row + content.extent.rows)]
-        wanted = rows[here] - first_row
         with uninterrupted() as let_through:
-            for start, span in _read_spans(content, wanted):
-                found = _between(wanted, start, start + len(span["label"]))
-                logits[here[found]] = span["logits"][wanted[found] - start]
+            for start, span in _read_spans(content, _blocks_of(ascending, content.extent)):
+                first = first_row + start
+                found = _between(ascending, first, first + len(span["label"]))
+                logits[found if order is None else order[found]] = span["logits"][ascending[found] - first]
                 let_through()
     return logits
+
+
+def _blocks_of(ascending: np.ndarray, extent: Extent) -> np.ndarray:
+    """Return the blocks of a file that hold any of these rows of the store."""
+    starts = np.arange(0, extent.rows + extent.rows_per_block, extent.rows_per_block).clip(max=extent.rows)
+    return np.flatnonzero(np.diff(np.searchsorted(ascending, extent.first_row + starts)))
 
 
 def read_blocks(content: Content) -> Iterator[Columns]:
@@ -171,9 +177,9 @@ def feature_columns(content: Content, rows: slice | None = None) -> Columns:
     }
 
 
-def _read_spans(content: Content, wanted: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
+def _read_spans(content: Content, blocks: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
     with _reopened(content) as file:
-        yield from _checked_spans(file, wanted)
+        yield from _checked_spans(file, blocks)
 
 
 @contextmanager
@@ -300,16 +306,16 @@ class _Kind:
     kind: str
 
 
-def _checked_spans(file: _OpenFile, wanted: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
+def _checked_spans(file: _OpenFile, blocks: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
     """Yield the rows, several blocks at a time, each checked, with the position of the first.
 
-    Where only some rows are `wanted`, blocks without one of them are passed over.
+    Args:
+        blocks: numbers of some blocks, ascending; by default all are read.
     """
     rows_per_block = file.extent.rows_per_block
     bytes_per_block = rows_per_block * sum(dtype.itemsize * math.prod(shape) for dtype, shape in file.types.values())
-    if wanted is None:
-        wanted = np.arange(0, file.extent.rows, rows_per_block)
-    blocks = np.unique(wanted // rows_per_block)
+    if blocks is None:
+        blocks = np.arange(-(-file.extent.rows // rows_per_block))
     for first, stop in _runs(blocks, at_most=max(_BYTES_AT_ONCE // bytes_per_block, 1)):
         start = first * rows_per_block
         span = {name: file.datasets[name][start : stop * rows_per_block] for name in file.types}
