@@ -56,6 +56,7 @@ CLASSES = len(CLASS_NAMES)
 VIEWS = (1, 8)
 ROWS_PER_PART = (16384, 512)  # the second is the default of `cache_logits`
 WARM_UP_IMAGES = 2000
+WARM_UP_TRAINING = 50_000  # TensorFlow's own memory grows for a while
 FEATURE = Feature("pool", (512,), "float16")
 BATCH, BATCHES = 64, 500
 TRAINING_BATCH = 1024
@@ -240,7 +241,7 @@ def training_costs(images: int, views: int) -> dict[str, float]:
     """Return seconds of an epoch, and bytes by which the peak of resident memory rises."""
     seconds: dict[str, float] = {}
     with TemporaryDirectory() as folder:
-        for count in (WARM_UP_IMAGES, images):
+        for count in (WARM_UP_TRAINING, images):
             path = Path(folder) / f"{count}.h5"
             in_fresh_process(write_store, path, count, views)
             before = peak_bytes()

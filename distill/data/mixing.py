@@ -130,7 +130,7 @@ def mixed_rows(own: np.ndarray, partners: np.ndarray, share: np.ndarray) -> np.n
 
 def mixed_labels(own: np.ndarray, partners: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Return the labels of a batch, float32 [n, C]: zeros where the image or its partner has none."""
-    both = own.any(axis=1) & partners.any(axis=1)
+    both = np.logical_and(own.any(axis=1), partners.any(axis=1))
     return np.where(both[:, None], mixed_rows(own, partners, share), np.float32(0))
 
 

@@ -31,7 +31,8 @@ class TrainingImages:
     @classmethod
     def of(cls, *datasets: Dataset) -> "TrainingImages":
         """Return all images of some data sets."""
-        return cls(np.concatenate([image_keys(dataset) for dataset in datasets]))
+        first, *others = map(image_keys, datasets)
+        return cls(np.concatenate([first, *others]) if others else first)
 
     @classmethod
     def read(cls, run: str | Path) -> "TrainingImages | None":

@@ -230,7 +230,7 @@ class ViewBatches:
         images = self._mixer.read(picked, mixture)
         parameters = self.view_spec.parameters(self.dataset.ids[picked], views)
         teacher = {} if self.teacher is None else self.teacher(picked, views, images, parameters)
-        label_probs = mixed_labels(*map(self._labels_at, (picked, mixture.partners)), mixture.share)
+        label_probs = mixed_labels(self._labels_at(picked), self._labels_at(mixture.partners), mixture.share)
         weights = mixed_rows(self.sample_weights[picked], self.sample_weights[mixture.partners], mixture.share)
         return Rows(images, parameters, label_probs, teacher, weights)
 

@@ -155,7 +155,7 @@ def source_batches(
         teacher=outputs,
         views=prescribed or views or view_spec.crop_count or None,
         view_order=recipe.view_order,
-        partner_ids=getattr(teacher, "partner_ids", None),
+        partner_ids=getattr(teacher, "partner_ids", None) if view_spec.mixes else None,
         sample_weights=_weights(taught, sample_weights, recipe),
         batch_size=recipe.batch_size,
         label_smoothing=recipe.label_smoothing,

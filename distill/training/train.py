@@ -259,7 +259,7 @@ class _Job:
         weights = None if self.sample_weights is None else np.asarray(self.sample_weights, np.float32)
         return RunRecord(
             recipe={each.name: asdict(self.recipe)[each.name] for each in fields(Recipe)},
-            data=_data_record(self.dataset),
+            data=_data_record(self.dataset, learned=batches.dataset),
             extra_data=tuple(_extra_record(source, teacher) for source, teacher in further),
             views=ViewsRecord(spec=batches.view_spec.to_dict(), number=batches.views),
             objective=self.objective.describe(),
@@ -278,13 +278,14 @@ class _Job:
         )
 
 
-def _data_record(dataset: Dataset) -> DataRecord:
+def _data_record(dataset: Dataset, *, learned: Dataset) -> DataRecord:
+    all_learned = len(learned) == np.count_nonzero(dataset.splits == "train")  # else some have no label
     return DataRecord(
         name=dataset.name,
         class_names=tuple(dataset.class_names),
         class_map=dict(dataset.class_map),
         splits=dataset.split_policy,
-        train=_split_record(dataset.split("train")),
+        train=_split_record(learned if all_learned else dataset.split("train")),
         validation=_split_record(dataset.split("validation")),
     )
 
