@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distill.data.columns import TextIndex, encoded, text_column
 from distill.data.dataset import Dataset
 from distill.data.operations import uniform_draws
 from distill.data.views import ViewSpec
@@ -136,12 +137,9 @@ def mixed_labels(own: np.ndarray, partners: np.ndarray, share: np.ndarray) -> np
 
 def _positions(ids: np.ndarray, partner_ids: np.ndarray | None) -> np.ndarray:
     """int64 [P]: where in `ids` each partner stands, in the order of their ids, so that no other order matters."""
-    order = np.argsort(ids, kind="stable")
     if partner_ids is None:
-        return order
-    wanted = np.sort(partner_ids)
-    places = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
-    return np.where(ids[order[places]] == wanted, order[places], -1)
+        return np.argsort(ids, kind="stable")
+    return TextIndex(ids).find(encoded(np.sort(text_column(partner_ids, what="sample id", of="the partners"))))
 
 
 def _boxes(own_share: np.ndarray, centre: np.ndarray, *, width: int, height: int) -> np.ndarray:

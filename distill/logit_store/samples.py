@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill.data.columns import count_distinct, encoded_bytes, is_ascending, text_column
+from distill.data.columns import count_distinct, encoded_bytes, text_column
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
 from distill.logit_store.layout import HASH_BYTES, Columns, encode_ids
@@ -72,30 +72,6 @@ def check_labels(labels: np.ndarray, *, classes: int) -> None:
     if len(labels) and (labels.min() < UNLABELLED or labels.max() >= classes):
         bad = labels[(labels < UNLABELLED) | (labels >= classes)]
         raise InputError(f"it holds the label {bad[0]}, expected 0..{classes - 1} or {UNLABELLED}")
-
-
-class IdIndex:
-    """Finds ids in a column of text.
-
-    Args:
-        ids: text [N], unique.
-    """
-
-    def __init__(self, ids: np.ndarray):
-        self._ids = encode_ids(ids)  # is compared faster
-        self._order = None
-        if not is_ascending(ids):
-            self._order = np.argsort(self._ids, kind="stable")
-            self._ids = self._ids[self._order]
-
-    def find(self, ids: np.ndarray) -> np.ndarray:
-        """Return int64 [n]: where each of some ids, as UTF-8 bytes (dtype S), stands; -1 where it does not."""
-        if not len(self._ids):
-            return np.full(len(ids), -1)
-        # Where each id would stand, if it is there; behind the last there is nothing to compare it with.
-        places = np.searchsorted(self._ids, ids).clip(max=len(self._ids) - 1)
-        there = self._ids[places] == ids
-        return np.where(there, places if self._order is None else self._order[places], -1)
 
 
 def sample_differences(stored: Columns, expected: Columns) -> list[str]:

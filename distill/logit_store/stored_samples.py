@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distill.data.columns import TextIndex
 from distill.data.dataset import Dataset
 from distill.logit_store.layout import Columns, decode_ids
 from distill.logit_store.reading import Content, visit_samples
-from distill.logit_store.samples import SAMPLE_COLUMNS, IdIndex, Samples, sample_differences
+from distill.logit_store.samples import SAMPLE_COLUMNS, Samples, sample_differences
 
 
 def read_samples(contents: Sequence[Content], *, classes: int) -> Samples:
@@ -35,7 +36,7 @@ def stored_differences(stored: Content, expected: Samples) -> list[str]:
     """
     if stored.extent.rows != len(expected):
         return [f"samples: stored {stored.extent.rows}, expected {len(expected)}"]
-    index, found = IdIndex(expected.ids), np.zeros(len(expected), bool)
+    index, found = TextIndex(expected.ids), np.zeros(len(expected), bool)
     unknown: list[str] = []
     others: dict[str, str] = {}
 
@@ -59,7 +60,7 @@ class FoundSamples:
     """Where the samples of a data set stand in a store, as far as its samples have been looked at."""
 
     def __init__(self, dataset: Dataset, *, compare_pixels: bool):
-        self._index = IdIndex(dataset.ids)
+        self._index = TextIndex(dataset.ids)
         self._hashes = dataset.content_hashes if compare_pixels else None
         self.rows = np.full(len(dataset), -1)
         """int64 [N]: -1 where it is not among them."""
