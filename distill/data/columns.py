@@ -166,6 +166,12 @@ class Names:
             raise ValueError("names become an array only as a copy")
         return np.array(self.names or ("",), TEXT if dtype is None else dtype)[self.codes]
 
+    def replaced(self, rows: np.ndarray, name: str) -> "Names":
+        """Return the column with `name` in some rows."""
+        names, codes = tuple(dict.fromkeys((*self.names, name))), self.codes.copy()
+        codes[rows] = names.index(name)
+        return Names(names, codes)
+
     def isin(self, names: Sequence[str]) -> np.ndarray:
         """Return bool [N]: which rows have one of `names`."""
         return np.array([name in names for name in self.names] or [False])[self.codes]

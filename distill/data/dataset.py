@@ -324,7 +324,7 @@ def check_is_dataset(dataset: Any) -> None:
     raise InputError(f"expected a distill.Dataset, received {type(dataset).__name__}: {maker} makes one")
 
 
-def replace_splits(dataset: Dataset, splits: np.ndarray, policy: SplitPolicy | None = None) -> Dataset:
+def replace_splits(dataset: Dataset, splits: Any, policy: SplitPolicy | None = None) -> Dataset:
     """Return `dataset` with other splits, which came about by `policy`; hashes already known are kept."""
     split = replace(dataset, splits=splits, split_policy=policy)
     for known in dataset.__dict__.keys() & {"content_hashes", "mirrored_hashes", "fingerprint"}:

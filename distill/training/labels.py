@@ -23,7 +23,7 @@ def is_labelled(dataset: Dataset) -> np.ndarray:
     """Return which images have a label, hard or soft: bool [N]."""
     if dataset.label_probs is not None:
         return dataset.label_probs.any(axis=1)
-    return np.not_equal(dataset.labels, UNLABELLED)
+    return np.asarray(dataset.labels != UNLABELLED)
 
 
 def balanced_weights(label_probs: np.ndarray) -> np.ndarray:

@@ -100,6 +100,8 @@ class TestNames:
         for rows in (slice(1, 4), np.array([5, 0]), names == "train", np.empty(0, int)):
             assert column[rows].tolist() == names[rows].tolist()
         assert "test" not in column[:2]
+        assert column.replaced(column == "", "test").tolist() == np.where(names == "", "test", names).tolist()
+        assert column.replaced(np.array([0]), "new").tolist() == ["new", *names[1:].tolist()]
         assert Names.of(column) is column
         assert Names.of(names[:0]).tolist() == []
 
