@@ -98,7 +98,7 @@ class Dataset:
                 raise ValueError(f"{len(self.ids)} ids but {len(column)} {name} in {self.name}")
         kept = {
             "ids": text_column(self.ids, what="file name", of=self.name),
-            "labels": np.asarray(self.labels).astype(np.int32, casting="same_kind", copy=False),
+            "labels": _label_column(self.labels, of=self.name),
             "splits": Names.of(self.splits),
         }
         if self.subjects is not None:
@@ -322,6 +322,15 @@ def check_is_dataset(dataset: Any) -> None:
     of_tf_data = hasattr(dataset, "as_numpy_iterator")
     maker = "distill.Dataset.from_tf_data" if of_tf_data else "distill.Dataset.from_arrays, or distill.open_dataset,"
     raise InputError(f"expected a distill.Dataset, received {type(dataset).__name__}: {maker} makes one")
+
+
+def _label_column(labels: np.ndarray, *, of: str) -> np.ndarray:
+    """Return labels, int [N], as int32."""
+    given = np.asarray(labels)
+    column = given.astype(np.int32, casting="same_kind", copy=False)
+    if not np.array_equal(column, given):
+        raise ValueError(f"Labels of {of} must be numbers of classes. Received: {given.min()}..{given.max()}")
+    return column
 
 
 def replace_splits(dataset: Dataset, splits: Any, policy: SplitPolicy | None = None) -> Dataset:

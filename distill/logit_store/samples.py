@@ -1,6 +1,6 @@
 """The samples of a store: their ids, the hashes of their images, their labels, N of each, and where an id stands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class Samples:
     labels: np.ndarray
     """int [N]."""
     classes: int
+    id_bytes: int = field(init=False)
+    """Length of the longest id as UTF-8."""
 
     def __post_init__(self):
         hashes, labels = np.asarray(self.content_hashes), np.asarray(self.labels)
@@ -47,9 +49,6 @@ class Samples:
         if different != count:
             raise InputError(f"sample ids must be unique: received {count}, of which {different} differ")
         object.__setattr__(self, "id_bytes", encoded_bytes(self.ids))
-
-    id_bytes: int = 0
-    """Length of the longest id as UTF-8."""
 
     def __len__(self) -> int:
         return len(self.ids)

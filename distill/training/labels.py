@@ -22,8 +22,8 @@ def label_probabilities(dataset: Dataset, rows: np.ndarray | None = None) -> np.
 def is_labelled(dataset: Dataset) -> np.ndarray:
     """Return which images have a label, hard or soft: bool [N]."""
     if dataset.label_probs is not None:
-        return dataset.label_probs.any(axis=1)
-    return np.asarray(dataset.labels != UNLABELLED)
+        return np.any(dataset.label_probs, axis=1)
+    return dataset.labels != UNLABELLED
 
 
 def balanced_weights(label_probs: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Columns of text and names: they give what NumPy's own text gives, in fewer bytes."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,14 @@ def test_a_data_set_takes_few_bytes_for_an_image():
     faces = Dataset.from_arrays(np.zeros((count, 1, 1, 1), np.uint8), np.arange(count) % 7, splits="train")
     held = (faces.ids, faces.labels, faces.splits, faces.content_hashes)
     assert sum(column.nbytes for column in held) == 37 * count
+
+
+def test_a_label_that_no_class_has_is_not_made_one():
+    faces = Dataset.from_arrays(np.zeros((2, 1, 1, 1), np.uint8), [0, 1])
+    with pytest.raises(ValueError, match=r"Labels of arrays must be numbers of classes. Received: 0..4294967297"):
+        replace(faces, labels=np.array([0, 2**32 + 1]))
+    with pytest.raises(TypeError, match="float64"):
+        replace(faces, labels=np.array([0, 0.5]))
 
 
 @pytest.mark.parametrize("format", FORMATS)
