@@ -13,6 +13,8 @@
   read. `hash` is the time for content hashes and fingerprint, `score` for the rest. `peak` is the largest resident
   memory of the process, `rise` what lies above the peak of a small pass before. The data set's own columns (ids,
   labels, splits, hashes) are part of it, and stand next to it. Once more with the features.
+- Training from a cache: an epoch of `train` on such a store, with a network of one layer. `rise` as above; the logits
+  in memory are part of it, and stand next to it.
 
 Every measurement has a process of its own. Prints Markdown.
 """
@@ -31,25 +33,33 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import h5py
+import keras
 import numpy as np
 
+from distill.data.columns import TEXT, Names, blocks
 from distill.data.dataset import Dataset
 from distill.data.expressions import CLASS_ORDERS
+from distill.data.views import ViewSpec
 from distill.logit_store import Feature, LogitHeader, LogitWriter, open_logits
 from distill.runtimes.image_model import LOGITS, ImageModel, InnerOutputs
 from distill.scoring.caching import cache_logits
+from distill.training.recipe import Recipe
+from distill.training.train import train
 
 CLASS_NAMES = CLASS_ORDERS["fer2013"]
 CLASSES = len(CLASS_NAMES)
 VIEWS = (1, 8)
 ROWS_PER_PART = (16384, 512)  # the second is the default of `cache_logits`
 WARM_UP_IMAGES = 2000
+WARM_UP_TRAINING = 50_000  # TensorFlow's own memory grows for a while
 FEATURE = Feature("pool", (512,), "float16")
 BATCH, BATCHES = 64, 500
+TRAINING_BATCH = 1024
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 MIB = 2**20
 
@@ -72,13 +82,16 @@ class MadeImages:
 
 
 def made_faces(count: int) -> Dataset:
+    ids = np.empty(count, TEXT)
+    for rows in blocks(count):
+        ids[rows] = [f"face-{row:07d}" for row in range(rows.start, rows.stop)]
     return Dataset(
         name="made",
-        ids=np.char.add("face-", np.char.zfill(np.arange(count).astype("U7"), 7)),
-        labels=np.arange(count) % CLASSES,
+        ids=ids,
+        labels=np.arange(count, dtype=np.int32) % CLASSES,
         class_names=CLASS_NAMES,
         images=MadeImages(count),
-        splits=np.full(count, "train"),
+        splits=np.broadcast_to("train", count),
     )
 
 
@@ -112,12 +125,17 @@ def teacher_with_features() -> ImageModel:
 
 
 def made_writer(
-    path: Path, faces: Dataset, views: int, rows_per_part: int, features: tuple[Feature, ...] = ()
+    path: Path,
+    faces: Dataset,
+    views: int,
+    rows_per_part: int,
+    features: tuple[Feature, ...] = (),
+    view_spec: Mapping = MappingProxyType({}),
 ) -> LogitWriter:
     header = LogitHeader(
         class_names=CLASS_NAMES,
         views=views,
-        view_spec={},
+        view_spec=view_spec,
         teacher_name="made",
         teacher_sha256="0",
         teacher_input_shape=MadeImages.shape,
@@ -219,6 +237,48 @@ def caching_costs(images: int, views: int, features: tuple[str, ...] = ()) -> di
     return {**seconds, "peak": peak, "rise": peak - before, "columns": sum(column.nbytes for column in columns)}
 
 
+def training_costs(images: int, views: int) -> dict[str, float]:
+    """Return seconds of an epoch, and bytes by which the peak of resident memory rises."""
+    seconds: dict[str, float] = {}
+    with TemporaryDirectory() as folder:
+        for count in (WARM_UP_TRAINING, images):
+            path = Path(folder) / f"{count}.h5"
+            in_fresh_process(write_store, path, count, views)
+            before = peak_bytes()
+            faces = learned_faces(count)
+            with timed(seconds, "epoch"):
+                train(
+                    one_layer(),
+                    faces,
+                    logits=path,
+                    recipe=Recipe(epochs=1, batch_size=TRAINING_BATCH),
+                    out=Path(folder) / f"run-{count}",
+                    progress=False,
+                )
+        peak = peak_bytes()
+    return {**seconds, "peak": peak, "rise": peak - before, "logits": 4.0 * images * views * CLASSES}
+
+
+def learned_faces(count: int) -> Dataset:
+    """The made faces, of which every hundredth chooses the epoch."""
+    faces = made_faces(count)
+    return replace(faces, splits=Names(("train", "validation"), (np.arange(count) % 100 == 0).astype(np.uint8)))
+
+
+def write_store(path: Path, images: int, views: int) -> None:
+    faces, rows_per_part = learned_faces(images), ROWS_PER_PART[0]
+    logits = np.random.default_rng(0).normal(size=(rows_per_part, views, CLASSES)).astype(np.float32)
+    writer = made_writer(path, faces, views, rows_per_part, view_spec=ViewSpec().to_dict())
+    for part in writer.missing():
+        writer.write(part, logits[: part.stop - part.start])
+    writer.finish()
+
+
+def one_layer() -> keras.Model:
+    pixels = keras.Input(MadeImages.shape)
+    return keras.Model(pixels, keras.layers.Dense(CLASSES)(keras.layers.Flatten()(pixels)), name="one_layer")
+
+
 def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
 
@@ -265,17 +325,29 @@ def print_caching(images: list[int], views: tuple[int, ...] = VIEWS, features: t
             print(f"| {count:,} | {each} | {times} | {memory} |", flush=True)
 
 
+def print_training(images: list[int], views: int = 1) -> None:
+    print("\nAn epoch of a network of one layer from a cache")
+    print_header("images", "views", "epoch, s", "peak, MiB", "rise, MiB", "logits, MiB")
+    for count in images:
+        costs = in_fresh_process(training_costs, count, views)
+        memory = " | ".join(f"{costs[name] / MIB:.1f}" for name in ("peak", "rise", "logits"))
+        print(f"| {count:,} | {views} | {costs['epoch']:.1f} | {memory} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10**6, help="of the store alone")
     parser.add_argument("--rounds", type=int, default=3, help="of the store alone")
-    parser.add_argument("--images", type=int, nargs="+", default=[10**4, 10**5, 10**6], help="of the caching pass")
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=[10**4, 10**5, 10**6], help="of the caching pass, and of training"
+    )
     parser.add_argument("--features-alone", action="store_true", help="leave out what has no features")
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores, {platform.machine()}, numpy {np.__version__}, h5py {h5py.__version__}")
     if not args.features_alone:
         print_store(args.rows, args.rounds)
         print_caching(args.images)
+        print_training(args.images)
     print_features(args.rows, args.rounds)
     print_caching(args.images, (1,), (FEATURE.name,))
 

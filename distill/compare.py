@@ -106,10 +106,10 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
 
 
 def _test_split(dataset):
-    from distill.training.batches import label_probabilities
+    from distill.training.labels import is_labelled
 
     test = dataset.split("test")
-    if not label_probabilities(test).any():
+    if not is_labelled(test).any():
         raise InputError(f"the test split of {dataset.name} has no labels: leave --test out")
     return test
 

@@ -155,5 +155,5 @@ def _sha256(dataset: Dataset, parts: Iterable[_Part]) -> str:
     digest = hashlib.sha256(repr((_VERSION, dataset.image_shape, dataset.class_names)).encode())
     for part in parts:
         digest.update(repr((part.name, dataset.ids[part.rows].tolist())).encode())
-        digest.update(dataset.labels[part.rows].tobytes())
+        digest.update(dataset.labels[part.rows].astype(np.int64).tobytes())
     return digest.hexdigest()

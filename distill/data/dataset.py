@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from distill.data.columns import Names, PickledTexts, blocks, check_texts, count_distinct, rows_in_order, text_column
 from distill.data.expressions import canonical_name
 from distill.data.split_policy import SplitPolicy
 from distill.errors import InputError
@@ -66,19 +67,21 @@ class Dataset:
     name: str
     """Where it came from, for messages: a path or "synthetic"."""
     ids: np.ndarray
-    """str [N], unique: the relative path, or split and row."""
+    """Text [N], unique: the relative path, or split and row. Any array of text becomes one of NumPy's `StringDType`,
+    the texts of which take 16 bytes up to 15 letters, and their own length besides from there on."""
     labels: np.ndarray
-    """int64 [N]: index into `class_names`, or `UNLABELLED`."""
+    """int32 [N]: index into `class_names`, or `UNLABELLED`."""
     class_names: tuple[str, ...]
     images: ImageSource
     splits: np.ndarray
-    """str [N]: "train", "validation", "test", or "" throughout where the layout knows no splits."""
+    """Text [N]: "train", "validation", "test", or "" throughout where the layout knows no splits. Any array of text
+    becomes `Names`, a byte each, which compares and counts as one."""
     label_probs: np.ndarray | None = None
     """float32 [N, C] soft labels that sum to 1, where the layout has them."""
     folds: np.ndarray | None = None
     """int64 [N]: number of the cross-validation fold, where the layout has them."""
     subjects: np.ndarray | None = None
-    """str [N]: who is in the image, where the names say it."""
+    """Text [N], as `ids`: who is in the image, where the names say it."""
     split_policy: SplitPolicy | None = None
     """How `splits` came about, where `with_splits` or `fold_splits` made them."""
     class_map: Mapping[str, str] = field(default_factory=dict)
@@ -93,13 +96,26 @@ class Dataset:
         for name, column in columns.items():
             if len(column) != len(self.ids):
                 raise ValueError(f"{len(self.ids)} ids but {len(column)} {name} in {self.name}")
+        kept = {
+            "ids": text_column(self.ids, what="file name", of=self.name),
+            "labels": _label_column(self.labels, of=self.name),
+            "splits": Names.of(self.splits),
+        }
+        if self.subjects is not None:
+            kept["subjects"] = text_column(self.subjects, what="subject", of=self.name)
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
         if count_distinct(self.ids) != len(self.ids):
             raise ValueError(f"Sample ids of {self.name} are not unique")
-        for start in range(0, len(self), _READ_ROWS):  # a str for each of 10^7 images would take a gigabyte
-            _check_texts(self.ids[start : start + _READ_ROWS].tolist(), what="file name", of=self.name)
-        _check_texts(self.class_names, what="class name", of=self.name)
+        check_texts(self.class_names, what="class name", of=self.name)
         if len(self.class_names) > MAX_CLASSES:
             raise InputError(f"{self.name} has {len(self.class_names):,} classes, expected {MAX_CLASSES:,} at most")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "ids": PickledTexts.of(self.ids)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({**state, "ids": state["ids"].texts})
 
     @staticmethod
     def from_arrays(
@@ -212,9 +228,9 @@ class Dataset:
     def fingerprint(self) -> str:
         """sha256 over class names and the (id, content hash, labels) rows, whatever order they stand in."""
         digest = hashlib.sha256("\n".join(self.class_names).encode())
-        order = np.argsort(self.ids, kind="stable")
-        for start in range(0, len(self), _READ_ROWS):
-            digest.update(b"".join(self._fingerprinted(order[start : start + _READ_ROWS])))
+        for rows in rows_in_order(self.ids):
+            for some in blocks(len(rows), _READ_ROWS):
+                digest.update(b"".join(self._fingerprinted(rows[some])))
         return digest.hexdigest()
 
     def _fingerprinted(self, rows: np.ndarray) -> Iterator[bytes]:
@@ -225,14 +241,16 @@ class Dataset:
             yield f"\n{sample_id}\t{label}\t".encode() + content_hash + probs.tobytes()
 
     def labels_among(self, class_names: Sequence[str]) -> np.ndarray:
-        """Return the labels as positions in `class_names`, found by name: int64 [N].
+        """Return the labels as positions in `class_names`, found by name: int32 [N].
 
         A class that is not among them is `UNLABELLED`.
         """
         positions = {canonical_name(name): position for position, name in enumerate(class_names)}
         # The last entry is where UNLABELLED, -1, is looked up.
         own = [*(positions.get(canonical_name(name), UNLABELLED) for name in self.class_names), UNLABELLED]
-        return np.array(own)[self.labels]
+        if own[:-1] == list(range(len(own) - 1)):
+            return self.labels
+        return np.array(own, np.int32)[self.labels]
 
     def subset(self, indices: np.ndarray) -> "Dataset":
         """Return the data set of the images at `indices` (or where a mask is true), in that order.
@@ -273,7 +291,7 @@ class Dataset:
                 if present and name == "test":
                     hint += "; training with --splits random --test-share 0.15 holds one out, by subject where known"
                 raise InputError(f"{self.name} has no {name} split: {hint}")
-        return self.subset(np.flatnonzero(np.isin(self.splits, names)))
+        return self.subset(np.flatnonzero(Names.of(self.splits).isin(names)))
 
 
 class _Subset:
@@ -283,14 +301,14 @@ class _Subset:
         if isinstance(source, _Subset):
             indices, source = source.indices[indices], source.source
         self.source: ImageSource = source
-        self.indices: np.ndarray = indices
+        self.indices: np.ndarray = indices.astype(np.min_scalar_type(len(source)), copy=False)
         self.shape = source.shape
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        return self.source.read(self.indices[indices])
+        return self.source.read(self.indices[indices].astype(np.int64))
 
 
 def check_is_dataset(dataset: Any) -> None:
@@ -306,24 +324,16 @@ def check_is_dataset(dataset: Any) -> None:
     raise InputError(f"expected a distill.Dataset, received {type(dataset).__name__}: {maker} makes one")
 
 
-def count_distinct(ids: np.ndarray) -> int:
-    """Return how many of `ids`, a column of text, differ."""
-    if (ids[1:] > ids[:-1]).all():  # as most layouts give them: without a copy
-        return len(ids)
-    ordered = np.sort(ids, kind="stable")  # np.unique hashes them all
-    return int((ordered[1:] != ordered[:-1]).sum()) + bool(len(ordered))
+def _label_column(labels: np.ndarray, *, of: str) -> np.ndarray:
+    """Return labels, int [N], as int32."""
+    given = np.asarray(labels)
+    column = given.astype(np.int32, casting="same_kind", copy=False)
+    if not np.array_equal(column, given):
+        raise ValueError(f"Labels of {of} must be numbers of classes. Received: {given.min()}..{given.max()}")
+    return column
 
 
-def _check_texts(texts: Sequence[str], *, what: str, of: str) -> None:
-    """Refuse text that no file can hold: names of files need not be in UTF-8."""
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        bad = next(text for text in texts if any("\ud800" <= letter <= "\udfff" for letter in text))
-        raise InputError(f"{of} has the {what} {bad!a:.200}, which is not in UTF-8: rename it") from None
-
-
-def replace_splits(dataset: Dataset, splits: np.ndarray, policy: SplitPolicy | None = None) -> Dataset:
+def replace_splits(dataset: Dataset, splits: Any, policy: SplitPolicy | None = None) -> Dataset:
     """Return `dataset` with other splits, which came about by `policy`; hashes already known are kept."""
     split = replace(dataset, splits=splits, split_policy=policy)
     for known in dataset.__dict__.keys() & {"content_hashes", "mirrored_hashes", "fingerprint"}:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from distill.data import arrays
-from distill.data.dataset import SPLITS, UNLABELLED, ArrayImages, Dataset, count_distinct
+from distill.data.columns import Names, count_distinct, text_column
+from distill.data.dataset import SPLITS, UNLABELLED, ArrayImages, Dataset
 from distill.errors import InputError
 
 _IMAGES, _LABELS, _PIPELINE = "the array of images", "the array of labels", "the tf.data.Dataset"
@@ -26,12 +27,9 @@ def from_arrays(
     """See `Dataset.from_arrays`."""
     pixels = arrays.checked_images(np.asanyarray(images), source=_IMAGES, pixel_range=pixel_range)
     numbers, probs, names = _labels(labels, class_names, count=len(pixels))
-    rows = np.array([f"row/{row:05d}" for row in range(len(pixels))]) if ids is None else np.array(ids, str)
-    if rows.shape != (len(pixels),) or count_distinct(rows) != len(rows):
-        raise InputError(f"ids must be {len(pixels)} different texts, received {list(rows.shape)}")
     return Dataset(
         name=name,
-        ids=rows,
+        ids=_ids(ids, count=len(pixels), name=name),
         labels=numbers,
         class_names=names,
         images=ArrayImages(pixels),
@@ -140,16 +138,25 @@ def _labels(
     return known.numbers, known.probs, arrays.checked_class_names(class_names, known, source=_LABELS)
 
 
-def _splits(splits: str | Sequence[str] | None, *, count: int) -> np.ndarray:
-    """Return str [count]."""
-    if splits is None or isinstance(splits, str):
-        column = np.full(count, splits or "", "U10")
-    else:
-        column = np.array(splits, str)
+def _ids(ids: Sequence[str] | np.ndarray | None, *, count: int, name: str) -> np.ndarray:
+    """Return a column of text [count], by default of the rows' numbers."""
+    if ids is None:
+        ids = [f"row/{row:05d}" for row in range(count)]
+    shape = np.shape(ids)
+    column = text_column(ids, what="file name", of=name) if shape == (count,) else None
+    if column is None or count_distinct(column) != count:
+        raise InputError(f"ids must be {count} different texts, received {list(shape)}")
+    return column
+
+
+def _splits(splits: str | Sequence[str] | None, *, count: int) -> Any:
+    """Return a column of text [count]."""
+    given = np.broadcast_to(splits or "", count) if splits is None or isinstance(splits, str) else splits
     expected = f"{', '.join(SPLITS)}: one for all images, or one for each of the {count}"
-    if column.shape != (count,):
-        raise InputError(f"splits has shape {list(column.shape)}, expected {expected}")
-    unknown = set(column.tolist()) - {*SPLITS}
+    if np.shape(given) != (count,):
+        raise InputError(f"splits has shape {list(np.shape(given))}, expected {expected}")
+    column = Names.of(given)
+    unknown = {*column.names} - {*SPLITS}
     if splits is not None and unknown:
         raise InputError(f'splits has "{min(unknown)}", expected {expected}')
     return column

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distill.data.columns import TextIndex, encoded, text_column
 from distill.data.dataset import Dataset
 from distill.data.operations import uniform_draws
 from distill.data.views import ViewSpec
@@ -122,26 +123,23 @@ class Mixer:
         return views
 
 
-def mixed_rows(column: np.ndarray, picked: np.ndarray, mixture: Mixture) -> np.ndarray:
-    """Return a column of the data set, float32 [N] or [N, C], for a batch: the share of each partner's, too."""
-    share = mixture.share.reshape(-1, *[1] * (column.ndim - 1))
-    return (share * column[picked] + (1 - share) * column[mixture.partners]).astype(np.float32)
+def mixed_rows(own: np.ndarray, partners: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return numbers of a batch, float32 [n] or [n, C], of which a partner's count, too, but for `share`, [n]."""
+    share = share.reshape(-1, *[1] * (own.ndim - 1))
+    return (share * own + (1 - share) * partners).astype(np.float32)
 
 
-def mixed_labels(label_probs: np.ndarray, picked: np.ndarray, mixture: Mixture) -> np.ndarray:
+def mixed_labels(own: np.ndarray, partners: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Return the labels of a batch, float32 [n, C]: zeros where the image or its partner has none."""
-    both = label_probs[picked].any(axis=1) & label_probs[mixture.partners].any(axis=1)
-    return np.where(both[:, None], mixed_rows(label_probs, picked, mixture), np.float32(0))
+    both = np.logical_and(own.any(axis=1), partners.any(axis=1))
+    return np.where(both[:, None], mixed_rows(own, partners, share), np.float32(0))
 
 
 def _positions(ids: np.ndarray, partner_ids: np.ndarray | None) -> np.ndarray:
     """int64 [P]: where in `ids` each partner stands, in the order of their ids, so that no other order matters."""
-    order = np.argsort(ids, kind="stable")
     if partner_ids is None:
-        return order
-    wanted = np.sort(partner_ids)
-    places = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
-    return np.where(ids[order[places]] == wanted, order[places], -1)
+        return np.argsort(ids, kind="stable")
+    return TextIndex(ids).find(encoded(np.sort(text_column(partner_ids, what="sample id", of="the partners"))))
 
 
 def _boxes(own_share: np.ndarray, centre: np.ndarray, *, width: int, height: int) -> np.ndarray:

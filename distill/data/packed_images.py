@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from distill.data.class_labels import (
     with_classes_file,
     with_classes_in,
 )
+from distill.data.columns import Names, PickledTexts, count_distinct, text_column
 from distill.data.dataset import UNLABELLED, Dataset, ImageSource
 from distill.data.image_files import decoded, served_shape
 from distill.data.layouts.ckplus_names import ckplus_subjects, subject_folds
@@ -68,7 +69,7 @@ class Index(NamedTuple):
     sizes: np.ndarray
     """uint32 [N], bytes."""
     ids: np.ndarray
-    """str [N], for messages."""
+    """Text [N], for messages."""
 
 
 class PackedImages:
@@ -79,6 +80,13 @@ class PackedImages:
 
     def __len__(self) -> int:
         return len(self.index.offsets)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "index": self.index._replace(ids=PickledTexts.of(self.index.ids))}  # type: ignore[arg-type]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        index = state["index"]
+        self.__dict__.update({**state, "index": index._replace(ids=index.ids.texts)})
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Decode the images at `indices`: uint8 [n, height, width, channels].
@@ -191,7 +199,7 @@ def gather(
         labels=labels,
         class_names=class_names,
         images=images(index, shape),
-        splits=np.repeat(np.array([shard.split for shard in shards.files]), np.diff(starts)),
+        splits=Names.of([shard.split for shard in shards.files])[np.repeat(np.arange(len(files)), np.diff(starts))],
         folds=None if subjects is None else subject_folds(subjects),
         subjects=subjects,
         notes=shards.notes + label_notes + image_notes,
@@ -219,7 +227,7 @@ class _Gathered:
             self.sizes.append(len(each.picture))
             self.codes.append(self._code(each.label, name))
             ids.append(_checked_id(f"{shard.name}/{each.key}" if each.sample_id is None else each.sample_id, name))
-        self.ids.append(np.array(ids, "U1" if not ids else None))
+        self.ids.append(text_column(ids, what="file name", of=shard.path))
 
     def _code(self, label: str | None, name: str) -> int:
         if label is None:
@@ -235,7 +243,7 @@ class _Gathered:
     def labels(
         self, shards: Shards, classes: ClassList | None
     ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
-        """Return the class names, the labels, int64 [N], and notes."""
+        """Return the class names, the labels, int32 [N], and notes."""
         if self._written and self._unlabelled:
             raise InputError(
                 f"{self._unlabelled} has no {self._numbers}, other images have: write {NO_LABEL} where there is none"
@@ -244,7 +252,7 @@ class _Gathered:
         written = [label for label in self._written if label != NO_LABEL]
         if not written:
             names = () if classes is None else classes.names
-            return names, np.full(len(codes), UNLABELLED, np.int64), ("these images have no labels",)
+            return names, np.full(len(codes), UNLABELLED, np.int32), ("these images have no labels",)
         meaning = read_labels(
             written,
             classes,
@@ -252,7 +260,7 @@ class _Gathered:
             where=self._where.__getitem__,
             classes_file=f"{shards.folder}/{CLASSES_FILE}",
         )
-        positions = np.array([meaning.positions.get(label, UNLABELLED) for label in self._written], np.int64)
+        positions = np.array([meaning.positions.get(label, UNLABELLED) for label in self._written], np.int32)
         return meaning.class_names, positions[codes], meaning.notes
 
 
@@ -265,9 +273,9 @@ def _checked_id(text: str, name: str) -> str:
 
 
 def _check_unique(ids: np.ndarray, source: str) -> None:
-    ordered = np.sort(ids, kind="stable")
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice):
+    if count_distinct(ids) != len(ids):
+        ordered = np.sort(ids)
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
         raise InputError(f"{source} has two images with the id {twice[0]}: each needs one of its own")
 
 

@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,6 +57,8 @@ def list_files(url: str, is_wanted: Callable[[str], bool]) -> tuple[str, list[st
             folder = root.rstrip("/")
             found = [path for path in files.find(folder, maxdepth=2) if _is_near(path[len(folder) + 1 :])]
         if not found:
+            with suppress(FileNotFoundError):
+                files.ls(folder)  # says why, where nobody may look: what has searched here leaves that out
             raise InputError(f"{url} does not exist, or holds nothing: look at its name and your credentials")
         names = sorted(path for path in found if is_wanted(path.rpartition("/")[2]))
         return files.unstrip_protocol(folder), [files.unstrip_protocol(path) for path in names]

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from distill.data.columns import Names, blocks
 from distill.data.dataset import Dataset, replace_splits
 from distill.data.split_policy import POLICIES, SplitPolicy
 from distill.errors import InputError
@@ -36,7 +37,8 @@ def with_splits(
     check_within(-(2**63), 2**63 - 1, split_seed=seed)  # it is part of a key
     if not 0 < fraction < 1:
         raise InputError(f"a validation fraction must lie between 0 and 1, received {fraction}")
-    splits = np.where(dataset.splits == "", "train", dataset.splits).astype("U10")
+    splits = Names.of(dataset.splits)
+    splits = splits.replaced(splits == "", "train")
     _check_test_fraction(dataset, policy, test_fraction)
     how = SplitPolicy(
         policy=policy,  # type: ignore[arg-type]  # of POLICIES, above
@@ -48,16 +50,16 @@ def with_splits(
         return replace_splits(dataset, splits, how)
     keys = dataset.ids if dataset.subjects is None else dataset.subjects
     if test_fraction:
-        splits[_held_out(keys, fraction=test_fraction, salt=f"test {seed}")] = "test"
-    pool = np.flatnonzero(splits != "test")
-    held_out = _held_out(keys[pool], fraction=fraction, salt=f"split {seed}")
-    if not 0 < held_out.sum() < len(pool):
+        splits = splits.replaced(_held_out(keys, fraction=test_fraction, salt=f"test {seed}"), "test")
+    pool = splits != "test"
+    held_out = np.zeros(len(dataset), bool)
+    held_out[pool] = _held_out(keys if pool.all() else keys[pool], fraction=fraction, salt=f"split {seed}")
+    if not 0 < held_out.sum() < pool.sum():
         raise InputError(
-            f"a validation fraction of {fraction} leaves {held_out.sum()} of {len(pool)} images of "
+            f"a validation fraction of {fraction} leaves {held_out.sum()} of {pool.sum()} images of "
             f"{dataset.name} for validation: both sides need at least one"
         )
-    splits[pool] = np.where(held_out, "validation", "train")
-    return replace_splits(dataset, splits, how)
+    return replace_splits(dataset, splits.replaced(pool, "train").replaced(held_out, "validation"), how)
 
 
 def _check_test_fraction(dataset: Dataset, policy: str, test_fraction: float) -> None:
@@ -72,11 +74,14 @@ def _check_test_fraction(dataset: Dataset, policy: str, test_fraction: float) ->
 
 
 def _held_out(keys: np.ndarray, *, fraction: float, salt: str) -> np.ndarray:
-    """Choose rows, bool [N]: all rows of one key or none, in the order of the keys' hashes."""
-    unique, row_key, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-    ranks = [hashlib.blake2b(str(name).encode(), key=salt.encode(), digest_size=8).digest() for name in unique]
-    order = np.argsort(np.array(ranks), kind="stable")
-    rows_before = np.cumsum(sizes[order]) - sizes[order]
-    chosen = np.zeros(len(unique), bool)
-    chosen[order[rows_before < round(fraction * len(keys))]] = True
-    return chosen[row_key]
+    """Choose rows, bool [N]: all rows of one key or none, by the order of the keys' hashes, as many as needed."""
+    count = round(fraction * len(keys))
+    if not count:
+        return np.zeros(len(keys), bool)
+    ranks = np.empty(len(keys), ">u8")
+    for rows in blocks(len(keys)):
+        digests = (
+            hashlib.blake2b(name.encode(), key=salt.encode(), digest_size=8).digest() for name in keys[rows].tolist()
+        )
+        ranks[rows] = np.frombuffer(b"".join(digests), ">u8")
+    return ranks <= np.partition(ranks, count - 1)[count - 1]

@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from distill.data.columns import TEXT, encoded
 from distill.logit_store.header import LogitHeader
 from distill.logit_store.interrupts import uninterrupted
 from distill.logit_store.patient_file import PatientFile
@@ -61,22 +62,15 @@ class Extent:
             raise ValueError(f"rows {self.first_row} to {self.first_row + self.rows - 1} of {self.store_rows}")
 
 
-def encode_ids(ids: np.ndarray) -> np.ndarray:
-    """Return str [N] as UTF-8 bytes [N] (dtype S, marked as UTF-8 for HDF5)."""
-    ids = np.asarray(ids, dtype=str)
-    try:
-        encoded = ids.astype("S")  # only ASCII, but three times as fast
-    except UnicodeEncodeError:
-        encoded = np.char.encode(ids, "utf-8")
-    return encoded.view(h5py.string_dtype("utf-8", encoded.dtype.itemsize))
+def encode_ids(ids: np.ndarray, id_bytes: int | None = None) -> np.ndarray:
+    """Return text [N] as UTF-8 bytes [N] (dtype S, marked as UTF-8 for HDF5), by default as wide as the longest."""
+    column = encoded(ids, id_bytes)
+    return column.view(h5py.string_dtype("utf-8", column.dtype.itemsize))
 
 
 def decode_ids(ids: np.ndarray) -> np.ndarray:
-    """Return UTF-8 bytes [N] (dtype S) as str [N]."""
-    try:
-        return ids.astype("U")
-    except UnicodeDecodeError:
-        return np.char.decode(ids, "utf-8")
+    """Return UTF-8 bytes [N] (dtype S), which are known to be that, as a column of text [N]."""
+    return ids.astype(TEXT)
 
 
 def feature_names(number: int) -> tuple[str, str]:

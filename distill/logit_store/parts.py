@@ -23,8 +23,8 @@ from distill.logit_store.header import (
 )
 from distill.logit_store.layout import COMMAND, PART, STORE, Columns, Extent, write_content
 from distill.logit_store.reading import Content, read_blocks, read_content, read_header, read_logits
-from distill.logit_store.samples import SAMPLE_COLUMNS, by_id, sample_differences
 from distill.logit_store.stored_features import FeaturePlace
+from distill.logit_store.stored_samples import read_samples, stored_differences
 
 PART_FILES = "part-*.h5"
 MERGE = "python -m distill.cache merge"
@@ -124,7 +124,7 @@ def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) ->
         header = with_what_is_known(header, stored.header)
     blocks = (block for part in parts for block in read_blocks(part))
     with atomic_file(out) as temporary:
-        write_store(temporary, header, blocks, extent=parts[0].extent, id_bytes=_id_bytes(parts[0]))
+        write_store(temporary, header, blocks, extent=parts[0].extent, id_bytes=parts[0].id_bytes)
     return out
 
 
@@ -155,8 +155,8 @@ def _content_to_replace(out: Path) -> Content:
 def _check_adds(stored: Content, header: LogitHeader, parts: Sequence[Content]) -> None:
     found = differences(stored.header, header, but=("views",)) + training_differences(stored.header, header)
     if parts and not found:
-        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in SAMPLE_COLUMNS}
-        found = sample_differences(by_id(stored.columns), by_id(columns))
+        samples = read_samples(parts, classes=len(header.class_names))
+        found = stored_differences(stored, samples)
     if not has_more_than(header, stored.header):
         found += feature_differences(stored.header, header)
         found.append(f"views: stored {stored.header.views}, in the parts no others")
@@ -171,7 +171,7 @@ def _check_same_store(part: Content, other: Content) -> None:
         stored, expected = getattr(part.extent, name), getattr(other.extent, name)
         if stored != expected:
             found.append(f"{name}: stored {stored}, expected {expected}")
-    if _id_bytes(part) != _id_bytes(other):
+    if part.id_bytes != other.id_bytes:
         found.append("sample_id: of other samples")
     if found:
         raise InputError(f"{part.path} and {other.path} are parts of different runs ({'; '.join(found)})")
@@ -179,7 +179,7 @@ def _check_same_store(part: Content, other: Content) -> None:
 
 def _same_rows(part: Content, other: Content) -> bool:
     return part is other or (
-        all(np.array_equal(part.columns[name], other.columns[name]) for name in part.columns)
+        np.array_equal(part.sample_checksums, other.sample_checksums)
         and np.array_equal(_logits(part), _logits(other))
         and all(map(_same_features, part.features, other.features))
     )
@@ -214,7 +214,3 @@ def _gaps(parts: Sequence[Content], rows: int) -> Iterator[slice]:
         reached = part.extent.first_row + part.extent.rows
     if reached < rows:
         yield slice(reached, rows)
-
-
-def _id_bytes(part: Content) -> int:
-    return part.columns["sample_id"].dtype.itemsize

@@ -1,9 +1,9 @@
 """Read the files of a logit store: nothing is given out before it is checked, and little is held at a time."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -20,12 +20,12 @@ from distill.logit_store.interrupts import uninterrupted
 from distill.logit_store.layout import (
     CHECKSUM_BYTES,
     COMMAND,
+    UNKNOWN_PIXELS,
     Columns,
     Extent,
     Types,
     block_checksum,
     column_types,
-    decode_ids,
     feature_names,
     feature_types,
     header_checksum,
@@ -34,7 +34,7 @@ from distill.logit_store.samples import SAMPLE_COLUMNS, check_labels
 from distill.logit_store.stored_features import DamagedError, FeaturePlace
 from distill.logit_store.unlocked_file import UnlockedFile
 
-_BYTES_AT_ONCE = 2**23  # small blocks are read together
+_BYTES_AT_ONCE = 2**21  # small blocks are read together
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ITSELF, _WHAT = "its header", "header of a logit store"
 _DAMAGE = (OSError, RuntimeError, ValueError, LookupError, TypeError, ArithmeticError)
@@ -48,31 +48,64 @@ class Content:
     kind: str
     header: LogitHeader
     extent: Extent
+    id_bytes: int
+    """Length of its ids, UTF-8."""
+    pixels_known: bool
+    """Whether it has the content hash of any sample."""
+    sample_checksums: np.ndarray
+    """uint8 [blocks, 16]: of the samples alone, so that they can be read and checked without the logits."""
     columns: Columns
-    """Its samples; with "logits", if they were requested."""
+    """Those that were requested."""
     features: Sequence[FeaturePlace]
     """Where its features lie, in the order of the header. They are checked when they are read."""
 
 
-def read_content(path: Path, *, kind: str, with_logits: bool = False) -> Content:
-    """Read one file and check all of it against its checksums, holding a few blocks of logits at a time, or all.
+def read_content(path: Path, *, kind: str, columns: Collection[str] = ()) -> Content:
+    """Read one file and check all of it against its checksums, holding a few blocks at a time, and the `columns`.
 
     Raises:
         DamagedError: it is something else, or was truncated or changed, or holds logits that are not finite.
         InputError: it is missing, of another kind or of another format version.
     """
     with uninterrupted() as let_through, _opened(path, kind) as file:
-        rows = file.extent.rows
-        columns = {
-            name: np.empty((rows, *shape), dtype)
-            for name, (dtype, shape) in file.types.items()
-            if name in SAMPLE_COLUMNS or (with_logits and name == "logits")
-        }
+        rows, types = file.extent.rows, file.types
+        kept = {name: np.empty((rows, *types[name][1]), types[name][0]) for name in columns}
+        checksums, pixels_known = [], False
         for start, span in _checked_spans(file):
-            for name, column in columns.items():
+            for name, column in kept.items():
                 column[start : start + len(span[name])] = span[name]
+            checksums += [block_checksum(block, SAMPLE_COLUMNS) for block in _blocks(span, file.extent)]
+            pixels_known = pixels_known or bool((span["content_hash"] != UNKNOWN_PIXELS).any())
             let_through()
-        return Content(Path(path), kind, file.header, file.extent, columns, file.features)
+        return Content(
+            Path(path),
+            kind,
+            file.header,
+            file.extent,
+            id_bytes=types["sample_id"][0].itemsize,
+            pixels_known=pixels_known,
+            sample_checksums=np.stack(checksums),
+            columns=kept,
+            features=file.features,
+        )
+
+
+def visit_samples(contents: Iterable[Content], visit: Callable[[slice, Columns], object]) -> None:
+    """Call `visit` with all samples of some files, many at a time, checked again: (their rows in the store, columns).
+
+    Logits are not read.
+
+    Raises:
+        InputError: a file was written anew since it was opened.
+        DamagedError: it has been damaged since.
+    """
+    for content in contents:
+        with uninterrupted() as let_through, _reopened(content) as file:
+            types = {name: file.types[name] for name in SAMPLE_COLUMNS}
+            for start, span in _checked_spans(replace(file, types=types, checksums=content.sample_checksums)):
+                first = content.extent.first_row + start
+                visit(slice(first, first + len(span["label"])), span)
+                let_through()
 
 
 def read_header(path: Path, *, kind: str) -> LogitHeader:
@@ -98,17 +131,23 @@ def read_logits(contents: Sequence[Content], rows: np.ndarray) -> np.ndarray:
     """
     header = contents[0].header
     logits = np.empty((len(rows), header.views, len(header.class_names)), np.float32)
-    order = np.argsort(rows, kind="stable")
+    order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
+    ascending = rows if order is None else rows[order]
     for content in contents:
         first_row = content.extent.first_row
-        here = order[_between(rows[order], first_row, first_row + content.extent.rows)]
-        wanted = rows[here] - first_row
         with uninterrupted() as let_through:
-            for start, span in _read_spans(content, wanted):
-                found = _between(wanted, start, start + len(span["label"]))
-                logits[here[found]] = span["logits"][wanted[found] - start]
+            for start, span in _read_spans(content, _blocks_of(ascending, content.extent)):
+                first = first_row + start
+                found = _between(ascending, first, first + len(span["label"]))
+                logits[found if order is None else order[found]] = span["logits"][ascending[found] - first]
                 let_through()
     return logits
+
+
+def _blocks_of(ascending: np.ndarray, extent: Extent) -> np.ndarray:
+    """Return the blocks of a file that hold any of these rows of the store."""
+    starts = np.arange(0, extent.rows + extent.rows_per_block, extent.rows_per_block).clip(max=extent.rows)
+    return np.flatnonzero(np.diff(np.searchsorted(ascending, extent.first_row + starts)))
 
 
 def read_blocks(content: Content) -> Iterator[Columns]:
@@ -118,11 +157,11 @@ def read_blocks(content: Content) -> Iterator[Columns]:
         InputError: the file was written anew since it was opened.
         DamagedError: it has been damaged since.
     """
-    rows_per_block = content.extent.rows_per_block
     for first, span in _read_spans(content):
-        for start in range(0, len(span["label"]), rows_per_block):
-            block = {name: column[start : start + rows_per_block] for name, column in span.items()}
-            yield {**block, **feature_columns(content, slice(first + start, first + start + len(block["label"])))}
+        for block in _blocks(span, content.extent):
+            rows = len(block["label"])
+            yield {**block, **feature_columns(content, slice(first, first + rows))}
+            first += rows
 
 
 def feature_columns(content: Content, rows: slice | None = None) -> Columns:
@@ -138,11 +177,17 @@ def feature_columns(content: Content, rows: slice | None = None) -> Columns:
     }
 
 
-def _read_spans(content: Content, wanted: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
+def _read_spans(content: Content, blocks: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
+    with _reopened(content) as file:
+        yield from _checked_spans(file, blocks)
+
+
+@contextmanager
+def _reopened(content: Content) -> "Iterator[_OpenFile]":
     with _opened(content.path, content.kind) as file:
         if (file.header, file.extent) != (content.header, content.extent):
             raise InputError(f"{content.path} was written anew since it was opened: open it again")
-        yield from _checked_spans(file, wanted)
+        yield file
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,20 +306,20 @@ class _Kind:
     kind: str
 
 
-def _checked_spans(file: _OpenFile, wanted: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
+def _checked_spans(file: _OpenFile, blocks: np.ndarray | None = None) -> Iterator[tuple[int, Columns]]:
     """Yield the rows, several blocks at a time, each checked, with the position of the first.
 
-    Where only some rows are `wanted`, blocks without one of them are passed over.
+    Args:
+        blocks: numbers of some blocks, ascending; by default all are read.
     """
     rows_per_block = file.extent.rows_per_block
     bytes_per_block = rows_per_block * sum(dtype.itemsize * math.prod(shape) for dtype, shape in file.types.values())
-    if wanted is None:
-        wanted = np.arange(0, file.extent.rows, rows_per_block)
-    blocks = np.unique(wanted // rows_per_block)
+    if blocks is None:
+        blocks = np.arange(-(-file.extent.rows // rows_per_block))
     for first, stop in _runs(blocks, at_most=max(_BYTES_AT_ONCE // bytes_per_block, 1)):
         start = first * rows_per_block
-        span = {name: dataset[start : stop * rows_per_block] for name, dataset in file.datasets.items()}
-        _check_span(span, start, rows_per_block, file.checksums[first:stop])
+        span = {name: file.datasets[name][start : stop * rows_per_block] for name in file.types}
+        _check_span(span, start, file.extent, file.checksums[first:stop])
         yield start, span
 
 
@@ -291,12 +336,19 @@ def _between(ascending: np.ndarray, start: int, stop: int) -> slice:
     return slice(*np.searchsorted(ascending, (start, stop)))
 
 
-def _check_span(span: Columns, start: int, rows_per_block: int, checksums: np.ndarray) -> None:
-    for number, first in enumerate(range(0, len(span["label"]), rows_per_block)):
-        block = {name: column[first : first + rows_per_block] for name, column in span.items()}
-        if not np.array_equal(block_checksum(block, block), checksums[number]):
-            last = start + first + len(block["label"]) - 1
-            raise ValueError(f"rows {start + first} to {last} do not match their checksum")
+def _blocks(span: Columns, extent: Extent) -> Iterator[Columns]:
+    for start in range(0, len(span["label"]), extent.rows_per_block):
+        yield {name: column[start : start + extent.rows_per_block] for name, column in span.items()}
+
+
+def _check_span(span: Columns, start: int, extent: Extent, checksums: np.ndarray) -> None:
+    for block, checksum in zip(_blocks(span, extent), checksums, strict=True):
+        last = start + len(block["label"]) - 1
+        if not np.array_equal(block_checksum(block, block), checksum):
+            raise ValueError(f"rows {start} to {last} do not match their checksum")
+        start = last + 1
+    if "logits" not in span:
+        return
     _check_samples(span, classes=span["logits"].shape[-1])
     bad = int((~np.isfinite(span["logits"])).sum())
     if bad:
@@ -310,4 +362,4 @@ def _check_samples(span: Columns, *, classes: int) -> None:
     if not ids.all():
         raise ValueError("it holds a sample without an id")
     if (np.frombuffer(ids.tobytes(), np.uint8) >= 0x80).any():  # anything else is UTF-8 as it is
-        decode_ids(ids)
+        b"\n".join(ids.tolist()).decode()

@@ -1,37 +1,65 @@
-"""The samples of a store, as columns: their ids, the hashes of their images, their labels."""
+"""The samples of a store: their ids, the hashes of their images, their labels, N of each, and where an id stands."""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from distill.data.dataset import UNLABELLED, count_distinct
+from distill.data.columns import count_distinct, encoded_bytes, text_column
+from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
 from distill.logit_store.layout import HASH_BYTES, Columns, encode_ids
 
 SAMPLE_COLUMNS = ("sample_id", "content_hash", "label")
 
 
-def checked_samples(
-    sample_ids: np.ndarray, content_hashes: np.ndarray, labels: np.ndarray, *, classes: int
-) -> Columns:
-    """Return str [N], uint8 [N, 16] and int [N] as the columns of a store.
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What is to be stored of N samples, besides their logits. It becomes columns of a store block by block.
 
     Raises:
         InputError: there is none, or two have one id; a label of none of the classes.
         ValueError: the arrays do not fit together.
     """
-    ids = encode_ids(sample_ids)
-    hashes, labels = np.asarray(content_hashes), np.asarray(labels)
-    if not len(ids):
-        raise InputError("there is no sample to write logits of: expected one or more")
-    if hashes.shape != (len(ids), HASH_BYTES) or hashes.dtype != np.uint8 or labels.shape != (len(ids),):
-        raise ValueError(
-            f"{len(ids)} ids need content hashes uint8 [{len(ids)}, {HASH_BYTES}] and as many labels. "
-            f"Received: {hashes.dtype} {list(hashes.shape)}, labels {list(labels.shape)}"
-        )
-    check_labels(labels, classes=classes)
-    different = count_distinct(ids)
-    if different != len(ids):
-        raise InputError(f"sample ids must be unique: received {len(ids)}, of which {different} differ")
-    return {"sample_id": ids, "content_hash": hashes, "label": labels.astype(np.int64, copy=False)}
+
+    ids: np.ndarray
+    """Text [N]."""
+    content_hashes: np.ndarray
+    """uint8 [N, 16]."""
+    labels: np.ndarray
+    """int [N]."""
+    classes: int
+    id_bytes: int = field(init=False)
+    """Length of the longest id as UTF-8."""
+
+    def __post_init__(self):
+        hashes, labels = np.asarray(self.content_hashes), np.asarray(self.labels)
+        count = len(self.ids)
+        if not count:
+            raise InputError("there is no sample to write logits of: expected one or more")
+        if hashes.shape != (count, HASH_BYTES) or hashes.dtype != np.uint8 or labels.shape != (count,):
+            raise ValueError(
+                f"{count} ids need content hashes uint8 [{count}, {HASH_BYTES}] and as many labels. "
+                f"Received: {hashes.dtype} {list(hashes.shape)}, labels {list(labels.shape)}"
+            )
+        check_labels(labels, classes=self.classes)
+        kept = {"ids": text_column(self.ids, what="sample id", of="the data"), "content_hashes": hashes}
+        for name, column in {**kept, "labels": labels}.items():
+            object.__setattr__(self, name, column)
+        different = count_distinct(self.ids)
+        if different != count:
+            raise InputError(f"sample ids must be unique: received {count}, of which {different} differ")
+        object.__setattr__(self, "id_bytes", encoded_bytes(self.ids))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def columns(self, rows: slice | np.ndarray) -> Columns:
+        """Return some rows as a store has them."""
+        return {
+            "sample_id": encode_ids(self.ids[rows], self.id_bytes),
+            "content_hash": self.content_hashes[rows],
+            "label": self.labels[rows].astype(np.int64, copy=False),
+        }
 
 
 def check_labels(labels: np.ndarray, *, classes: int) -> None:
@@ -40,15 +68,9 @@ def check_labels(labels: np.ndarray, *, classes: int) -> None:
     Raises:
         InputError: one is not.
     """
-    bad = labels[(labels < UNLABELLED) | (labels >= classes)]
-    if len(bad):
+    if len(labels) and (labels.min() < UNLABELLED or labels.max() >= classes):
+        bad = labels[(labels < UNLABELLED) | (labels >= classes)]
         raise InputError(f"it holds the label {bad[0]}, expected 0..{classes - 1} or {UNLABELLED}")
-
-
-def by_id(columns: Columns) -> Columns:
-    """Return the rows in the order of their ids, without the logits."""
-    order = np.argsort(columns["sample_id"], kind="stable")
-    return {name: columns[name][order] for name in SAMPLE_COLUMNS}
 
 
 def sample_differences(stored: Columns, expected: Columns) -> list[str]:

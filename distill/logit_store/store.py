@@ -16,10 +16,11 @@ from distill.errors import InputError
 from distill.files.busy_files import is_there
 from distill.logit_store.feature import Feature
 from distill.logit_store.header import LogitHeader
-from distill.logit_store.layout import COMMAND, STORE, UNKNOWN_PIXELS, decode_ids, encode_ids
+from distill.logit_store.layout import COMMAND, STORE, decode_ids
 from distill.logit_store.parts import MERGE, PART_FILES, gather_parts, header_of_all, parts_folder
-from distill.logit_store.reading import Content, read_content, read_logits
+from distill.logit_store.reading import Content, read_content, read_logits, visit_samples
 from distill.logit_store.stored_features import read_features
+from distill.logit_store.stored_samples import FoundSamples
 from distill.refusals import check_known
 
 CLASS_MATCHES = ("exact", "names")
@@ -36,7 +37,7 @@ class LogitStore:
 
     @cached_property
     def sample_ids(self) -> np.ndarray:
-        """str [N]."""
+        """Text [N]; read when first used, and checked again, like the other columns."""
         return decode_ids(self._column("sample_id"))
 
     @cached_property
@@ -87,7 +88,9 @@ class LogitStore:
                 place.check()
 
     def _column(self, name: str) -> np.ndarray:
-        return _concatenated([content.columns[name] for content in self.contents])
+        spans: list[np.ndarray] = []
+        visit_samples(self.contents, lambda rows, span: spans.append(span[name]))
+        return np.concatenate(spans)
 
     def __len__(self) -> int:
         return sum(content.extent.rows for content in self.contents)
@@ -105,7 +108,7 @@ class LogitStore:
     @property
     def pixels_known(self) -> bool:
         """Whether `join` can compare pixels; it cannot in a store of published logits, which came without images."""
-        return bool((self.content_hashes != UNKNOWN_PIXELS).any())
+        return any(content.pixels_known for content in self.contents)
 
     def join(self, dataset: Dataset, *, class_match: str = "exact") -> np.ndarray:
         """Return float32 [len(dataset), views, dataset.num_classes]: the logits of `dataset`, in its order.
@@ -153,17 +156,9 @@ class LogitStore:
             InputError: a sample without logits, an image that is not the one the teacher saw, or a file name
                 that two samples share.
         """
-        rows = self._find_rows(dataset)
-        if self.pixels_known:
-            self._check_hashes(rows, dataset)
-        return rows
-
-    def _find_rows(self, dataset: Dataset) -> np.ndarray:
-        stored, wanted = self._column("sample_id"), encode_ids(dataset.ids)
-        order = np.argsort(stored, kind="stable")
-        # Where each id would stand, if it is there; behind the last there is nothing to compare it with.
-        found = order[np.searchsorted(stored[order], wanted).clip(max=len(stored) - 1)]
-        rows = np.where(stored[found] == wanted, found, -1)
+        found = FoundSamples(dataset, compare_pixels=self.pixels_known)
+        visit_samples(self.contents, found.look)
+        rows = found.rows
         if not self.pixels_known and (rows < 0).any():
             rows = self._rows_by_file_name(rows, dataset)
         absent = dataset.ids[rows < 0].tolist()
@@ -174,6 +169,7 @@ class LogitStore:
                 f"({first}): give the data that it was written for, {self.header.dataset_name}, "
                 f"or write logits with {COMMAND}"
             )
+        self._check_hashes(found, dataset)
         return rows
 
     def _rows_by_file_name(self, rows: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -182,15 +178,13 @@ class LogitStore:
         wanted = _by_file_name(dataset.ids, dataset.name)
         return np.array([row if row >= 0 else stored.get(name, -1) for name, row in zip(wanted, rows, strict=True)])
 
-    def _check_hashes(self, rows: np.ndarray, dataset: Dataset) -> None:
-        stored, expected = self.content_hashes[rows], dataset.content_hashes
-        changed = np.flatnonzero((stored != expected).any(1))
-        if len(changed):
-            first = changed[0]
+    def _check_hashes(self, found: "FoundSamples", dataset: Dataset) -> None:
+        if found.changed:
+            first = min(found.changed)
             raise InputError(
-                f"{len(changed)} of {len(dataset)} images of {dataset.name} are not those that "
+                f"{len(found.changed)} of {len(dataset)} images of {dataset.name} are not those that "
                 f"{self.path} was written for, the first {dataset.ids[first]}: "
-                f"stored {stored[first].tobytes().hex()}, expected {expected[first].tobytes().hex()}: "
+                f"stored {found.changed[first].hex()}, expected {dataset.content_hashes[first].tobytes().hex()}: "
                 f"give the same images, or write their logits with {COMMAND}"
             )
 
@@ -216,10 +210,6 @@ def open_logits(path: str | os.PathLike) -> LogitStore:
     else:
         contents = [read_content(path, kind=STORE)]
     return LogitStore(path=path, header=header_of_all(contents), contents=contents)
-
-
-def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _by_file_name(ids: np.ndarray, where: str | os.PathLike) -> dict[str, int]:

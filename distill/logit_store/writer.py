@@ -28,7 +28,8 @@ from distill.logit_store.header import (
 from distill.logit_store.layout import PART, STORE, Columns, Extent, feature_names, write_content
 from distill.logit_store.parts import MERGE, Shard, part_path, parts_folder, remove_merged_parts, write_store
 from distill.logit_store.reading import Content, DamagedError, feature_columns, read_content
-from distill.logit_store.samples import by_id, checked_samples, sample_differences
+from distill.logit_store.samples import SAMPLE_COLUMNS, Samples, sample_differences
+from distill.logit_store.stored_samples import stored_differences
 from distill.logit_store.writer_lock import WriterLock
 
 _USUAL_ROWS, _NUMBERS_PER_PART = 512, 2**24
@@ -62,9 +63,9 @@ class LogitWriter:
         """Look at what is there already; nothing is written yet.
 
         Args:
-            sample_ids: str [N], unique.
+            sample_ids: text [N], unique.
             content_hashes: uint8 [N, 16].
-            labels: int64 [N].
+            labels: int [N].
             rows_per_part: rows that a kill may cost; None: 512, or fewer where their features are large.
             shard: which parts to write, where others write the rest; None writes all of them.
 
@@ -73,7 +74,7 @@ class LogitWriter:
                 or there is no sample.
         """
         self.path, self.header = Path(path), header
-        self._samples = checked_samples(sample_ids, content_hashes, labels, classes=len(header.class_names))
+        self._samples = Samples(sample_ids, content_hashes, labels, classes=len(header.class_names))
         self._shard = shard
         self._folder = parts_folder(self.path)
         if self._folder.exists() and not self._folder.is_dir():
@@ -82,7 +83,7 @@ class LogitWriter:
         self._stored: LogitHeader | None = None
         self._look_at_store()
         self.rows_per_part = _usual_rows(self.header) if rows_per_part is None else rows_per_part
-        self._parts = _cut(len(self._samples["label"]), self.rows_per_part, shard)
+        self._parts = _cut(len(self._samples), self.rows_per_part, shard)
 
     @property
     def views_present(self) -> int:
@@ -138,14 +139,18 @@ class LogitWriter:
         """
         if rows not in self._parts:
             raise ValueError(f"rows must be a slice that missing() returned. Received: {rows}")
-        block = {**self._block(rows), "logits": self._checked_logits(rows, np.asarray(logits))}
+        block = {**self._samples.columns(rows), "logits": self._checked_logits(rows, np.asarray(logits))}
         block |= self._checked_features(rows, features)
         with self._refused_when_not_writable():
             self._lock.acquire()
             with atomic_file(self._part_path(rows)) as temporary:
-                id_bytes = block["sample_id"].dtype.itemsize
                 write_content(
-                    temporary, self.header, [block], kind=PART, extent=self._extent(rows), id_bytes=id_bytes
+                    temporary,
+                    self.header,
+                    [block],
+                    kind=PART,
+                    extent=self._extent(rows),
+                    id_bytes=self._samples.id_bytes,
                 )
 
     def finish(self) -> Path:
@@ -185,8 +190,8 @@ class LogitWriter:
         merged = self._folder / f"merged{self.path.suffix}"
         with atomic_file(merged) as temporary:
             blocks = (self._finished_part(rows) for rows in self._parts)
-            id_bytes = self._samples["sample_id"].dtype.itemsize
-            write_store(temporary, self.header, blocks, extent=self._extent(self._parts[0]), id_bytes=id_bytes)
+            extent, id_bytes = self._extent(self._parts[0]), self._samples.id_bytes
+            write_store(temporary, self.header, blocks, extent=extent, id_bytes=id_bytes)
         os.replace(merged, self.path)
 
     def _finished_part(self, rows: slice) -> Columns:
@@ -212,14 +217,11 @@ class LogitWriter:
             first_row=rows.start,
             rows=rows.stop - rows.start,
             rows_per_block=self.rows_per_part,
-            store_rows=len(self._samples["label"]),
+            store_rows=len(self._samples),
         )
 
     def _part_path(self, rows: slice) -> Path:
         return part_path(self._folder, rows, self.rows_per_part)
-
-    def _block(self, rows: slice) -> Columns:
-        return {name: column[rows] for name, column in self._samples.items()}
 
     def _read_part(self, rows: slice, *, whole: bool = False) -> Content | None:
         """Return a part, with logits and features where `whole`, or None where it is missing, damaged, or merged.
@@ -231,7 +233,7 @@ class LogitWriter:
         if not is_there(path):
             return None
         try:
-            part = read_content(path, kind=PART, with_logits=whole)
+            part = read_content(path, kind=PART, columns=(*SAMPLE_COLUMNS, *["logits"] * whole))
             features = feature_columns(part)  # checked, so that a damaged one is written anew
         except DamagedError:
             return None
@@ -241,7 +243,7 @@ class LogitWriter:
         found = differences(*headers) + training_differences(*headers) + feature_differences(*headers)
         if part.extent.rows_per_block != self.rows_per_part:
             found.append(f"rows_per_part: stored {part.extent.rows_per_block}, expected {self.rows_per_part}")
-        found = found or sample_differences(part.columns, self._block(rows))
+        found = found or sample_differences(part.columns, self._samples.columns(rows))
         if found:
             self._refuse_parts(part.header, found)
         self.header = with_what_is_known(self.header, part.header)
@@ -267,7 +269,7 @@ class LogitWriter:
         header = replace(self.header, features=joined_features(stored.header.features, self.header.features))
         if has_more_than(header, stored.header):
             found += training_differences(stored.header, self.header)
-        found = found or sample_differences(by_id(stored.columns), by_id(self._samples))
+        found = found or stored_differences(stored, self._samples)
         if found:
             raise InputError(
                 f"{self.path} already holds other logits ({'; '.join(found)}): "
@@ -314,7 +316,7 @@ class LogitWriter:
     def _check_finite(self, rows: slice, values: np.ndarray, *, what: str, dtype: str) -> None:
         bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
         if len(bad):
-            sample_id = self._samples["sample_id"][rows][bad[0]].decode()
+            sample_id = self._samples.ids[rows][bad[0]]
             raise InputError(
                 f"{self.header.teacher_name} gave {what} that are not finite in {dtype} for {len(bad)} samples, the "
                 f"first {sample_id}: check its weights, or try float32"

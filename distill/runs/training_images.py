@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.data.columns import blocks
 from distill.data.dataset import Dataset
 from distill.errors import InputError
 from distill.files.busy_files import is_there
@@ -30,7 +31,8 @@ class TrainingImages:
     @classmethod
     def of(cls, *datasets: Dataset) -> "TrainingImages":
         """Return all images of some data sets."""
-        return cls(np.concatenate([image_keys(dataset) for dataset in datasets]))
+        first, *others = map(image_keys, datasets)
+        return cls(np.concatenate([first, *others]) if others else first)
 
     @classmethod
     def read(cls, run: str | Path) -> "TrainingImages | None":
@@ -62,10 +64,12 @@ class TrainingImages:
 
 def image_keys(dataset: Dataset) -> np.ndarray:
     """Return uint64 [N, 2]: of every image the content, and id and content together."""
-    hashes = dataset.content_hashes
-    named = [
-        hashlib.blake2b(f"{sample_id}\n".encode() + content.tobytes(), digest_size=8).digest()
-        for sample_id, content in zip(dataset.ids.tolist(), hashes, strict=True)
-    ]
-    contents = np.ascontiguousarray(hashes[:, :8]).view("<u8")[:, 0]
-    return np.stack([contents, np.frombuffer(b"".join(named), "<u8")], axis=1).astype(np.uint64)
+    hashes, keys = dataset.content_hashes, np.empty((len(dataset), 2), np.uint64)
+    for rows in blocks(len(dataset)):
+        named = [
+            hashlib.blake2b(f"{sample_id}\n".encode() + content.tobytes(), digest_size=8).digest()
+            for sample_id, content in zip(dataset.ids[rows].tolist(), hashes[rows], strict=True)
+        ]
+        keys[rows, 0] = np.ascontiguousarray(hashes[rows, :8]).view("<u8")[:, 0]
+        keys[rows, 1] = np.frombuffer(b"".join(named), "<u8")
+    return keys

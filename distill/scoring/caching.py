@@ -287,7 +287,7 @@ def _some_stored(
         return rows, store.read(store.rows_of(dataset)[rows])
     for path in sorted(parts_folder(writer.path).glob(PART_FILES)):  # those of other shards too
         try:
-            part = read_content(path, kind=PART, with_logits=True)
+            part = read_content(path, kind=PART, columns=("sample_id", "logits"))
         except DamagedError:  # it is written anew
             continue
         rows = part.extent.first_row + np.arange(min(part.extent.rows, _SCORED_AGAIN))

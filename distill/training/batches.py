@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from keras import KerasTensor, tree
 
-from distill.data.dataset import UNLABELLED, Dataset
+from distill.data.columns import blocks
+from distill.data.dataset import Dataset
 from distill.data.mixing import Mixer, mixed_labels, mixed_rows
 from distill.data.rendering import render
 from distill.data.view_columns import in_columns
@@ -16,6 +17,7 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.objective import LOGITS, Batch
 from distill.refusals import check_at_least
+from distill.training.labels import label_probabilities, smoothed
 from distill.training.recipe import VIEW_ORDERS
 
 Tensor: TypeAlias = KerasTensor | np.ndarray
@@ -135,10 +137,13 @@ class ViewBatches:
         self.view_order = view_order
         self.batch_size = batch_size
         self.seed = seed
-        self.label_probs = _smoothed(label_probabilities(dataset), label_smoothing)
-        self.sample_weights = np.ones(len(dataset), np.float32) if sample_weights is None else sample_weights
+        self.label_smoothing = label_smoothing
+        self.sample_weights = (
+            np.broadcast_to(np.float32(1), len(dataset)) if sample_weights is None else sample_weights
+        )
         self._mixer = Mixer(dataset, view_spec, partner_ids)
-        self._first_view = np.random.default_rng([seed, 1]).integers(0, views or 1, len(dataset))
+        self._first_view = self._drawn_views(1)
+        self._views_of: tuple[int, np.ndarray] = (-1, self._first_view)  # of the last epoch that drew them at random
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -146,16 +151,31 @@ class ViewBatches:
 
     def views_of_epoch(self, epoch: int) -> np.ndarray:
         """int64 [N]: the view of each image in `epoch`, counted from 0."""
+        return self._views_at(np.arange(len(self.dataset)), epoch)
+
+    def _views_at(self, picked: np.ndarray, epoch: int) -> np.ndarray:
         if self.views is None:
-            return np.full(len(self.dataset), epoch + 1)
-        if self.view_order == "random":
-            return np.random.default_rng([self.seed, 2, epoch]).integers(0, self.views, len(self.dataset))
-        return (self._first_view + epoch) % self.views
+            return np.full(len(picked), epoch + 1)
+        if self.view_order == "next":
+            return (self._first_view[picked].astype(np.int64) + epoch) % self.views
+        if self._views_of[0] != epoch:
+            self._views_of = epoch, self._drawn_views(2, epoch)
+        return self._views_of[1][picked].astype(np.int64)
+
+    def _drawn_views(self, *key: int) -> np.ndarray:
+        """Draw a view for each image; NumPy draws the same ones in blocks as at once, of eight bytes each."""
+        views, generator = self.views or 1, np.random.default_rng([self.seed, *key])
+        drawn = np.empty(len(self.dataset), np.min_scalar_type(views))
+        for rows in blocks(len(drawn)):
+            drawn[rows] = generator.integers(0, views, rows.stop - rows.start)
+        return drawn
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """Return the positions of the images in each batch of `epoch`, the same at every call."""
-        shuffled = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.dataset))
-        return [shuffled[start : start + self.batch_size] for start in range(0, len(shuffled), self.batch_size)]
+        shuffled = np.arange(len(self.dataset), dtype=np.min_scalar_type(len(self.dataset)))
+        np.random.default_rng([self.seed, 0, epoch]).shuffle(shuffled)  # what `permutation` gives, in fewer bytes
+        starts = range(0, len(shuffled), self.batch_size)
+        return [shuffled[start : start + self.batch_size] for start in starts]
 
     def epoch(self, epoch: int) -> Iterator[Rows]:
         """Yield the batches of `epoch`, the same at every call."""
@@ -199,19 +219,24 @@ class ViewBatches:
 
     def block(self, picked: np.ndarray, epoch: int) -> Rows:
         """Return the images at `picked`, [steps, B], as several batches in one."""
-        rows = self.rows(picked.ravel(), epoch)
+        rows = self.rows(picked.ravel().astype(np.int64), epoch)
         return tree.map_structure(lambda column: column.reshape(*picked.shape, *column.shape[1:]), rows)
 
     def rows(self, picked: np.ndarray, epoch: int) -> Rows:
         """Return the images at `picked`, in the views they have in `epoch`."""
-        views = self.views_of_epoch(epoch)[picked]
+        views = self._views_at(picked, epoch)
         views = self._mixer.permitted(picked, views, self.views or 1)
         mixture = self._mixer.mixture(picked, views)
         images = self._mixer.read(picked, mixture)
         parameters = self.view_spec.parameters(self.dataset.ids[picked], views)
         teacher = {} if self.teacher is None else self.teacher(picked, views, images, parameters)
-        label_probs = mixed_labels(self.label_probs, picked, mixture)
-        return Rows(images, parameters, label_probs, teacher, mixed_rows(self.sample_weights, picked, mixture))
+        label_probs = mixed_labels(self._labels_at(picked), self._labels_at(mixture.partners), mixture.share)
+        weights = mixed_rows(self.sample_weights[picked], self.sample_weights[mixture.partners], mixture.share)
+        return Rows(images, parameters, label_probs, teacher, weights)
+
+    def _labels_at(self, picked: np.ndarray) -> np.ndarray:
+        """Return float32 [n, C]: the labels to learn from of the images at `picked`."""
+        return smoothed(label_probabilities(self.dataset, picked), self.label_smoothing)
 
     def render(self, rows: Rows) -> Batch:
         """Draw the views of a batch."""
@@ -237,11 +262,7 @@ class JointBatches:
         self.online = any(source.online for source in self.sources)
         self.bytes_per_image = max(source.bytes_per_image for source in self.sources)
         self.smallest_batch = min(source.smallest_batch for source in self.sources)
-        self.teacher_sample, self.image_shape, self.label_probs = (
-            first.teacher_sample,
-            first.image_shape,
-            first.label_probs,
-        )
+        self.teacher_sample, self.image_shape = first.teacher_sample, first.image_shape
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -274,38 +295,3 @@ def _blocks(
         for start in range(0, len(order), steps):
             rows = source.block(part(np.stack(order[start : start + steps])), epoch)
             yield rows._replace(parameters=in_columns(rows.parameters, source.columns, columns))
-
-
-def label_probabilities(dataset: Dataset) -> np.ndarray:
-    """Return the labels as float32 [N, C]: soft labels where the data has them, else one-hot, else zeros."""
-    if dataset.label_probs is not None:
-        return dataset.label_probs
-    one_hot = np.zeros((len(dataset), dataset.num_classes), np.float32)
-    labelled = np.flatnonzero(dataset.labels != UNLABELLED)
-    one_hot[labelled, dataset.labels[labelled]] = 1
-    return one_hot
-
-
-def balanced_weights(label_probs: np.ndarray) -> np.ndarray:
-    """Return how much each example counts where all classes are to weigh the same together.
-
-    A label of class c weighs n / (C n_c), with n the labelled examples, n_c the sum of their probabilities of c, and
-    C the classes that occur; a soft label weighs the mean of its classes. So labelled examples weigh 1 on average.
-
-    Args:
-        label_probs: float [N, C]; a row of zeros is an unlabelled example, which weighs 1.
-
-    Returns:
-        float32 [N].
-    """
-    labelled = label_probs.any(axis=1)
-    of_class = label_probs[labelled].sum(axis=0, dtype=np.float64)
-    occurs = of_class > 0
-    class_weights = np.where(occurs, labelled.sum() / (max(occurs.sum(), 1) * np.where(occurs, of_class, 1)), 0)
-    return np.where(labelled, label_probs @ class_weights, 1).astype(np.float32)
-
-
-def _smoothed(label_probs: np.ndarray, smoothing: float) -> np.ndarray:
-    """Spread a share of every label over all classes; unlabelled rows stay zeros."""
-    labelled = label_probs.sum(axis=1, keepdims=True)
-    return ((1 - smoothing) * label_probs + smoothing / label_probs.shape[1] * labelled).astype(np.float32)

@@ -9,7 +9,7 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.objective import LOGITS, Objective
 from distill.scoring.network_identity import check_gives_logits
-from distill.training.batches import label_probabilities
+from distill.training.labels import is_labelled
 from distill.training.recipe import Recipe
 from distill.training.sources import Teacher
 
@@ -48,7 +48,7 @@ def check_labels(dataset: Dataset, objective: Objective, recipe: Recipe) -> None
     Raises:
         InputError: a split has none.
     """
-    labelled = np.any(label_probabilities(dataset), axis=1)
+    labelled = is_labelled(dataset)
     needed = {"validation": True, "train": objective.uses_labels or recipe.class_weights != "none"}
     for split, is_needed in needed.items():
         if is_needed and not labelled[dataset.splits == split].any():

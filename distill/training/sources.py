@@ -13,8 +13,9 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.objective import LOGITS, Objective
 from distill.scoring.online_teacher import OnlineTeacher
-from distill.training.batches import TeacherOutputs, ViewBatches, balanced_weights, label_probabilities
+from distill.training.batches import TeacherOutputs, ViewBatches
 from distill.training.ensemble import Logits
+from distill.training.labels import balanced_weights, is_labelled, label_probabilities
 from distill.training.recipe import Recipe
 
 
@@ -115,7 +116,7 @@ class ExtraData:
             print(f"note: {copies.sum()} images of {dataset.name} are left out: {main.name} is evaluated on copies")
         learned = ~copies & ~np.isin(dataset.splits, ("validation", "test"))
         if not objective.teacher_outputs:
-            learned &= label_probabilities(dataset).any(axis=1)
+            learned &= is_labelled(dataset)
         if not learned.any():
             raise InputError(f"{name} has nothing to learn from: leave it out")
         return dataset.subset(learned), own
@@ -154,7 +155,7 @@ def source_batches(
         teacher=outputs,
         views=prescribed or views or view_spec.crop_count or None,
         view_order=recipe.view_order,
-        partner_ids=getattr(teacher, "partner_ids", None),
+        partner_ids=getattr(teacher, "partner_ids", None) if view_spec.mixes else None,
         sample_weights=_weights(taught, sample_weights, recipe),
         batch_size=recipe.batch_size,
         label_smoothing=recipe.label_smoothing,

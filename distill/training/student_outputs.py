@@ -97,7 +97,7 @@ def _traced(
     specs = (
         {name: placeholder(each.shape, each.dtype) for name, each in outputs.items()},
         placeholder((None, *batches.image_shape)),
-        placeholder(batches.label_probs.shape),
+        placeholder((None, batches.dataset.num_classes)),
         {name: placeholder(each.shape, each.dtype) for name, each in teacher.items()},
         placeholder((None,)),
         tf.TensorSpec([], tf.float32),

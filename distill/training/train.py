@@ -27,11 +27,12 @@ from distill.runs.run_record import (
 from distill.runs.scope import replicas_of, scope_of
 from distill.runs.training_images import TrainingImages
 from distill.scoring.network_identity import architecture_sha256, numeric_policy
-from distill.training.batches import JointBatches, ViewBatches, label_probabilities
+from distill.training.batches import JointBatches, ViewBatches
 from distill.training.checks import check_can_train, check_sample_weights, check_views
 from distill.training.ending import complete_text, ending_text
 from distill.training.ensemble import CachedTeachers, Logits
 from distill.training.epochs import with_history
+from distill.training.labels import is_labelled
 from distill.training.optimizer import build_optimizer, epoch_learning_rate
 from distill.training.recipe import Recipe
 from distill.training.sources import ExtraData, Teacher, as_teacher, source_batches
@@ -203,7 +204,7 @@ class _Job:
             parameters = f"{self.network.name} ({self.network.count_params():,} parameters)"
             print(f"{parameters} learns {self.objective.formula}")
         validation = self.dataset.split("validation")
-        validation = validation.subset(_is_labelled(validation))
+        validation = validation.subset(is_labelled(validation))
         best = fit(
             self.network,
             batches,
@@ -237,7 +238,7 @@ class _Job:
         """Return the batches of the data set, and those of each further one with its teacher."""
         taught_at = np.flatnonzero(self.dataset.splits == "train")
         if not self.objective.teacher_outputs:
-            taught_at = taught_at[_is_labelled(self.dataset.split("train"))]
+            taught_at = taught_at[is_labelled(self.dataset.split("train"))]
         batches_of = partial(source_batches, self.network.input_shape[1:], self.objective, self.recipe)
         weights = self._weights(taught_at)
         taught = self.dataset.subset(taught_at)
@@ -258,7 +259,7 @@ class _Job:
         weights = None if self.sample_weights is None else np.asarray(self.sample_weights, np.float32)
         return RunRecord(
             recipe={each.name: asdict(self.recipe)[each.name] for each in fields(Recipe)},
-            data=_data_record(self.dataset),
+            data=_data_record(self.dataset, learned=batches.dataset),
             extra_data=tuple(_extra_record(source, teacher) for source, teacher in further),
             views=ViewsRecord(spec=batches.view_spec.to_dict(), number=batches.views),
             objective=self.objective.describe(),
@@ -277,20 +278,20 @@ class _Job:
         )
 
 
-def _is_labelled(dataset: Dataset) -> np.ndarray:
-    return np.any(label_probabilities(dataset), axis=1)
-
-
-def _data_record(dataset: Dataset) -> DataRecord:
-    training, validation = dataset.split("train"), dataset.split("validation")
+def _data_record(dataset: Dataset, *, learned: Dataset) -> DataRecord:
+    all_learned = len(learned) == np.count_nonzero(dataset.splits == "train")  # else some have no label
     return DataRecord(
         name=dataset.name,
         class_names=tuple(dataset.class_names),
         class_map=dict(dataset.class_map),
         splits=dataset.split_policy,
-        train=SplitRecord(images=len(training), fingerprint=training.fingerprint),
-        validation=SplitRecord(images=len(validation), fingerprint=validation.fingerprint),
+        train=_split_record(learned if all_learned else dataset.split("train")),
+        validation=_split_record(dataset.split("validation")),
     )
+
+
+def _split_record(part: Dataset) -> SplitRecord:
+    return SplitRecord(images=len(part), fingerprint=part.fingerprint)
 
 
 def _extra_record(source: ViewBatches, teacher: Teacher | None) -> dict[str, Any]:

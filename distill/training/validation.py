@@ -14,7 +14,7 @@ from distill.reports.metrics import evaluate_predictions
 from distill.runs.best_epoch import AVERAGED
 from distill.runs.scope import clone
 from distill.scoring.scorer import Scorer
-from distill.training.batches import label_probabilities
+from distill.training.labels import label_probabilities
 
 SMALLER_RATE = "try a smaller learning rate (--lr)"
 

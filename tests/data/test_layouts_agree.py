@@ -64,7 +64,7 @@ def test_ferplus_votes_belong_to_the_faces_of_the_csv(fer_layouts):
 @pytest.mark.parametrize("name", EVERY)
 def test_every_layout_gives_a_sound_data_set(fer_layouts, name):
     dataset = open_dataset(fer_layouts / name)
-    assert dataset.labels.dtype == np.int64
+    assert dataset.labels.dtype == np.int32
     assert 0 <= dataset.labels.min() <= dataset.labels.max() < dataset.num_classes
     assert dataset.read(np.arange(3)).dtype == np.uint8
     assert dataset.fingerprint == open_dataset(fer_layouts / name).fingerprint

@@ -81,7 +81,7 @@ def written_by_hand(path, header, faces, logits, **changes):
     columns = {
         "sample_id": layout.encode_ids(faces.ids),
         "content_hash": faces.content_hashes,
-        "label": faces.labels,
+        "label": faces.labels.astype(np.int64),
         "logits": logits,
     } | changes
     extent = Extent(first_row=0, rows=len(faces), rows_per_block=len(faces), store_rows=len(faces))
@@ -92,7 +92,7 @@ def written_by_hand(path, header, faces, logits, **changes):
 
 @pytest.mark.parametrize("label", [3, 99, -2, 2**40])
 def test_labels_of_no_class_are_refused_by_every_reader(path, header, faces, logits, label):
-    labels = faces.labels.copy()
+    labels = faces.labels.astype(np.int64)
     labels[4] = label
     written_by_hand(path, header, faces, logits, label=labels)
     for read in (open_logits, lambda path: verify(VerifySettings(store=str(path)))):

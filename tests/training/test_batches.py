@@ -9,7 +9,8 @@ from distill.data.dataset import ArrayImages, Dataset
 from distill.data.rendering import render_numpy
 from distill.data.views import ViewSpec
 from distill.errors import InputError
-from distill.training.batches import CachedOutputs, ViewBatches, balanced_weights
+from distill.training.batches import CachedOutputs, ViewBatches
+from distill.training.labels import balanced_weights, label_probabilities
 from distill.training.recipe import VIEW_ORDERS
 from tests.training.small_runs import rendered_epoch
 
@@ -129,7 +130,7 @@ def test_smoothed_labels_are_those_of_keras_and_unlabelled_rows_stay_unlabelled(
 
     labels = dataset.labels.copy()
     labels[3] = -1
-    probs = batches_of(replace(dataset, labels=labels), label_smoothing=0.2).label_probs
+    probs = batches_of(replace(dataset, labels=labels), label_smoothing=0.2).rows(np.arange(N), 0).label_probs
     assert probs[3].tolist() == [0] * C
     one_hot, logits = np.eye(C)[dataset.labels[4:6]], np.array([[1.0, 2, 3, 4], [0, -1, 5, 2]])
     smoothing = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
@@ -143,8 +144,6 @@ def test_logits_of_other_rows_or_views_are_refused(dataset):
 
 
 def test_soft_and_missing_labels_become_probabilities(dataset, rng):
-    from distill.training.batches import label_probabilities
-
     soft = rng.dirichlet(np.ones(C), N).astype(np.float32)
     np.testing.assert_array_equal(label_probabilities(replace(dataset, label_probs=soft)), soft)
     labels = dataset.labels.copy()

@@ -22,6 +22,7 @@ from distill.data.class_labels import (
     check_not_numbered_otherwise,
     numbered_classes,
 )
+from distill.data.columns import PickledTexts
 from distill.data.dataset import Dataset
 from distill.data.image_files import decoded
 from distill.data.packed_images import Found, Index, Sample, gather, opened, with_classes_of
@@ -154,6 +155,12 @@ class ParquetImages:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "ids": PickledTexts.of(self.ids), "_kept": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({**state, "ids": state["ids"].texts, "_lock": threading.Lock()})
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Decode the images at `indices`: uint8 [n, height, width, channels].

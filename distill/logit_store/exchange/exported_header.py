@@ -81,7 +81,7 @@ def _checksum(fields: Mapping[str, Any], rows: LogitStore | LogitTable) -> str:
     for start in range(0, len(rows.sample_ids), _ROWS_AT_ONCE):
         some = slice(start, start + _ROWS_AT_ONCE)
         columns = (
-            np.char.encode(rows.sample_ids[some], "utf-8").tolist(),
+            [sample_id.encode() for sample_id in rows.sample_ids[some].tolist()],
             np.ascontiguousarray(rows.content_hashes[some], "u1"),
             np.ascontiguousarray(rows.labels[some], "<i8"),
             np.ascontiguousarray(rows.logits[some], "<f4"),

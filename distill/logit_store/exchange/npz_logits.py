@@ -59,7 +59,7 @@ def write_npz_logits(store: LogitStore, path: str | os.PathLike) -> None:
     """Write the arrays logits, sample_id, content_hash, label, class_names and header (JSON text), whole or not."""
     arrays: dict[str, Any] = {
         "logits": np.asarray(store.logits),
-        "sample_id": store.sample_ids,
+        "sample_id": np.array(store.sample_ids.tolist()),  # of fixed width: NumPy would pickle its `StringDType`
         "content_hash": store.content_hashes,
         "label": store.labels,
         "class_names": np.array(store.class_names),

@@ -140,7 +140,8 @@ def test_classes_that_the_file_names_may_be_confirmed_not_changed(csv_file, out)
 def test_a_stranger_meets_a_data_set(faces, npz, out, rng):
     logits = rng.normal(0, 3, (len(faces), 3))
     order = rng.permutation(len(faces))
-    arrays = {"sample_id": faces.ids[order], "logits": logits[order], "content_hash": faces.content_hashes[order]}
+    ids = np.array(faces.ids.tolist())  # NumPy would pickle its `StringDType`
+    arrays = {"sample_id": ids[order], "logits": logits[order], "content_hash": faces.content_hashes[order]}
     store = import_logits(npz(**arrays, class_names=np.array(faces.class_names)), out)
     np.testing.assert_array_equal(store.join(faces)[:, 0], logits.astype(np.float32))
 
