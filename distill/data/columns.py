@@ -134,6 +134,10 @@ class Names:
         return self.codes.shape
 
     @property
+    def size(self) -> int:
+        return len(self)
+
+    @property
     def nbytes(self) -> int:
         return self.codes.nbytes
 
@@ -177,7 +181,11 @@ class Names:
         return np.array([name in names for name in self.names] or [False])[self.codes]
 
     def astype(self, dtype: Any) -> np.ndarray:
-        return np.asarray(self, dtype)
+        return np.array(self.names or ("",), dtype)[self.codes]
+
+    def copy(self) -> np.ndarray:
+        """Return an array of text, which can be written to."""
+        return np.asarray(self)
 
     def tolist(self) -> list[str]:
         return list(self)

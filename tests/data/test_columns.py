@@ -93,7 +93,11 @@ class TestNames:
         assert np.unique(column).tolist() == np.unique(names).tolist()
         assert column.tolist() == [*column] == names.tolist()
         assert column.astype("U10").dtype == np.asarray(column, "U10").dtype == "U10"
-        assert (len(column), column.shape, np.asarray(column).dtype) == (6, (6,), TEXT)
+        assert (len(column), column.size, column.shape, np.asarray(column).dtype) == (6, 6, (6,), TEXT)
+        assert column.astype(str).tolist() == column.astype(object).tolist() == names.tolist()
+        written = column.copy()
+        written[0] = "another"
+        assert [written[0], column[0]] == ["another", names[0]]
 
     def test_rows_are_taken_as_from_an_array(self, names):
         column = Names.of(names)
