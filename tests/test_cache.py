@@ -87,7 +87,8 @@ def test_inspect_as_json_agrees_with_numpy(stored, work, capsys):
 
 
 def test_inspect_evaluates_on_the_labels_of_the_data(stored, work, tmp_path, capsys):
-    np.savez(tmp_path / "bare.npz", logits=open_logits(stored).logits[:, 0], sample_id=open_logits(stored).sample_ids)
+    store = open_logits(stored)
+    np.savez(tmp_path / "bare.npz", logits=store.logits[:, 0], sample_id=np.array(store.sample_ids.tolist()))
     assert cache("import", tmp_path / "bare.npz", "--out", tmp_path / "bare.h5", "--classes", CLASSES) == 0
     capsys.readouterr()
     accuracies = []

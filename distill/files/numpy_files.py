@@ -197,5 +197,7 @@ def _dtype(description: Any) -> np.dtype:
     except (TypeError, ValueError, SyntaxError) as error:
         raise ValueError(f"its values are of an unknown type, {description[:80]!r}") from error
     if dtype is None or dtype.kind not in _PLAIN or dtype.fields or dtype.shape or not dtype.itemsize:
-        raise ValueError(f"its values are of the type {str(description)[:80]!r}, expected plain numbers or text")
+        received = f"its values are of the type {str(description)[:80]!r}"
+        pickled = "; text that NumPy pickled is plain as np.array(text.tolist())" if description == "|O" else ""
+        raise ValueError(f"{received}, expected plain numbers or text{pickled}")
     return dtype

@@ -54,7 +54,11 @@ def written(path, header: str, content=bytes(16)):
         ("(" * 4000 + ")" * 4000, "'|u1'", "its header cannot be read|its shape is"),
         ("(9,)", "'|u1'", "holds 16 bytes of values, its header says 9"),
         ("(17,)", "'|u1'", "holds 16 bytes of values, its header says 17"),
-        ("(2,)", "'|O'", "expected plain numbers or text"),
+        (
+            "(2,)",
+            "'|O'",
+            "expected plain numbers or text; text that NumPy pickled is plain as",
+        ),
         ("(2,)", "'|V8'", "expected plain numbers or text"),
         ("(2,)", "'<M8[s]'", "expected plain numbers or text"),
         ("(2,)", "'no such'", "of an unknown type"),
