@@ -181,7 +181,7 @@ class Names:
         return np.array([name in names for name in self.names] or [False])[self.codes]
 
     def astype(self, dtype: Any) -> np.ndarray:
-        return np.array(self.names or ("",), dtype)[self.codes]
+        return self.__array__(dtype)
 
     def copy(self) -> np.ndarray:
         """Return an array of text, which can be written to."""
