@@ -178,7 +178,7 @@ class LogitStore:
         wanted = _by_file_name(dataset.ids, dataset.name)
         return np.array([row if row >= 0 else stored.get(name, -1) for name, row in zip(wanted, rows, strict=True)])
 
-    def _check_hashes(self, found: "FoundSamples", dataset: Dataset) -> None:
+    def _check_hashes(self, found: FoundSamples, dataset: Dataset) -> None:
         if found.changed:
             first = min(found.changed)
             raise InputError(
