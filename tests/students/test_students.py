@@ -11,6 +11,7 @@ import tensorflow as tf
 from distill.building_blocks.conventions import classifier
 from students import STUDENTS
 from students.microexpnet import MicroExpNet, MicroExpNet2017, Variant, variant_layers
+from students.slim_mobilenet import SlimMobileNet
 from students.slim_resnet import SlimResNet
 
 FAMILIES = {  # M, S, XS, XXS
@@ -20,7 +21,7 @@ FAMILIES = {  # M, S, XS, XXS
     "p12": (900_920, 232_184, 120_728, 65_000),
 }
 SLIM = {"slim_resnet": 164_383, "slim_resnet_small": 73_751, "slim_resnet_wide": 865_407}
-PARAMETERS = {"microexpnet": 65_000, "microexpnet_2017": 71_368, **SLIM} | {
+PARAMETERS = {"microexpnet": 65_000, "microexpnet_2017": 71_368, "slim_mobilenet": 69_399, **SLIM} | {
     f"microexpnet_{family}_{size}": count
     for family, counts in FAMILIES.items()
     for size, count in zip(("m", "s", "xs", "xxs"), counts, strict=True)
@@ -49,6 +50,20 @@ def test_slim_resnets_have_the_parameters_that_their_docstrings_count():
     for name, count in SLIM.items():
         assert f"{count:,} parameters" in STUDENTS[name].__doc__
     assert SlimResNet(include_top=False).output_shape == (None, 6, 6, 96)
+
+
+def test_slim_mobilenet_has_the_parameters_of_its_units():
+    # Of Table 2 and Figure 3 of MobileNetV2: 1x1, 3x3 depthwise, 1x1, and four numbers a channel in each batch norm.
+    count, entering = 9 * 16 + 4 * 16, 16
+    for leaving, expansion in ((16, 4), (32, 4), (32, 4), (48, 4), (48, 3), (48, 3)):
+        inside = expansion * entering
+        count += entering * inside + 9 * inside + inside * leaving + 4 * (inside + inside + leaving)
+        entering = leaving
+    assert count + 48 * 96 + 4 * 96 + 96 * 7 + 7 == PARAMETERS["slim_mobilenet"]
+    assert f"{PARAMETERS['slim_mobilenet']:,} parameters" in SlimMobileNet.__doc__
+    assert SlimMobileNet(include_top=False).output_shape == (None, 6, 6, 96)
+    sums = [layer.name for layer in SlimMobileNet().layers if layer.name.endswith("_add")]
+    assert sums == ["unit1_add", "unit3_add", "unit5_add", "unit6_add"]
 
 
 @pytest.mark.parametrize("name", STUDENTS)
