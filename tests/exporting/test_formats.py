@@ -91,6 +91,15 @@ def test_eight_bits_take_a_quarter_of_the_bytes(written):
     assert sizes["int8"] < 0.4 * sizes["float32"]  # scales and shapes do not shrink
 
 
+def test_arrays_that_are_written_once_change_no_number(rng):
+    network = probabilities_network(STUDENTS["slim_mobilenet"](input_shape=(24, 24, 1)))
+    pixels = rng.uniform(0, 255, (8, 24, 24, 1)).astype(np.float32)
+    converted = litert_flatbuffer(network, INT8, calibration=pixels)
+    shared = described_file(converted, description(INT8, shape=(24, 24, 1)))
+    assert len(shared) < 0.85 * len(converted)
+    np.testing.assert_array_equal(LiteRTFile(shared)(pixels), LiteRTFile(converted)(pixels))
+
+
 def test_the_softmax_of_eight_bits_can_be_below_one_in_256(written, pixels):
     given = open_exported(written["litert-int8"]).run(pixels)
     assert np.any((given > 0) & (given < 1 / 512))
