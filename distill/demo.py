@@ -50,7 +50,8 @@ class DemoSettings(FaceSettings, ForeignNetwork):
     """Show a student's predictions for your photos or your camera's, on a page that only this machine can open."""
 
     model: str | None = None
-    """Exported student, or folder of its card; by default the student that comes with this package."""
+    """Exported student, folder of its card, or name of a student that comes with this package; by default the most
+    accurate of them."""
     teacher: str | None = None
     """A second network, shown next to the student: another exported file or folder, a run of this project, the name
     of a trained network that comes with this package, or a .keras, .h5 or .onnx file, SavedModel or MODULE:FUNCTION

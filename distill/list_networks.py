@@ -173,6 +173,7 @@ def _table(rows: list[Row], settings: ListNetworksSettings) -> str:
 
 def _trained(settings: ListNetworksSettings) -> list[str]:
     """Return what there is to say of trained networks in this package, where all networks are listed."""
+    from distill.prediction.exported_model import open_exported, trained_students
     from distill.reports.metrics import aligned_text
     from distill.runs.run_directory import read_summary
     from distill.runs.run_record import read_record
@@ -183,9 +184,17 @@ def _trained(settings: ListNetworksSettings) -> list[str]:
         if record := read_record(folder):
             side = "x".join(map(str, record.network.input_shape))
             lines.append([name, record.network.name, side, f"{read_summary(folder)['validation_accuracy']:.1%}"])
-    if settings.networks or len(lines) == 1:
+    if settings.networks:
         return []
-    return [f"{aligned_text(lines, left=2)}\n\nthese come trained, as --teacher NAME and --model NAME"]
+    students = [["trained student", "file", "bytes", "classes"]]
+    for name in trained_students():
+        export = open_exported(name)
+        size, classes = export.path.stat().st_size, len(export.description.class_names)
+        students.append([name, export.path.name, f"{size:,}", f"{classes}"])
+    return [
+        f"{aligned_text(lines, left=2)}\n\nthese come trained, as --teacher NAME and --model NAME",
+        f"{aligned_text(students, left=2)}\n\nthese come trained and exported, as --model NAME",
+    ]
 
 
 def _circumstances(settings: ListNetworksSettings) -> str:

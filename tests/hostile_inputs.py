@@ -24,7 +24,7 @@ from distill.exporting.model_card import _training
 from distill.files.documents import read_json
 from distill.logit_store import open_logits
 from distill.logit_store.exchange import export_logits, import_logits
-from distill.prediction.exported_model import DEFAULT_STUDENT, open_exported
+from distill.prediction.exported_model import DEFAULT_STUDENT, open_exported, trained_students
 from distill.reports.store_report import describe_store, store_text
 from distill.runs.networks import recorded_views
 from distill.runs.recorded_data import check_unseen, split_as_trained
@@ -206,6 +206,7 @@ FERPLUS = (
 )
 COMPARISON = {"settings": {"epochs": 3, "view": {"rotation": 5}}, "tested": {"a-0": 0.5}}
 
+EXPORT = trained_students()[DEFAULT_STUDENT]
 READERS = {
     "record": Reader(upgraded_record, read_run),
     "record of version 0.1": Reader(copied(VERSION_0_1 / "distilled" / "settings.json"), read_run),
@@ -221,10 +222,10 @@ READERS = {
         written("settings.json", {"epochs": 3, "view": {"rotation": 3.0, "zoom": [0.9, 1.1], "extra": {}}}),
         lambda file: settings_from_dict(Recipe, read_json(file, what="settings")),
     ),
-    "exports": Reader(copied(DEFAULT_STUDENT / "exports.json"), read_exported),
-    "export folder": Reader(copied(DEFAULT_STUDENT / "exports.json"), lambda file: _check_is_ours(file.parent)),
+    "exports": Reader(copied(EXPORT / "exports.json"), read_exported),
+    "export folder": Reader(copied(EXPORT / "exports.json"), lambda file: _check_is_ours(file.parent)),
     "exported LiteRT": Reader(
-        lambda folder: next(copied(DEFAULT_STUDENT / "exports.json")(folder).parent.glob("*.tflite")),
+        lambda folder: next(copied(EXPORT / "exports.json")(folder).parent.glob("*.tflite")),
         read_exported,
         exact=True,
     ),

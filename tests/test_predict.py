@@ -293,7 +293,7 @@ def test_the_students_folder_is_the_default(run, model, portrait, tmp_path, monk
     (tmp_path / "student").mkdir()
     shutil.copy(model, tmp_path / "student" / "small.tflite")
     (tmp_path / "student" / "exports.json").write_text('{"recommended": "small.tflite"}')
-    monkeypatch.setattr(predictor, "DEFAULT_STUDENT", tmp_path / "student")
+    monkeypatch.setattr(predictor, "DEFAULT_STUDENT", str(tmp_path / "student"))
     with pytest.raises(SystemExit) as ended:
         run_stage(predict, PredictSettings, ["portrait.jpg"], backend=None)
     assert ended.value.code == 0

@@ -43,13 +43,15 @@ def _with_metadata(flatbuffer: bytes, metadata: bytes) -> bytes:
     entry.name, entry.buffer = METADATA, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        tensor.name = tensor.name.split(b";")[0]  # of the operations that were made one, the last
     builder = _SharingBuilder(len(flatbuffer))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
 
 class _SharingBuilder(flatbuffers.Builder):
-    """Writes equal arrays once.
+    """Writes equal arrays and texts once.
 
     The converter writes a zero point, eight bytes of zeros, for each channel of each tensor: a fifth of a small int8
     file of depthwise convolutions.
@@ -64,6 +66,12 @@ class _SharingBuilder(flatbuffers.Builder):
         if array not in self._written:
             self._written[array] = super().CreateNumpyVector(x)
         return self._written[array]
+
+    def CreateString(self, s: str | bytes, encoding: str = "utf-8", errors: str = "strict") -> int:  # noqa: N802
+        text = "text", s if isinstance(s, bytes) else s.encode(encoding, errors)
+        if text not in self._written:
+            self._written[text] = super().CreateString(s, encoding, errors)
+        return self._written[text]
 
 
 def _metadata(description: ModelDescription) -> bytes:

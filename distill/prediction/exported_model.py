@@ -21,8 +21,9 @@ RUNTIMES: dict[str, _Opens] = {
 """Suffix -> what opens such a file."""
 EXPORTS = "exports.json"
 """In the folder of a card: what lies in it, and which file is recommended."""
-DEFAULT_STUDENT = Path(__file__).parent / "default_student"
-"""Folder of the student that comes with the package, and of its card."""
+_TRAINED = Path(__file__).parent / "trained_students"
+DEFAULT_STUDENT = "fer2013_slim_resnet_wide"
+"""Name of the trained student that is meant where none is named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +52,17 @@ class ExportedModel:
         return self.run(np.ascontiguousarray(pixels, np.float32))
 
 
+def trained_students() -> dict[str, Path]:
+    """Return the folders of the trained students that come with the package, by their names."""
+    return {each.parent.name: each.parent for each in sorted(_TRAINED.glob(f"*/{EXPORTS}"))}
+
+
 def is_exported(path: str | Path) -> bool:
-    """Whether `path` means a file that this project exported, or the folder of such files.
+    """Whether `path` means what `open_exported` opens: an exported file, the folder of such files, or a name.
 
     An ONNX file that exists is opened to find out: others write them, too.
     """
-    path = expanded(path)
+    path = _place(path)
     if path.suffix == onnx_student.SUFFIX and path.is_file():
         return onnx_student.PROPERTY.encode() in path.read_bytes()
     return path.suffix in RUNTIMES or (path / EXPORTS).is_file()
@@ -66,18 +72,20 @@ def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
     """Open an exported student.
 
     Args:
-        path: a `.tflite` or `.onnx` file, or the folder of its card: then the recommended file in it.
+        path: a `.tflite` or `.onnx` file, or the folder of its card: then the recommended file in it; or the name of
+            a student of `trained_students`.
         threads: among how many threads several images are divided.
 
     Raises:
         InputError: there is no such file; it is of another kind, damaged, cannot be read now, or was not exported by
             this project; what runs it is not installed.
     """
-    path = expanded(path)
+    path = _place(path)
     if path.is_dir():
         path = path / _recommended(path)
     if path.suffix not in RUNTIMES:
-        what_works = f"expected {' or '.join(RUNTIMES)}, or the folder that python -m distill.export wrote"
+        folder, names = "the folder that python -m distill.export wrote", ", ".join(trained_students())
+        what_works = f"expected {' or '.join(RUNTIMES)}, {folder}, or a student of the package ({names})"
         raise InputError(f"{path} is no exported student: {what_works}{_hint(path)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist")
@@ -85,6 +93,10 @@ def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
         run, description = RUNTIMES[path.suffix](path, threads=threads)
     _check_fits(run, description, path)
     return ExportedModel(path, description, run)
+
+
+def _place(source: str | Path) -> Path:
+    return trained_students().get(str(source)) or expanded(source)
 
 
 def _check_fits(run: Callable[[np.ndarray], np.ndarray], description: ModelDescription, path: Path) -> None:

@@ -68,7 +68,7 @@ def test_an_export_is_opened_without_tensorflow_and_keras():
 import sys
 from distill.evaluation.open_network import open_network
 from distill.runtimes.foreign_network import ForeignNetwork
-open_network({str(DEFAULT_STUDENT)!r}, {NAMES!r}, name_of_classes="the data", foreign=ForeignNetwork())
+open_network({DEFAULT_STUDENT!r}, {NAMES!r}, name_of_classes="the data", foreign=ForeignNetwork())
 print([name for name in ("tensorflow", "keras") if name in sys.modules])
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -109,7 +109,7 @@ def test_opens_the_folder_of_a_card(folder):
 
 
 def test_by_default_the_student_of_the_package_is_opened(folder, monkeypatch):
-    monkeypatch.setattr(predictor_module, "DEFAULT_STUDENT", folder)
+    monkeypatch.setattr(predictor_module, "DEFAULT_STUDENT", str(folder))
     assert Predictor().class_names == CLASSES
 
 

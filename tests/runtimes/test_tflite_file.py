@@ -102,9 +102,9 @@ def test_whole_numbers_that_stand_for_themselves(ending, pixels, tmp_path):
 
 
 def test_a_student_that_was_exported_here(tmp_path):
-    from distill.prediction.exported_model import DEFAULT_STUDENT, open_exported
+    from distill.prediction.exported_model import DEFAULT_STUDENT, open_exported, trained_students
 
-    path = next(DEFAULT_STUDENT.glob("*.tflite"))
+    path = next(trained_students()[DEFAULT_STUDENT].glob("*.tflite"))
     exported, opened = open_exported(path), open_model(str(path))
     faces = np.float32(np.random.default_rng(0).integers(0, 256, (3, *opened.input_shape)))
     np.testing.assert_allclose(softmax(opened.predict(faces)), exported.probabilities(faces), atol=1e-4)
