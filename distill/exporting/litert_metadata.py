@@ -43,7 +43,7 @@ def _with_metadata(flatbuffer: bytes, metadata: bytes) -> bytes:
     entry.name, entry.buffer = METADATA, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
-    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors if tensor.name):
         tensor.name = tensor.name.split(b";")[0]  # of the operations that were made one, the last
     builder = _SharingBuilder(len(flatbuffer))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
