@@ -4,7 +4,7 @@
 #
 #     benchmarks/shipped_students.sh path/to/fer2013.csv OUT [SEED...]
 #
-# On two cores of an Intel Xeon with AMX: caching took 14 minutes; slim_mobilenet 45 minutes a run of one thread, two runs
+# On two cores of an Intel Xeon with AMX: caching took 14 minutes; slim_mobilenet 50 minutes a run of one thread, two runs
 # side by side; slim_resnet_wide 43 a run, at 800 images/s. Every step goes on where it stopped when it is run again.
 set -euo pipefail
 data=$1 out=$2

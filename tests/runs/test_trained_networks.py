@@ -138,6 +138,7 @@ def test_is_listed_with_the_networks(run, shipped, capsys):
     accuracy = read_summary(shipped)["validation_accuracy"]
     assert re.search(rf"^{NAME} +plain_resnet_tiny +16x16x1 +{accuracy:.1%}$", listed, re.MULTILINE)
     assert "as --teacher NAME" in listed
+    assert "fer2013_slim_mobilenet    slim_mobilenet-int8.tflite" in listed
 
 
 def test_an_unfinished_run_is_not_handed_on(run, tmp_path):
