@@ -17,5 +17,5 @@ compare=(python -m distill.compare --data "$data" --logits "$out/plain.h5" --oth
 "${teacher[@]}" --view.mixup 0.3 --view.cutmix 0.2 --out "$out/mixed.h5"
 "${compare[@]}" --students microexpnet --student-options keep_prob 0.8 pixel_scale 0.0625 --feature-layers dense=avg_pool \
   --out "$out/microexpnet"
-"${compare[@]}" --students slim_resnet_small --optimizer adamw --weight-decay 0.02 --lr 0.002 --warmup-epochs 1 \
-  --feature-layers avg_pool=avg_pool --out "$out/slim_resnet_small"
+"${compare[@]}" --students slim_mobilenet --optimizer adamw --weight-decay 0.01 --lr 0.003 --warmup-epochs 1 \
+  --feature-layers avg_pool=avg_pool --out "$out/slim_mobilenet"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The first table of the README: FaceNet, MicroExpNet from labels alone, MicroExpNet distilled, on FER2013.
+# FaceNet in docs/results.md: it, MicroExpNet from labels alone, MicroExpNet distilled, on FER2013.
 #
 #     benchmarks/fer2013.sh path/to/fer2013.csv OUT
 #

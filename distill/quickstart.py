@@ -91,8 +91,9 @@ def quickstart(settings: QuickstartSettings) -> dict[str, Result]:
     print(f"\nin {out}: quickstart.png, quickstart.json, logits.h5 and the run of every network\n")
     print_next(
         "distill.predict photo.jpg",
-        "distill.crop_faces PHOTOS --out faces",
-        "distill.train_student --data faces --out student",
+        "distill.crop_faces photos --out faces",
+        "distill.teacher_logits --data faces --teacher fer2013_resnet10 --out logits.h5",
+        "distill.train_student --data faces --logits logits.h5 --student slim_resnet --out student",
     )
     return results
 

@@ -84,13 +84,14 @@ def teacher_logits(settings: TeacherLogitsSettings) -> None:
 
 
 def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out: str, shared: bool) -> None:
-    from distill.command_line.class_orders import print_accuracy, print_network_check
+    from distill.command_line.class_orders import print_accuracy, print_matching_note, print_network_check
     from distill.logit_store import Shard
     from distill.runs.networks import recorded_run
     from distill.scoring.caching import cache_logits
 
     run = None if weights is None else recorded_run(weights)
     teacher = settings.open(dataset, weights=weights)
+    print_matching_note(teacher, dataset)
     # One from elsewhere is better checked now than after hours.
     warned = bool(teacher.input_format) and print_network_check(teacher, dataset)
     store = cache_logits(

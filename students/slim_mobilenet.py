@@ -11,6 +11,7 @@ from keras import layers
 
 from distill.building_blocks.builder import builder
 from distill.building_blocks.conventions import checked_keep_prob, checked_pixel_scale
+from distill.building_blocks.residual_units import STUDENT_OPTIONS, averaged, normalised
 
 
 class Unit(NamedTuple):
@@ -33,36 +34,24 @@ _UNITS = (Unit(16, 1, 4), Unit(32, 2, 4), Unit(32, 1, 4), Unit(48, 2, 4), Unit(4
     classes=7,
     smallest=1,  # every layer pads
     last_map="6x6x96",
-    options={
-        "keep_prob": "share of the averaged features that dropout keeps in training, above 0 and up to 1.",
-        "pixel_scale": "what pixels are multiplied by, above 0; the first batch norm makes little depend on it.",
-    },
+    options=STUDENT_OPTIONS,
 )
 def SlimMobileNet(x, top, *, keep_prob=0.8, pixel_scale=1 / 255):
     """Network of six inverted residual units, 69,399 parameters: less than 100,000 bytes as int8."""
     x = layers.Rescaling(checked_pixel_scale(pixel_scale), name="scale_pixels")(x)
-    x = _norm(layers.Conv2D(_STEM, 3, 2, "same", use_bias=False, name="stem_conv")(x), "stem")
+    x = normalised(layers.Conv2D(_STEM, 3, 2, "same", use_bias=False, name="stem_conv")(x), "stem")
     for number, unit in enumerate(_UNITS, start=1):
         x = _unit(x, unit, f"unit{number}")
-    x = _norm(layers.Conv2D(_HEAD, 1, use_bias=False, name="head_conv")(x), "head")
-    if top is None:
-        return x
-    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    x = layers.Dropout(1 - checked_keep_prob(keep_prob), name="dropout")(x)
-    return top(x)
+    x = normalised(layers.Conv2D(_HEAD, 1, use_bias=False, name="head_conv")(x), "head")
+    return averaged(x, top, 1 - checked_keep_prob(keep_prob))
 
 
 def _unit(x, unit, name):
     """Widen, look around, narrow without ReLU; and the sum with what came in, where size and channels stay."""
     y = layers.Conv2D(unit.expansion * x.shape[-1], 1, use_bias=False, name=f"{name}_expand_conv")(x)
-    y = _norm(y, f"{name}_expand")
+    y = normalised(y, f"{name}_expand")
     y = layers.DepthwiseConv2D(3, unit.stride, "same", use_bias=False, name=f"{name}_depthwise_conv")(y)
-    y = _norm(y, f"{name}_depthwise")
+    y = normalised(y, f"{name}_depthwise")
     y = layers.Conv2D(unit.channels, 1, use_bias=False, name=f"{name}_project_conv")(y)
-    y = _norm(y, f"{name}_project", relu=False)
+    y = normalised(y, f"{name}_project", relu=False)
     return layers.Add(name=f"{name}_add")([x, y]) if unit.stride == 1 and x.shape[-1] == unit.channels else y
-
-
-def _norm(x, name, *, relu=True):
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x) if relu else x

@@ -8,7 +8,7 @@ from typing import Any
 
 from distill.building_blocks.builder import builder
 from distill.building_blocks.conventions import checked_keep_prob
-from distill.building_blocks.residual_units import Variant, residual_layers
+from distill.building_blocks.residual_units import STUDENT_OPTIONS, Variant, residual_layers
 
 _SLIM: dict[str, Any] = {"stem": 24, "stem_kernel": 5, "widths": (48, 96), "strides": (2, 2, 2), "units": 1}
 _SMALL: dict[str, Any] = {"stem": 16, "stem_kernel": 5, "widths": (32, 64), "strides": (2, 2, 2), "units": 1}
@@ -18,10 +18,7 @@ _SHARED: dict[str, Any] = {
     "input_shape": (48, 48, 1),
     "classes": 7,
     "smallest": 1,  # every layer pads
-    "options": {
-        "keep_prob": "share of the averaged features that dropout keeps in training, above 0 and up to 1.",
-        "pixel_scale": "what pixels are multiplied by, above 0; the first batch norm makes little depend on it.",
-    },
+    "options": STUDENT_OPTIONS,
 }
 
 

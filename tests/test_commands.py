@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from distill.command_line.stage import run_stage
+from distill.data.expressions import CLASS_ORDERS
 from distill.describe_data import DescribeDataSettings, describe_data
 from distill.evaluate import EvaluateSettings, evaluate
+from distill.logit_store import open_logits
 from distill.teacher_logits import TeacherLogitsSettings, teacher_logits
 from distill.train_student import TrainStudentSettings, train_student
 from distill.train_teacher import TrainTeacherSettings, train_teacher
@@ -321,19 +323,42 @@ def test_output_that_holds_something_else_is_left_alone(work, tmp_path, capsys, 
     assert sorted((path.name, path.stat().st_size) for path in tmp_path.rglob("*")) == before
 
 
-def test_a_network_of_other_classes_is_refused(work, tmp_path, capsys):
+def run_of_classes(work, out, class_names):
+    """The run of the teacher, as if it had learned `class_names`."""
     settings = json.loads((work / "teacher" / "settings.json").read_text())
-    settings["data"]["class_names"] = settings["data"]["class_names"][::-1]
-    other = tmp_path / "run"
-    other.mkdir()
-    (other / "settings.json").write_text(json.dumps(settings))
-    (other / "best.keras").write_bytes((work / "teacher" / "best.keras").read_bytes())
-    assert run("evaluate", "--model", other, "--data", work / "fer2013.csv") == 2
-    assert "was trained on the classes neutral, surprise" in failure(capsys)
+    settings["data"]["class_names"] = class_names
+    out.mkdir()
+    (out / "settings.json").write_text(json.dumps(settings))
+    (out / "best.keras").write_bytes((work / "teacher" / "best.keras").read_bytes())
+    return out
+
+
+def test_a_teacher_of_another_order_of_classes_is_cached_in_its_own_and_matched_by_name(work, tmp_path, capsys):
+    other = run_of_classes(work, tmp_path / "run", CLASS_ORDERS["fer2013"][::-1])
+    logits = ("--teacher", "plain_resnet_tiny", "--weights", other, "--out", tmp_path / "l.h5")
+    assert run("teacher_logits", "--data", work / "fer2013.csv", *logits) == 0
+    assert "tells apart neutral, surprise, " in capsys.readouterr().out
+    header = open_logits(tmp_path / "l.h5").header
+    assert header.class_names == CLASS_ORDERS["fer2013"][::-1]
+    assert header.class_order == "known"
+    learned = ("--data", work / "fer2013.csv", "--logits", tmp_path / "l.h5", "--epochs", 1, "--out", tmp_path / "s")
+    assert run("train_student", *learned) == 2
+    assert "--class-match names" in failure(capsys)
+
+
+def test_a_teacher_that_does_not_know_a_class_of_the_data_is_refused_before_it_is_asked(work, tmp_path, capsys):
+    without_fear = ["contempt" if name == "fear" else name for name in CLASS_ORDERS["fer2013"]]
+    other = run_of_classes(work, tmp_path / "run", without_fear)
     logits = ("--teacher", "plain_resnet_tiny", "--weights", other, "--out", tmp_path / "l.h5")
     assert run("teacher_logits", "--data", work / "fer2013.csv", *logits) == 2
+    assert "no fear among the classes angry, disgust, contempt" in failure(capsys)
+    assert not list(tmp_path.glob("l.h5*"))
+
+
+def test_a_network_of_other_classes_is_not_evaluated(work, tmp_path, capsys):
+    other = run_of_classes(work, tmp_path / "run", CLASS_ORDERS["fer2013"][::-1])
+    assert run("evaluate", "--model", other, "--data", work / "fer2013.csv") == 2
     assert "was trained on the classes neutral, surprise" in failure(capsys)
-    assert not (tmp_path / "l.h5").exists()
     assert run("evaluate", "--model", work / "teacher", "--data", work / "fer2013.csv", "--split", "test") == 2
     assert "has no test split: it has train, validation" in failure(capsys)
 

@@ -11,6 +11,12 @@ from keras import layers
 
 from distill.building_blocks.conventions import checked_pixel_scale
 
+STUDENT_OPTIONS = {
+    "keep_prob": "share of the averaged features that dropout keeps in training, above 0 and up to 1.",
+    "pixel_scale": "what pixels are multiplied by, above 0; the first batch norm makes little depend on it.",
+}
+"""The options of a student that ends in `averaged`, and what each means."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -31,12 +37,22 @@ class Variant:
 
 def residual_layers(variant, x, top, *, pixel_scale=1 / 255):
     """Lay the layers of one `Variant` on pixels `x`, for `distill.building_blocks.builder`."""
-    x = _features(layers.Rescaling(checked_pixel_scale(pixel_scale), name="scale_pixels")(x), variant)
+    x = layers.Rescaling(checked_pixel_scale(pixel_scale), name="scale_pixels")(x)
+    return averaged(_features(x, variant), top, variant.dropout)
+
+
+def averaged(x, top, dropout):
+    """`top` of the average of feature map `x`, of which training drops the share `dropout`; without a top, `x`."""
     if top is None:
         return x
     x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    x = layers.Dropout(variant.dropout, name="dropout")(x)
-    return top(x)
+    return top(layers.Dropout(dropout, name="dropout")(x))
+
+
+def normalised(x, name, *, relu=True):
+    """Batch normalisation of `x`, then ReLU if asked for."""
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
 def _features(x, variant):
@@ -69,5 +85,4 @@ def _shortcut(x, width, stride, name):
 def _conv(x, filters, kernel, name, *, strides=1, relu=True):
     """Convolution without bias, batch normalisation, ReLU."""
     x = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=f"{name}_conv")(x)
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+    return normalised(x, name, relu=relu)

@@ -31,6 +31,16 @@ def print_network_check(network: "ImageModel", dataset: "Dataset", *, prefix: st
     return bool(warnings)
 
 
+def print_matching_note(network: "ImageModel", dataset: "Dataset") -> None:
+    """Print what a student needs where a network tells other classes apart than the data, or in another order."""
+    known, labelled = tuple(network.class_names or ()), tuple(dataset.class_names)
+    if known and labelled and known != labelled and not dataset.class_map:
+        print(
+            f"note: {network.name} tells apart {', '.join(known)}; {dataset.name} has {', '.join(labelled)}: a "
+            "student learns from both with --class-match names"
+        )
+
+
 def print_store_notes(*stores: "LogitStore") -> None:
     """Print what a user should know of stores before they are used."""
     from distill.reports.store_report import store_notes

@@ -48,7 +48,7 @@ _CONFIG_HELP = (
 _DEBUG = "--debug"
 _EXIT_HELP = (
     "--debug shows the traceback of an error. Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, "
-    "70 a fault of this program, 130 interrupted."
+    "70 a fault of this program, 130 interrupted, 141 nobody reads the output any more."
 )
 _WHAT_CONFIG_TAKES = "give a JSON file of settings, or the settings.json of a run"
 _OF_DATA = ("data", "data_classes")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from distill.data.class_order import KNOWN, class_order_of
 from distill.data.dataset import Dataset
+from distill.data.expressions import class_columns
 from distill.errors import InputError
 from distill.runs.run_record import read_record
 from distill.runs.trained_networks import trained_networks, trained_path
@@ -69,10 +70,12 @@ class TeacherSettings(ForeignNetwork):
             self.teacher,
             given=self.classes,
             known=(),
-            data_classes=recorded if dataset.class_map else dataset.class_names or recorded,
+            data_classes=recorded or dataset.class_names,
             data_name=dataset.name,
         )
-        network = self._network(weights, order.names)  # refuses other classes than the recorded ones
+        if recorded and not dataset.class_map:
+            _check_known(self.teacher, recorded, dataset)
+        network = self._network(weights, order.names)  # refuses --classes that are not the recorded ones
         model = as_image_model(network, order.names)
         return with_class_order(model, order._replace(source=KNOWN) if recorded else order)
 
@@ -138,6 +141,14 @@ class OnlineTeacherSettings(TeacherSettings):
     teacher: str | None = None  # type: ignore[assignment]  # what others require
     """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5, .json, .onnx or .tflite
     file, the folder of a SavedModel, or MODULE:FUNCTION. By default there is none."""
+
+
+def _check_known(teacher: str, class_names: tuple[str, ...], dataset: Dataset) -> None:
+    """Check that a teacher of `class_names` knows every class of `dataset`, in whatever order."""
+    try:
+        class_columns(class_names, dataset.class_names)
+    except InputError as error:
+        raise InputError(f"{teacher} cannot teach the classes of {dataset.name}: {error}") from None
 
 
 def _known_classes(source: str) -> tuple[str, ...]:

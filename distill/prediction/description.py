@@ -16,7 +16,7 @@ _MAX_BYTES = 1 << 20
 _SHA256 = "sha256"
 _WHAT = "description of an exported network"
 _PIXELS = "float32 [1, height, width, channels], 0..255; scaling is part of the model"
-_OF_FACES, _OF_IMAGES = "the face alone, as square as it was found", "the whole image"
+_OF_FACES, _OF_IMAGES = "the face alone, in the square that was cut out about it", "the whole image"
 _PREPARATION = "resized (bilinear, antialiased); one channel is grey (ITU-R 601)"
 _OUTPUT = "float32 [1, classes], probabilities in the order of class_names"
 
