@@ -78,6 +78,7 @@ def test_the_card_has_every_part_and_no_path_of_this_machine(work, tmp_path):
         assert f"\n## {part}" in card
     assert "| angry | " in card
     assert "| teacher | none: it learned from labels alone |" in card
+    assert "| how views are drawn | flip True, rotation 10.0, zoom [0.9, 1.1]," in card
     assert "| data | faces: 105 to learn from, 35 to choose the epoch on |" in card
     assert str(work) not in card
     assert str(work) not in (tmp_path / "out" / "exports.json").read_text()

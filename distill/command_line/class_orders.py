@@ -33,7 +33,7 @@ def print_network_check(network: "ImageModel", dataset: "Dataset", *, prefix: st
 
 def print_matching_note(network: "ImageModel", dataset: "Dataset") -> None:
     """Print what a student needs where a network tells other classes apart than the data, or in another order."""
-    known, labelled = tuple(network.class_names or ()), tuple(dataset.class_names)
+    known, labelled = network.class_names, tuple(dataset.class_names)
     if known and labelled and known != labelled and not dataset.class_map:
         print(
             f"note: {network.name} tells apart {', '.join(known)}; {dataset.name} has {', '.join(labelled)}: a "

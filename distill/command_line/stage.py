@@ -1,6 +1,7 @@
 """The frame of every command: flags from a settings dataclass, errors as one line, exit codes.
 
-Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, 70 a fault of this program, 130 interrupted.
+Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, 70 a fault of this program, 130 interrupted,
+141 nobody reads the output any more.
 """
 
 import dataclasses

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill.data.view_differences import view_differences
 from distill.exporting.comparing import COLUMNS, ExportRow, cells
 from distill.prediction.description import recognises_expressions
 from distill.printable import printable_lines
@@ -14,6 +15,7 @@ from distill.runs.run_record import RunRecord
 
 TEMPLATE = "model_card.md.jinja"
 _SETTINGS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay", "ema", "seed")
+_OF_THE_DRAW = ("algorithm", "seed")
 
 
 def model_card(
@@ -69,10 +71,17 @@ def _training(record: RunRecord) -> list[tuple[str, str]]:
         ("teacher", _teacher(record.teacher)),
         ("loss", record.objective["formula"]),
         ("views of each image", str(record.views.number or "new ones in every epoch")),
+        ("how views are drawn", _drawn(record.views.spec)),
         ("settings", ", ".join(f"{name} {settings[name]}" for name in _SETTINGS if settings.get(name) is not None)),
         ("options of the network", ", ".join(f"{name} {value}" for name, value in options.items())),
     ]
     return [(name, value) for name, value in said if value]
+
+
+def _drawn(views: Mapping[str, Any]) -> str:
+    """Return the settings of views that change a picture."""
+    settings = {name: value for name, (value, _) in view_differences(views, {}).items() if name not in _OF_THE_DRAW}
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def _teacher(teacher: Mapping[str, Any] | None) -> str:
