@@ -26,6 +26,7 @@ def test_it_leaves_a_table_a_picture_and_every_run(tmp_path, capsys):
     pairs = zip(results["distilled"]["accuracies"], results["labels alone"]["accuracies"], strict=True)
     gains = ", ".join(f"{100 * (taught - labels):+.1f}" for taught, labels in pairs)
     assert gain.startswith(f"distilled minus labels alone, by seed: {gains} points; mean ")
+    assert following.startswith("  python -m distill.predict")
     assert all(line.startswith("  python -m distill.") for line in following.splitlines())
     assert [len(results[kind]["accuracies"]) for kind in ("teacher", "labels alone", "distilled")] == [1, 2, 2]
     assert results["distilled"]["weight_bytes"] == 4 * results["distilled"]["parameters"]
