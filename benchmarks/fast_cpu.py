@@ -11,6 +11,11 @@ ResNet-18, batches of 128, two shared cores of an Intel Xeon with AMX, TensorFlo
 In float32, with 32 random images: the products agree with oneDNN's gradients to 1e-6 of the largest of each kernel.
 With the fused norms the loss agrees to 2e-6, while gradients of deep layers differ by up to 4 % of their largest;
 those of a single small norm agree with the formula to 6e-8.
+
+glibc is told to keep memory that was freed: else it gives large blocks back to the system, which fills new ones with
+zeros, page by page. Adding 1 to 19 MB took 4.7 ms in the place of 14, and `slim_mobilenet` learned 406 images/s in the
+place of 344 (batches of 128, float32, one thread of two of an AMD EPYC with AVX2; mean of the best step of twelve in
+three runs each, by turns).
 """
 
 import os
@@ -93,7 +98,15 @@ def switch_on():
     keras.layers.BatchNormalization.call = batch_norm
 
 
+def keep_memory():
+    """Begin anew, where that has to be, as a process that keeps what it frees: glibc reads this when it starts."""
+    settings = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34), "MALLOC_ARENA_MAX": "1"}
+    if any(name not in os.environ for name in settings):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**settings, **os.environ})
+
+
 if __name__ == "__main__":
+    keep_memory()
     switch_on()
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
