@@ -117,6 +117,8 @@ def inspect(settings: InspectSettings) -> None:
     evaluated_on = None if settings.data is None else _open_split(settings.data, settings)
     description = describe_store(store, evaluated_on)
     print(json.dumps(description, indent=2) if settings.json else store_text(description))
+    if evaluated_on is not None and not settings.json:
+        _print_not_counted(store, evaluated_on)
     if settings.plot is not None:
         from distill.reports.plots import temperature_picture  # slow to import
 
@@ -141,7 +143,7 @@ def verify(settings: VerifySettings) -> None:
     if settings.data is None:
         print(f"classes    {', '.join(store.class_names)}; their order: {store.header.class_order}")
         return
-    dataset = _open_data(settings.data, settings.data_classes)
+    dataset = _open_data(settings)
     store.rows_of(dataset)
     seen = "each has the pixels that the teacher saw"
     unseen = "found by name; the pixels that the teacher saw are unknown"
@@ -149,6 +151,7 @@ def verify(settings: VerifySettings) -> None:
     if dataset.class_names:
         print(f"classes    {_class_order(store, dataset)}")
     print_accuracy(store, dataset)
+    _print_not_counted(store, dataset)
     if settings.teacher is not None:
         _score_again(settings, store, dataset)
 
@@ -248,11 +251,29 @@ def _refuse_what_only_a_teacher_uses(settings: VerifySettings) -> None:
         raise InputError(f"without --teacher nothing uses --{given[0].replace('_', '-')}: name the teacher")
 
 
-def _open_data(data: str, class_names: str | None) -> "Dataset":
+def _print_not_counted(store: "LogitStore", dataset: "Dataset") -> None:
+    """Print how many labelled images no accuracy of the store speaks of."""
+    from distill.data.dataset import UNLABELLED
+    from distill.printable import printable
+
+    absent = (dataset.labels != UNLABELLED) & (dataset.labels_among(store.class_names) == UNLABELLED)
+    if absent.any():
+        names = ", ".join(dataset.class_names[label] for label in sorted({*dataset.labels[absent].tolist()}))
+        print(printable(f"note: {absent.sum():,} images are not counted, {store.path} lacks their classes: {names}"))
+
+
+def _open_data(settings: VerifySettings) -> "Dataset":
+    """Return the data with the classes that the teacher was trained with, as `teacher_logits` had them."""
     from distill.command_line.data_settings import print_notes
     from distill.data.open_dataset import open_dataset
 
-    dataset = open_dataset(data, class_names=class_names)
+    dataset = open_dataset(str(settings.data), class_names=settings.data_classes)
+    if settings.weights:
+        import_keras_quietly()
+        from distill.data.class_map import with_class_map
+        from distill.runs.recorded_data import recorded_class_map
+
+        dataset = with_class_map(dataset, recorded_class_map([settings.weights]))
     print_notes(dataset)
     return dataset
 

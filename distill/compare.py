@@ -97,8 +97,11 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
     train = partial(train_run, dataset=learned, teachers={stores[views]: each for views, each in teachers.items()})
     with settings.cluster() as shared:
         if shared:
-            unfinished = [run for run in _ordered(runs, folder) if not folder.is_finished(*run)]
-            train_in_cluster(train, [runs[run] for run in unfinished], settings, deterministic=True)
+            ordered = _ordered(runs, folder)
+            for run in filter(lambda run: folder.is_finished(*run), ordered):
+                train(runs[run])  # refuses a run of other settings before anything new is trained
+            unfinished = [runs[run] for run in ordered if not folder.is_finished(*run)]
+            train_in_cluster(train, unfinished, settings, views=settings.view, deterministic=True)
         else:
             for run in _announced(runs, folder):
                 train(runs[run])
@@ -154,7 +157,10 @@ def _run_settings(settings: CompareSettings, cell: Cell, seed: int, folder, teac
     own: dict[str, Any] = {"logits": settings.stores[cell.views]}
     if not cell.is_taught:
         views = teachers[cell.views]
-        own = dict.fromkeys(_OF_TEACHERS) | {"view": views.view_spec, "views": views.views}
+        if views.view_spec.mixes:  # the stores alone say which images its views are mixed with
+            own["lambda_"] = 0.0
+        else:
+            own = dict.fromkeys(_OF_TEACHERS) | {"view": views.view_spec, "views": views.views}
         own["epochs"] = cell.epochs or settings.epochs
     return TrainStudentSettings(**shared | vars(settings.loss_settings(cell)) | own)
 

@@ -48,11 +48,13 @@ def crop_faces(settings: CropFacesSettings) -> None:
     from distill.prediction.face_finder import FaceFinder
 
     check_at_least(1, threads=settings.threads)
-    root, labels = _sources(expanded(settings.photos))
+    out = Path(settings.out)
+    out = out if out.name not in ("", "..") else out.resolve()  # its report is called like it
+    root, labels = _sources(expanded(settings.photos), out)
     open_finder = partial(FaceFinder, settings.face_detector, min_face_score=settings.min_face_score)
     detector = {"face_detector": open_finder().name, "min_face_score": settings.min_face_score}
     crop = {name: value for name, value in asdict(settings).items() if name in CropSettings.__dataclass_fields__}
-    folder = FaceFolder(Path(settings.out), root, CropSettings(**crop), detector=detector)
+    folder = FaceFolder(out, root, list(labels), CropSettings(**crop), detector=detector)
     _crop_all(folder, list(labels), open_finder, threads=settings.threads)
     faces, left_out = folder.finish(list(labels))
     if not faces:
@@ -61,10 +63,13 @@ def crop_faces(settings: CropFacesSettings) -> None:
     _print_result(folder, faces, left_out)
 
 
-def _sources(photos: Path) -> tuple[Path, Mapping[str, str | None]]:
-    """Return the folder to which sources are relative, and each of them with its label, if a label file has one."""
+def _sources(photos: Path, out: Path) -> tuple[Path, Mapping[str, str | None]]:
+    """Return the folder to which sources are relative, and each of them with its label, if a label file has one.
+
+    What lies in `out` and next to it, of an earlier call, is no source.
+    """
     from distill.data.layouts import label_file
-    from distill.prediction.cropping import pictures_in
+    from distill.prediction.cropping import pictures_in, report_of
 
     if not photos.exists():
         raise InputError(f"{photos} does not exist: give a folder of photos, a label file, a photo or a film")
@@ -73,7 +78,8 @@ def _sources(photos: Path) -> tuple[Path, Mapping[str, str | None]]:
         return file.parent, label_file.read_lines(file)
     if photos.is_file():
         return photos.parent, {photos.name: None}
-    names = pictures_in(photos)
+    written = [each.resolve() for each in (out, report_of(out)) if photos.resolve() in each.resolve().parents]
+    names = [name for name in pictures_in(photos) if not any(map((photos / name).resolve().is_relative_to, written))]
     if not names:
         raise InputError(f"{photos} holds no photos and no films")
     return photos, dict.fromkeys(names)
@@ -99,7 +105,7 @@ def _write_labels(folder: "FaceFolder", faces: Sequence[Mapping[str, Any]], labe
 
     if any(label is not None for label in labels.values()):
         lines = [f"{face['face']} {labels[face['source']]}\n" for face in faces]
-        write_bytes(folder.out / NAME_IN_FOLDER, "".join(lines).encode())
+        write_bytes(folder.out / NAME_IN_FOLDER, "".join(lines).encode(errors="surrogateescape"))
     classes = folder.root / CLASSES_FILE
     if classes.is_file():
         shutil.copyfile(classes, folder.out / CLASSES_FILE)

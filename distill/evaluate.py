@@ -145,7 +145,8 @@ def _output(settings: EvaluateSettings) -> Path:
     elif model.is_dir() and recorded_run(model) is not None:  # nothing is written into any other folder
         out = model / name
     else:
-        out = model.with_name(f"{model.stem.replace(':', '.')}-{name}")
+        model = model if model.name not in ("", "..") else model.resolve()  # "." and ".." are no names to build on
+        out = model.parent / f"{model.stem.replace(':', '.')}-{name}"
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: name a folder for the evaluation")
     return out

@@ -1,6 +1,7 @@
 """Find faces and name their expressions: `python -m distill.predict photo.jpg`."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -108,11 +109,12 @@ def predict(settings: PredictSettings) -> None:
 def _say_what_is_left_out(settings: PredictSettings, sources: "Sequence[Source]") -> None:
     from distill.data.image_files import left_out
     from distill.prediction.captures import is_stream
+    from distill.prediction.photos import folders_in
 
     seen = {*sources}
     for path in (expanded(name) for name in settings.files if not is_stream(name)):
-        folders = {source.parent for source in sources if isinstance(source, Path)} if settings.recursive else {path}
-        for note in left_out(folders or {path}) if path not in seen and path.is_dir() else ():  # it has images
+        within = folders_in(path) if settings.recursive else ()
+        for note in left_out([path, *within]) if path not in seen and path.is_dir() else ():  # it has images
             print(printable(f"note: {path}: {note}"), file=sys.stderr)
 
 
@@ -313,12 +315,14 @@ def _targets(sources: "Sequence[Source]", folder: Path | None) -> Iterator[Path 
 
 def _file_name(source: int | str) -> str:
     """Return how the film of a camera or stream is called, that of an address by its host and last name."""
-    from urllib.parse import urlsplit
+    from distill.prediction.captures import name_of
 
     if isinstance(source, int):
         return f"camera-{source}"
-    address = urlsplit(source)
-    return "-".join(part for part in (address.hostname, Path(address.path).stem) if part)
+    address = re.split("[?#]", name_of(source).partition("://")[2])[0]
+    host, _, path = address.partition("/")
+    host = re.sub(r":\d*$", "", host).strip("[]").lower()  # without its port; an address of IPv6 stands in brackets
+    return "-".join(part for part in (host, Path(path).stem) if part)
 
 
 def _same(path: Path) -> str:

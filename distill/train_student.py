@@ -11,6 +11,7 @@ from distill.command_line.stage import print_next, run_stage
 from distill.command_line.student_training import (
     OF_SEVERAL_TEACHERS,
     TrainStudentSettings,
+    seeded_objective,
     train_fold,
     train_in_cluster,
     train_one,
@@ -43,7 +44,8 @@ def train_student(settings: TrainStudentSettings) -> None:
             logits=teachers[0 if fold is None else fold["number"]] if teachers else None,
             teacher=online,
             extra_data=extra_data,
-            objective=_objective(settings),  # a new one for each fold: it may have layers of its own
+            # A new one for each fold: it may have layers of its own.
+            objective=seeded_objective(settings, taught=bool(teachers) or online is not None),
         )
 
     dataset = settings.open_folds() if settings.folds else settings.open()
@@ -66,7 +68,9 @@ def train_student(settings: TrainStudentSettings) -> None:
 def _in_cluster(settings: TrainStudentSettings, dataset, teachers: list) -> Callable[[Sequence[int]], None]:
     """Return what trains folds in the workers of a cluster."""
     train = partial(train_fold, settings=settings, dataset=dataset, teachers=teachers, out=settings.out)
-    return lambda folds: train_in_cluster(train, folds, settings, deterministic=settings.deterministic)
+    return lambda folds: train_in_cluster(
+        train, folds, settings, views=settings.view, deterministic=settings.deterministic
+    )
 
 
 def _open_teachers(settings: TrainStudentSettings, dataset) -> list:

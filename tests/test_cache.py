@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from distill.command_line.stage import run_stage, run_stages
 from distill.data.open_dataset import open_dataset
 from distill.logit_store import open_logits
 from distill.teacher_logits import TeacherLogitsSettings, teacher_logits
+from tests.training.small_runs import record_of
 
 CLASSES = "angry,disgust,fear,happy,sad,surprise,neutral"
+MERGED = ("bad", "disgust", "fear", "happy", "surprise", "neutral")
 TEACHER = """
 import numpy as np
 
@@ -142,6 +145,30 @@ def test_verify_looks_at_the_order_of_the_classes(work, tmp_path, capsys):
         assert "expected --classes fer2013" in capsys.readouterr().err
     assert cache("verify", store, "--data", work / "fer2013.csv") == 0
     assert "classes    not those of " in capsys.readouterr().out
+
+
+def test_a_store_of_merged_classes_is_judged_by_the_classes_of_the_teachers_run(work, tmp_path, capsys):
+    from teachers import TEACHERS
+
+    record = record_of()
+    merged = replace(record.data, class_map={"angry": "bad", "sad": "bad"}, class_names=MERGED)
+    replace(record, data=merged).write(tmp_path)
+    TEACHERS["plain_resnet_tiny"](classes=len(MERGED)).save(tmp_path / "best.keras")
+    flags = ("--data", work / "fer2013.csv", "--teacher", "plain_resnet_tiny", "--weights", tmp_path)
+    with pytest.raises(SystemExit):
+        run_stage(teacher_logits, TeacherLogitsSettings, [*map(str, flags), "--out", str(tmp_path / "l.h5")])
+    store = open_logits(tmp_path / "l.h5")
+    assert store.class_names == MERGED
+    capsys.readouterr()
+    assert cache("verify", store.path, *flags, "--images", 3) == 0
+    shown = capsys.readouterr().out
+    assert "scored 3 images" in shown
+    assert "not counted" not in shown
+    for verb in ("verify", "inspect"):
+        assert cache(verb, store.path, "--data", work / "fer2013.csv") == 0
+        shown = capsys.readouterr().out
+        assert f"{9 if verb == 'verify' else 3} images are not counted, {store.path} lacks" in shown
+        assert "their classes: angry, sad" in shown
 
 
 def test_a_negative_seed_is_refused_in_one_line(stored, work, capsys):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -167,7 +168,12 @@ class TestWhatIsLeft:
         assert sum(line.endswith("best") for line in table) == 1
         assert f"{STUDENT}: best of 2 cells, chosen on validation" in printed
 
-    def test_other_settings_than_those_of_its_runs_are_reported_before_a_new_run_begins(self, work, compared, capsys):
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_other_settings_than_those_of_its_runs_are_reported_before_a_new_run_begins(
+        self, work, compared, capsys, monkeypatch, shared
+    ):
+        monkeypatch.setattr(CompareSettings, "cluster", lambda settings: nullcontext(shared))
+        monkeypatch.setattr("distill.compare.train_in_cluster", lambda *args, **how: pytest.fail("it began"))
         assert run(*base(work), *GRID, "--lambdas", 0.2, 0.5, "--lr", 0.1, "--out", compared) == 2
         assert "holds a run with other settings (recipe.lr: stored 0.001, now 0.1)" in failure(capsys)
         assert len(list((compared / "runs").iterdir())) == 6
@@ -230,7 +236,9 @@ class TestFeaturesAndMixedPictures:
         for path in (work / "everything" / "runs").glob("*/settings.json"):
             record, name = json.loads(path.read_text()), path.parent.name
             assert record["views"]["spec"] == (MIXED if "mixed" in name else VIEWS).to_dict(), name
-            assert (record["teacher"] is None) == ("labels-alone" in name)
+            # Which images mixed ones are mixed with, a store alone says.
+            assert (record["teacher"] is None) == ("labels-alone" in name and "mixed" not in name)
+            assert record["objective"]["formula"].startswith("CE(y, s)") == ("labels" in name), name
             assert ("features" in record["objective"]) == ("hint0.1" in name)
             assert record["recipe"]["epochs"] == (2 if "2-epochs" in name else 1)
 

@@ -1,6 +1,7 @@
 """A data set of any layout comes back from shards as it was: ids, labels, pixels, splits and class names."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from PIL import Image
 from distill.command_line.stage import run_stage
 from distill.convert_data import ConvertDataSettings, convert_data
 from distill.data import conversion
-from distill.data.conversion import FORMATS, convert
+from distill.data.conversion import FORMATS, convert, not_kept
 from distill.data.dataset import Dataset
 from distill.data.open_dataset import open_dataset
+from distill.data.splits import with_splits
 from distill.errors import InputError
 from distill.logit_store import LogitHeader, LogitWriter, open_logits
 
@@ -92,6 +94,15 @@ def test_images_without_labels_come_back_without(write_image, tmp_path, format):
     convert(open_dataset(tmp_path / "faces"), tmp_path / "shards", format=format)
     check_same(open_dataset(tmp_path / "faces"), open_dataset(tmp_path / "shards"))
     assert not (tmp_path / "shards" / "classes.txt").exists()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_images_of_no_split_among_others_come_back_as_train_as_training_takes_them(rng, tmp_path, format):
+    splits = np.array(["test", "", "train", "validation", "", "train"])
+    source = replace(unsplit(rng, [0, 1, 2, 0, 1, 2]), splits=splits)
+    convert(source, tmp_path / "shards", format=format)
+    check_same(with_splits(source), with_splits(open_dataset(tmp_path / "shards")))
+    assert "2 images of no split are written as train" in not_kept(source)[0]
 
 
 @pytest.mark.parametrize("second", FORMATS)

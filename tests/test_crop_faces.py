@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ from PIL import Image
 
 import distill
 from distill import crop_faces
-from distill.prediction.cropping import sharpness
+from distill.prediction.cropping import CropSettings, FaceFolder, sharpness
 from distill.prediction.face_crops import face_pixels
-from distill.prediction.face_finder import FaceFinder
+from distill.prediction.face_finder import FaceFinder, Found
 from distill.prediction.photos import open_photo
 from tests.prediction.small_student import PORTRAIT
 
@@ -87,6 +89,20 @@ def test_an_interrupted_call_goes_on_behind_what_is_done(run, photos, monkeypatc
     assert sorted(record.read_text().splitlines()) == sorted(line.rstrip("\n") for line in lines)
 
 
+def test_faces_among_the_photos_are_none_of_them_when_it_is_called_again(run, photos):
+    for _ in range(2):
+        code, out, _ = run("photos", "--out", "photos/faces")
+        assert code == 0
+        assert out.startswith("2 faces in photos/faces")
+    assert sorted(path.name for path in (photos / "faces").rglob("*.png")) == ["a.png", "b.png"]
+
+
+def test_the_current_folder_is_named_in_full(run, photos, tmp_path):
+    code, _, err = run("photos", "--out", ".")
+    assert code == 2
+    assert f"{tmp_path} is not empty" in err
+
+
 def test_other_settings_and_other_folders_are_refused(run, photos, tmp_path):
     run("photos", "--out", "faces")
     assert "faces of other settings (size: stored 160, now 48)" in run("photos", "--out", "faces", "--size", "48")[2]
@@ -126,6 +142,64 @@ def test_films_give_a_face_every_so_many_seconds(run, tmp_path):
             writer.write(frame)
     assert run("films", "--out", "faces", "--every", "0.5")[0] == 0
     assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == ["film-0.00s.png", "film-0.50s.png"]
+
+
+def test_frames_less_than_a_hundredth_of_a_second_apart_give_a_face_each(run, tmp_path):
+    films = pytest.importorskip("distill.prediction.films")
+    pytest.importorskip("cv2")
+    (tmp_path / "films").mkdir()
+    with films.film_written(tmp_path / "films" / "film.mp4", rate=250) as writer:
+        for _ in range(5):
+            writer.write(np.full((48, 64, 3), 90, np.uint8))
+    assert run("films", "--out", "faces", "--every", "0", "--face-detector", "none")[0] == 0
+    names = {path.name for path in (tmp_path / "faces").iterdir()}
+    assert len(names) == len(rows("faces-report/faces.csv")) == 5
+    assert names >= {"film-0.00s.png", "film-0.00s-2.png"}
+
+
+def test_sources_of_one_name_give_a_face_each(run, photos, tmp_path):
+    for name in ("a.png", "A.jpeg", "b.jpg", "c.webp", "c.jpg"):
+        Image.new("RGB", (64, 64), (90, 90, 90)).save(photos / "sad" / name)
+    shutil.copy(photos / "sad" / "a.png", photos / "sad" / "a.JPG")
+    assert run("photos/sad", "--out", "faces", "--face-detector", "none", "--threads", "2")[0] == 0
+    names = {path.name for path in (tmp_path / "faces").iterdir()}
+    assert names == {"A.jpeg.png", "a.JPG.png", "a.png.png", "b.png", "c.png", "c.webp.png", "wall.png"}
+
+
+@pytest.fixture
+def finder():
+    """Finds two faces in a photo."""
+    return lambda photo: [Found((0, 0, side, side), (0, 0, side, side), None) for side in (64, 48)]
+
+
+def test_a_second_face_and_a_photo_of_its_name_are_kept_apart(finder, tmp_path):
+    sources = ["p-face2.png", "p.png"]
+    for name in sources:
+        Image.new("RGB", (64, 64)).save(tmp_path / name)
+
+    def names_of(source):
+        folder = FaceFolder(tmp_path / "faces", tmp_path, sources, CropSettings(), detector={})
+        line = folder.crop(source, finder)
+        folder.record(line)
+        return [face["face"] for face in line["faces"]]
+
+    assert names_of("p.png") == ["p.png", "p-face2.png"]
+    assert names_of("p-face2.png") == ["p-face2-2.png", "p-face2-face2.png"]  # the earlier call has the name
+    assert len(list((tmp_path / "faces").iterdir())) == 4
+
+
+def test_names_that_are_no_utf8_reach_the_tables_and_the_labels(run, tmp_path):
+    name, photos = os.fsdecode(b"caf\xe9"), tmp_path / "photos"
+    photos.mkdir()
+    try:
+        Image.new("RGB", (64, 64)).save(photos / f"{name}.jpg")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    assert run("photos", "--out", "faces", "--face-detector", "none")[0] == 0
+    assert b"\ncaf\xe9.png,caf\xe9.jpg," in (tmp_path / "faces-report" / "faces.csv").read_bytes()
+    folder = SimpleNamespace(out=tmp_path / "faces", root=photos)
+    crop_faces._write_labels(folder, [{"face": f"{name}.png", "source": f"{name}.jpg"}], {f"{name}.jpg": "3"})
+    assert (tmp_path / "faces" / "labels.txt").read_bytes() == b"caf\xe9.png 3\n"
 
 
 def test_sharpness_against_a_sum_by_hand():

@@ -9,7 +9,7 @@ import pytest
 from distill.command_line.stage import run_stage
 from distill.data.open_dataset import open_dataset
 from distill.data.splits import with_splits
-from distill.evaluate import EvaluateSettings, evaluate
+from distill.evaluate import EvaluateSettings, _output, evaluate
 from distill.exporting.export_student import export_student
 from distill.losses.distillation_loss import DistillationLoss
 from distill.runs.networks import load_network
@@ -147,6 +147,16 @@ def test_where_the_files_go_by_default(work, tmp_path, monkeypatch):
     assert (tmp_path / "evaluation-validation" / "confusion-two.png").is_file()
     assert run(work, "--model", work / "one" / "export" / "microexpnet.onnx") == 0
     assert (work / "one" / "export" / "microexpnet-evaluation-validation" / "report.html").is_file()
+
+
+def test_the_current_folder_and_the_one_above_have_names(work, tmp_path, monkeypatch):
+    monkeypatch.chdir(work / "one" / "export")
+    assert run(work, "--model", ".") == 0
+    assert (work / "one" / "export-evaluation-validation" / "report.html").is_file()
+    (tmp_path / "export" / "within").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "export" / "within")
+    settings = EvaluateSettings(model=("..",), data="synthetic-7")
+    assert _output(settings) == tmp_path / "export-evaluation-validation"
 
 
 def test_two_runs_of_one_name(work, tmp_path):

@@ -1,6 +1,7 @@
 """`python -m distill.export` from end to end, and what it says to wrong input."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -102,7 +103,26 @@ def test_by_default_the_files_lie_in_the_run(work):
 def test_a_keras_file_without_a_record_can_be_exported(work, tmp_path):
     keras.saving.load_model(work / "run" / "best.keras").save(tmp_path / "mine.keras")
     assert run(work, "--model", tmp_path / "mine.keras", "--formats", "litert-float32") == 0
-    assert "Not recorded" in (tmp_path / "mine-export" / "README.md").read_text()
+    card = (tmp_path / "mine-export" / "README.md").read_text()
+    assert "Not recorded" in card
+    assert "The epoch was chosen on" not in card
+    assert "see the terms of the data that it learned from." in card
+
+
+def test_a_card_says_that_the_epoch_was_chosen_on_its_images_where_it_was(work, tmp_path):
+    sentence = "The epoch was chosen on the images that the results are of"
+    for split, said in ("validation", True), ("train", False):
+        out = tmp_path / split
+        flags = ("--split", split, "--images", 20, "--formats", "litert-float32")
+        assert run(work, *flags, "--out", out) == 0
+        assert (sentence in (out / "README.md").read_text()) is said
+    other = tmp_path / "other"
+    shutil.copytree(work / "faces", other)
+    min((other / "validation").rglob("*.png")).unlink()
+    assert run(work, "--data", other, "--formats", "litert-float32", "--out", tmp_path / "out") == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert sentence not in card
+    assert "see the terms of faces." in card
 
 
 def test_the_gate_closes_with_exit_code_1_and_names_the_file(work, tmp_path, capsys):

@@ -165,6 +165,18 @@ def test_what_is_left_out_of_a_folder_is_counted(run, portrait, tmp_path):
     ]
 
 
+def test_what_is_left_out_is_counted_for_each_folder_and_all_within(run, tmp_path):
+    for name in ("one/a.jpg", "one/a.txt", "two/within/b.jpg", "two/texts/b.csv", "two/.hidden/c.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PORTRAIT, tmp_path / name)
+    code, out, err = run("one", "two", "--recursive")
+    assert (code, len(out)) == (0, 2)
+    assert err == [
+        "note: one: files with suffixes of other formats are left out: 1 .txt",
+        "note: two: files with suffixes of other formats are left out: 1 .csv",
+    ]
+
+
 def test_of_an_animation_the_first_frame_is_looked_at(run, tmp_path):
     frames = [Image.new("L", (8, 8), shade) for shade in (0, 200)]
     frames[0].save(tmp_path / "animated.gif", save_all=True, append_images=frames[1:])

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from distill.command_line.stage import run_stage
+from distill.command_line.student_training import seeded_objective
 from distill.runs.run_directory import read_metrics
 from distill.teacher_logits import TeacherLogitsSettings, teacher_logits
 from distill.train_student import TrainStudentSettings, train_student
@@ -210,3 +211,21 @@ def test_resume_alone_finishes_what_was_begun(work, tmp_path, monkeypatch):
     one, other = (keras.saving.load_model(tmp_path / name / "last.keras") for name in ("whole", "broken"))
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_layers_that_an_objective_makes_at_once_begin_alike_in_every_process(tmp_path, monkeypatch):
+    (tmp_path / "projecting.py").write_text(
+        "import keras\n"
+        "from distill.losses.objective import Objective\n"
+        "class Projecting(Objective):\n"
+        "    def __init__(self):\n"
+        "        self.layers = [keras.layers.Dense(3)]\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = TrainStudentSettings(data="D", student="microexpnet", out="O", loss="projecting:Projecting")
+    kernels = []
+    for _ in range(2):
+        (layer,) = seeded_objective(settings, taught=True).layers
+        layer.build((None, 4))
+        kernels.append(np.asarray(layer.kernel))
+    np.testing.assert_array_equal(*kernels)

@@ -84,8 +84,7 @@ def _prepare(
             f"the worker on {socket.gethostname()} has another {teacher.name} (sha256 {teacher.sha256[:16]} instead "
             f"of {sha256[:16]}): give all machines the same files"
         )
-    # A copy of the specification registers the operations that it names.
-    scorer = open_scorer(teacher, dataset, view_spec=replace(view_spec), **how)
+    scorer = open_scorer(teacher, dataset, view_spec=view_spec, **how)
 
     def score(task: tuple[Any, Sequence[int]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         rows, views = task

@@ -11,6 +11,7 @@ import os
 import sys
 import textwrap
 import traceback
+import types
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 DONE, GATE_CLOSED, WRONG_INPUT, FAULT = 0, 1, 2, 70  # as in sysexits.h of BSD
 _PIPE_CLOSED = 128 + 13  # as if SIGPIPE had ended it
+_UNIONS = (typing.Union, types.UnionType)  # float | None is one or the other, by version and spelling
 _GOES_ON = "interrupted: the same command goes on from here"
 _BEGINS_ANEW = "interrupted: the same command begins anew"
 
@@ -191,7 +193,10 @@ def _one_line_errors(interrupted: str = _GOES_ON, *, debug: bool = False) -> Ite
         _exit(WRONG_INPUT, f"error: there is not enough memory ({reason(error)})")
     except KeyboardInterrupt:
         _exit(INTERRUPTED, interrupted)
-    except Exception as error:  # what nobody foresaw
+    except Exception as error:
+        if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, mostly of a GPU
+            _exit(WRONG_INPUT, f"error: there is not enough memory ({reason(error)}): smaller batches need less")
+        # What nobody foresaw.
         _exit(FAULT, "this is a fault of distill-faces" if debug else kept_fault(error))
 
 
@@ -306,8 +311,8 @@ def settings_from_dict(settings_class: type[Settings], values: Any) -> Settings:
     known = {field.name: field for field in dataclasses.fields(settings_class)}
     for key in values:
         check_known(key, known, what="setting")
-    types = typing.get_type_hints(settings_class)
-    return _with_missing(settings_class, {key: _checked(key, value, types[key]) for key, value in values.items()})
+    kinds = typing.get_type_hints(settings_class)
+    return _with_missing(settings_class, {key: _checked(key, value, kinds[key]) for key, value in values.items()})
 
 
 def _with_missing(settings_class: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -328,15 +333,35 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return settings_from_dict(kind, value)
     value = _tuples(value)
-    allowed = [typing.get_origin(each) or each for each in typing.get_args(kind) or (kind,)]
-    if typing.get_origin(kind) in (tuple, dict):
-        allowed = [typing.get_origin(kind)]
-    fits = isinstance(value, tuple(allowed)) or (float in allowed and isinstance(value, int))
-    if not fits or (isinstance(value, bool) and bool not in allowed):
-        raise InputError(
-            f'setting "{name}" must be {" or ".join(each.__name__ for each in allowed)}, received {value!r}'
-        )
+    if not _fits(value, kind):
+        raise InputError(f'setting "{name}" must be {_kind_text(kind)}, received {value!r}')
     return value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a JSON value, with tuples in the place of lists, is of a declared type."""
+    origin, within = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return True
+    if origin in _UNIONS:
+        return any(_fits(value, each) for each in within)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        each = within[:1] * len(value) if within[1:] == (...,) else within
+        return len(value) == len(each) and all(map(_fits, value, each))
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(each, within[1]) for each in value.values())
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _kind_text(kind: Any) -> str:
+    """Return how messages call a declared type: "tuple[str, ...] or None"."""
+    alternatives = typing.get_args(kind) if typing.get_origin(kind) in _UNIONS else (kind,)
+    names = [str(each) if typing.get_origin(each) else each.__name__ for each in alternatives]
+    return " or ".join("None" if name == "NoneType" else name for name in names)
 
 
 def _tuples(value: Any) -> Any:

@@ -12,6 +12,7 @@ from distill.command_line.data_settings import FoldSettings
 from distill.command_line.loss_settings import LossSettings
 from distill.command_line.student_settings import StudentSettings
 from distill.command_line.teacher_settings import OnlineTeacherSettings
+from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.progress import progress_bar
 from distill.training.recipe import Recipe
@@ -19,6 +20,7 @@ from distill.training.recipe import Recipe
 if TYPE_CHECKING:
     import keras
 
+    from distill.losses.objective import Objective
     from distill.training.ensemble import CachedTeachers
 
 OF_SEVERAL_TEACHERS = ("teacher_weights", "teacher_mean", "class_match")
@@ -120,8 +122,7 @@ def train_run(
 ) -> "keras.Model":
     """Train a run of a comparison, from those of `teachers` that its --logits name, else from labels alone."""
     logits = None if run.logits is None else teachers[run.logits]
-    objective = run.objective(epochs=run.epochs, taught=logits is not None)
-    return train_one(run, dataset, logits=logits, objective=objective)
+    return train_one(run, dataset, logits=logits, objective=seeded_objective(run, taught=logits is not None))
 
 
 def train_fold(
@@ -136,29 +137,44 @@ def train_fold(
         fold_splits(dataset, fold),
         out=fold_path(out, fold),
         logits=teachers[fold] if teachers else None,
-        objective=settings.objective(epochs=settings.epochs, taught=bool(teachers)),
+        objective=seeded_objective(settings, taught=bool(teachers)),
     )
 
 
+def seeded_objective(settings: TrainStudentSettings, *, taught: bool) -> "Objective":
+    """Return a new objective, whose own layers begin with the same weights in every process."""
+    import keras
+
+    keras.utils.set_random_seed(settings.seed)  # an initializer draws its seed when its layer is made
+    return settings.objective(epochs=settings.epochs, taught=taught)
+
+
 def train_in_cluster(
-    train: Callable[[Any], object], runs: Sequence[Any], settings: ClusterRunSettings, *, deterministic: bool
+    train: Callable[[Any], object],
+    runs: Sequence[Any],
+    settings: ClusterRunSettings,
+    *,
+    views: ViewSpec,
+    deterministic: bool,
 ) -> None:
     """Let the workers of a cluster train `runs`, each of which goes on where it was interrupted, and show a bar.
 
     Args:
         train: called with one of them, in a worker, which sees the same files.
         settings: whose `cluster` is open.
+        views: of `settings`; with them a worker learns of their operations from outside.
         deterministic: as `TrainStudentSettings.deterministic`.
     """
     from distill.cluster.workers import Workers
 
-    with Workers(partial(_as_a_worker, train, deterministic), settings.resources) as workers:
+    prepare = partial(_as_a_worker, train, views, deterministic)
+    with Workers(prepare, settings.resources) as workers:
         done = workers.done(runs)
         for _ in progress_bar(done, total=len(runs), desc="students", unit="run"):
             pass
 
 
-def _as_a_worker(train: Callable[[Any], object], deterministic: bool) -> Callable[[Any], None]:
+def _as_a_worker(train: Callable[[Any], object], views: ViewSpec, deterministic: bool) -> Callable[[Any], None]:
     """Prepare a worker, and return what trains there: a network does not travel, its run directory is there."""
     import tensorflow as tf
 

@@ -110,8 +110,8 @@ def check_not_numbered_otherwise(names: Sequence[str], source: str) -> None:
 
 
 def _names(parts: Sequence[str], source: str) -> tuple[str, ...]:
-    try:
-        return parse_class_names(",".join(parts))
+    try:  # each of several parts is a name, which may have commas where the parts are lines
+        return checked_names(parts) if len(parts) > 1 else parse_class_names("".join(parts))
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
 

@@ -11,6 +11,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from distill.data.class_labels import CLASSES_FILE, check_not_numbered_otherwise, with_classes_file
+from distill.data.columns import Names
 from distill.data.dataset import Dataset
 from distill.data.layouts import parquet_shards, tfrecord_shards, webdataset_shards
 from distill.data.packed_images import Sample
@@ -58,8 +59,9 @@ def convert(dataset: Dataset, out: Path, *, format: str, images_per_shard: int =
     """Write a data set as shards of `FORMATS`, such as OUT/train-00000-of-00012.tar, with OUT/classes.txt.
 
     Pictures that lie encoded in the source keep their bytes; others become PNG files. Ids, labels, class names and
-    splits are kept, and the order within each split, so that cached logits of the source fit. `out` appears when all
-    of it is there; what a killed process wrote lies in a hidden folder next to it, and the same call goes on.
+    splits are kept, and the order within each split, so that cached logits of the source fit. Where some images have
+    a split, those without are written as train, as which `with_splits` takes them. `out` appears when all of it is
+    there; what a killed process wrote lies in a hidden folder next to it, and the same call goes on.
 
     Returns:
         The shards.
@@ -90,12 +92,19 @@ def not_kept(dataset: Dataset) -> list[str]:
         lost.append("soft labels are left out: shards hold the most probable class of each image")
     if dataset.folds is not None:
         lost.append("folds are left out, but for those that CK+ file names give")
+    without_split = np.count_nonzero(dataset.splits == "")
+    if 0 < without_split < len(dataset):
+        lost.append(f"{without_split:,} images of no split are written as train, as which commands take them")
     return lost
 
 
 def _parts(dataset: Dataset, suffix: str, images_per_shard: int) -> Iterator[_Part]:
-    for split in np.unique(dataset.splits).tolist():
-        rows = np.flatnonzero(dataset.splits == split)
+    splits = Names.of(dataset.splits)
+    without_split = splits == ""
+    if not without_split.all():  # shards are named as splits each or not at all
+        splits = splits.replaced(without_split, "train")
+    for split in np.unique(splits).tolist():
+        rows = np.flatnonzero(splits == split)
         count = -(-len(rows) // images_per_shard)
         for number in range(count):
             name = f"{split or _WITHOUT_SPLIT}-{number:05d}-of-{count:05d}{suffix}"

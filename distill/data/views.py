@@ -92,6 +92,11 @@ class ViewSpec:
                 f"{self.cutmix}"
             )
 
+    def __setstate__(self, state: dict) -> None:
+        """Take over what was pickled; where another process opens it, the operations from outside are new."""
+        self.__dict__.update(state)
+        checked_extra({name: own for name, own in self.extra.items() if ":" in name})
+
     def _check_crops(self) -> None:
         if not isinstance(self.crops, str) or self.crops not in CROPS:
             raise InputError(f'unknown view crops "{self.crops}": known are {", ".join(CROPS)}')

@@ -91,7 +91,8 @@ def export_student(
     check_classes(student, dataset)
     student = in_float32(student)  # what a file is compared with computes as the file does
     network = probabilities_network(student)
-    part = some_of(dataset.split(split), images)
+    whole = dataset.split(split)
+    part = some_of(whole, images)
     view_spec = view_spec or ViewSpec()
     pixels = _calibration_pixels(dataset, view_spec, network.input_shape[1:], count=calibration)
     _check_is_ours(out)
@@ -112,7 +113,8 @@ def export_student(
             "description": described.to_dict(),
             **_compared(comparison, rows, split=split),
         }
-        card = model_card(facts, rows, comparison.metrics, record=record)
+        chosen_on_these = record is not None and record.data.validation.fingerprint == whole.fingerprint
+        card = model_card(facts, rows, comparison.metrics, record=record, chosen_on_these=chosen_on_these)
         (folder / CARD).write_text(card, encoding="utf-8")
         write_json(folder / EXPORTS, facts)
     return ExportResult(tuple(rows), recommended.file, tuple(advice), tuple(notes), comparison.metrics)

@@ -24,6 +24,7 @@ def model_card(
     metrics: EvaluationMetrics,
     *,
     record: RunRecord | None = None,
+    chosen_on_these: bool = False,
 ) -> str:
     """Return the card.
 
@@ -32,6 +33,7 @@ def model_card(
         rows: the student itself, then every file.
         metrics: of the student itself, on the images that the files were compared on.
         record: of the student's run; without it the card says that it is not known.
+        chosen_on_these: whether the epoch was chosen on the images that `metrics` are of, or more that hold them.
     """
     environment = templates(Path(__file__).parent, autoescape=False)  # it is Markdown
     environment.filters["row"] = _row
@@ -46,6 +48,7 @@ def model_card(
         worth=worth_lines(metrics),
         classes=per_class_cells(metrics),
         training=_training(record) if record else None,
+        chosen_on_these=chosen_on_these,
     )
 
 

@@ -125,6 +125,9 @@ class RowsOnDisk:
         self._lock = threading.Lock()
         self.shape, self.dtype = header.shape, header.dtype
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self._path, self._header)
+
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
@@ -171,6 +174,19 @@ class RowsOnDisk:
                 if not count:
                     raise InputError(f"{self._path} has become shorter since it was opened: give it whole")
                 content = content[count:]
+
+
+def _reopened(path: Path, header: NpyHeader) -> RowsOnDisk:
+    """Return the rows that another process has opened.
+
+    Raises:
+        InputError: the file is gone, or cannot be read now.
+    """
+    with reading(path):
+        try:
+            return RowsOnDisk(path, open(path, "rb", buffering=0), header)
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is gone: give it whole") from error
 
 
 def _dictionary(text: str) -> Mapping[str, Any]:

@@ -109,9 +109,16 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `rows`, at least one, with the columns of the last, whole or not at all."""
-    with atomic_file(path) as unfinished, open(unfinished, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
+    """Write `rows`, at least one, with the columns of them all as they come, whole or not at all.
+
+    What a row lacks stays empty. Names of files that are no UTF-8 keep their bytes.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with (
+        atomic_file(path) as unfinished,
+        open(unfinished, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.DictWriter(file, fieldnames=columns)
         writer.writeheader()
         writer.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
 

@@ -262,13 +262,13 @@ def _checked_dataset(file: h5py.File, name: str, dtype: np.dtype, shape: tuple[i
 def _check_signature(path: Path) -> None:
     expected = f"expected a file that {COMMAND} wrote"
     check_regular(path)
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder, not a logit store: {expected}")
     try:
         with reading(path), open(path, "rb") as file:
             signature = file.read(len(_SIGNATURE))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: {expected}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder, not a logit store: {expected}") from None
     if signature != _SIGNATURE:
         raise DamagedError(f"{path} is not a logit store: {expected}")
 

@@ -213,7 +213,7 @@ class DistillationObjective(Objective):
         return {name: (start, ramp) for name, (start, ramp) in ramps.items() if ramp.moves}
 
 
-_OF_FUNCTIONS = ("teacher_outputs", "student_layers", "uses_labels", "teacher_temperature", "layers", "build")
+_OF_FUNCTIONS = ("teacher_outputs", "student_layers", "uses_labels", "teacher_temperature", "build")
 
 
 class FunctionObjective(Objective):
@@ -230,6 +230,11 @@ class FunctionObjective(Objective):
 
     def __call__(self, student_outputs: Mapping[str, Tensor], batch: Batch, progress: Tensor) -> Mapping[str, Tensor]:
         return self._function(student_outputs, batch, progress)
+
+    @property
+    def layers(self) -> Sequence[keras.layers.Layer]:  # type: ignore[override]  # cannot be set
+        """Those of the function, which `build` may have made."""
+        return getattr(self._function, "layers", ())
 
     @property
     def formula(self) -> str:

@@ -2,11 +2,11 @@
 
 import math
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from distill.quiet import quiet_stderr
 Source = Path | int | str
 """A film's path, a camera's number, or a stream's address."""
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https")
+_HOST = re.compile(r"([^@:?#\[\]]*|\[[^\]]*\])(:\d*)?")
 _TIMEOUT_MS = 10_000
 _TRIES = 5
 _PAUSE = 1.0
@@ -33,9 +34,12 @@ def name_of(source: Source) -> str:
     """Return what messages call a source; a stream's address goes without user and password."""
     if isinstance(source, int):
         return f"camera {source}"
-    if is_stream(source):
-        address = urlsplit(str(source))
-        return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+    if is_stream(source):  # cut as text: a password may hold what an address may not
+        scheme, _, rest = str(source).partition("://")
+        host, slash, path = rest.partition("/")
+        if _HOST.fullmatch(host):  # an @ in the path is no password's end
+            return f"{scheme}://{host}{slash}{path}"
+        return f"{scheme}://{rest.rpartition('@')[2]}"
     return str(source)
 
 

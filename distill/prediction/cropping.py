@@ -1,6 +1,8 @@
 """`FaceFolder`: the faces of photos and films, cut out as `predict` cuts them, one picture each."""
 
 import json
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,6 +68,11 @@ def pictures_in(root: Path) -> list[str]:
     return sorted(name for name in found if (root / name).is_file())
 
 
+def report_of(out: Path) -> Path:
+    """Return the folder of what is to be known of the faces in `out`."""
+    return out.with_name(f"{out.name}-report")
+
+
 class FaceFolder:
     """A folder of faces, and next to it what is to be known of them: OUT-report/.
 
@@ -77,6 +84,7 @@ class FaceFolder:
     Args:
         out: the folder; new, or of an earlier call with the same settings.
         root: where the sources lie, by their relative paths, which the faces keep.
+        sources: all of them; those whose faces would have one name keep their suffixes in it.
         settings: which faces are cut out.
         detector: what finds them, for the record.
 
@@ -84,11 +92,24 @@ class FaceFolder:
         InputError: `out` holds something else, or faces of other settings.
     """
 
-    def __init__(self, out: Path, root: Path, settings: CropSettings, *, detector: Mapping[str, Any]):
+    def __init__(
+        self,
+        out: Path,
+        root: Path,
+        sources: Sequence[str],
+        settings: CropSettings,
+        *,
+        detector: Mapping[str, Any],
+    ):
         self.out, self.root, self.settings = out, root, settings
-        self.report = out.with_name(f"{out.name}-report")
+        self.report = report_of(out)
         self._header = json.loads(json.dumps({"settings": {**asdict(settings), **detector}}))
         self._done = self._read()
+        names = {source: _name(source, 0.0 if _is_film(source) else None).casefold() for source in sources}
+        count = Counter(names.values())
+        self._alike = {source for source, name in names.items() if count[name] > 1}
+        self._taken = {row["face"].casefold() for line in self._done.values() for row in line["faces"]}
+        self._lock = threading.Lock()
 
     def is_done(self, source: str) -> bool:
         """Whether the faces of a source are there already."""
@@ -136,7 +157,7 @@ class FaceFolder:
 
     def _photos(self, source: str) -> Iterator[tuple[float | None, np.ndarray]]:
         path = self.root / source
-        if path.suffix.lower() in FILM_SUFFIXES:
+        if _is_film(source):
             yield from Frames(path, every=self.settings.every)
         else:
             yield None, open_photo(path)
@@ -149,13 +170,24 @@ class FaceFolder:
             return _why(source, time, f"{TINY}: {right - left} x {bottom - top} pixels")
         if sharp < self.settings.min_sharpness:
             return _why(source, time, f"{BLURRED}: its sharpness is {sharp:g}")
-        name = _name(source, time, number)
+        name = self._free_name(source, time, number)
         pixels = face_pixels(photo, face.region, (self.settings.size, self.settings.size, 3))
         with atomic_file(self.out / name) as unfinished:
             Image.fromarray(np.rint(pixels).astype(np.uint8)).save(unfinished)
         score = None if face.score is None else round(face.score, 4)
         where = dict(zip(("left", "top", "right", "bottom"), face.box, strict=True))
         return {"face": name, "source": source, "time": time, **where, "score": score, "sharpness": sharp}
+
+    def _free_name(self, source: str, time: float | None, number: int) -> str:
+        """Take the name of a face's picture, numbered where another has it, on systems that ignore case too."""
+        first = path = Path(_name(source, time, number, keep_suffix=source in self._alike))
+        copy = 1
+        with self._lock:
+            while path.as_posix().casefold() in self._taken:
+                copy += 1
+                path = first.with_stem(f"{first.stem}-{copy}")
+            self._taken.add(path.as_posix().casefold())
+        return path.as_posix()
 
     def _read(self) -> dict[str, dict[str, Any]]:
         """Return the finished sources of an earlier call; a line that was not written to its end does not count."""
@@ -186,15 +218,20 @@ class FaceFolder:
         return done
 
 
+def _is_film(source: str) -> bool:
+    return Path(source).suffix.lower() in FILM_SUFFIXES
+
+
 def _why(source: str, time: float | None, why: str) -> dict[str, Any]:
     return {"source": source, "time": time, "why": why}
 
 
-def _name(source: str, time: float | None, number: int) -> str:
+def _name(source: str, time: float | None, number: int = 1, *, keep_suffix: bool = False) -> str:
     """Return the name of a face's picture: that of its source, so that splits and subjects in names stay."""
     path = Path(*(part for part in Path(source).parts if part not in ("..", "/")))
     frame = "" if time is None else f"-{time:.2f}s"
     face = "" if number == 1 else f"-face{number}"
     # A photo of another format may have the same name but for that.
-    kind = "" if path.suffix.lower() in (".jpg", ".jpeg", ".png", *FILM_SUFFIXES) else path.suffix
+    usual = path.suffix.lower() in (".jpg", ".jpeg", ".png", *FILM_SUFFIXES)
+    kind = "" if usual and not keep_suffix else path.suffix
     return path.with_name(f"{path.stem}{kind}{frame}{face}.png").as_posix()

@@ -151,11 +151,12 @@ def _refusal(capture: Capture, source: Source, name: str) -> InputError | None:
 
 
 class FilmWriter:
-    """Writes frames of one size into an mp4 file."""
+    """Writes frames into an mp4 file, all in the size of the first."""
 
     def __init__(self, path: Path, *, rate: float):
         self._path, self._rate, self._cv2 = path, rate, opencv(str(path))
         self._writer: Any = None
+        self._size = (0, 0)
 
     def write(self, frame: np.ndarray) -> None:
         """Append uint8 RGB [H, W, 3].
@@ -165,11 +166,14 @@ class FilmWriter:
         """
         height, width = frame.shape[:2]
         if self._writer is None:
+            self._size = (width, height)
             code = self._cv2.VideoWriter_fourcc(*"mp4v")
             with quiet_stderr():
-                self._writer = self._cv2.VideoWriter(str(self._path), code, self._rate, (width, height))
+                self._writer = self._cv2.VideoWriter(str(self._path), code, self._rate, self._size)
             if not self._writer.isOpened():
                 raise OSError(f"OpenCV cannot write a film of {width}x{height} at {self._rate:g} frames per second")
+        if (width, height) != self._size:  # a camera that came back otherwise: OpenCV would drop it in silence
+            frame = self._cv2.resize(frame, self._size)
         self._writer.write(self._cv2.cvtColor(frame, self._cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
 """`in_order`: several items are worked on at the same time, and the results come in the order of the items."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -16,19 +16,25 @@ def in_order(
     """Yield what becomes the result for each item; no more than two for each thread are ahead.
 
     Args:
-        open_worker: called once in each thread, for what detectors and students need: none may be called by two
-            threads at once.
+        open_worker: opens what detectors and students need: no two threads call one worker at once. It is called for
+            each item that comes, up to `threads` times, in the thread that iterates: opening may mute the standard
+            error, and what that thread prints is to be seen.
     """
-    own, pool = threading.local(), ThreadPoolExecutor(threads)
+    pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[Result]] = deque()
+    idle: SimpleQueue[Callable[[Item], Result]] = SimpleQueue()
 
     def work(item: Item) -> Result:
-        if not hasattr(own, "worker"):
-            own.worker = open_worker()
-        return own.worker(item)
+        worker = idle.get()
+        try:
+            return worker(item)
+        finally:
+            idle.put(worker)
 
     try:
-        for item in items:
+        for number, item in enumerate(items):
+            if number < threads:
+                idle.put(open_worker())
             waiting.append(pool.submit(work, item))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft()

@@ -24,14 +24,12 @@ def expand(names: Sequence[str | Path], *, recursive: bool = False) -> list[Path
         within = sorted(image_names(path)) if path.is_dir() else []
         found = [path / name for name in within]
         if recursive and path.is_dir():
-            found += [
-                file for folder in _folders_in(path) for file in (folder / name for name in image_names(folder))
-            ]
+            found += [file for folder in folders_in(path) for file in (folder / name for name in image_names(folder))]
         files += sorted(found) or [path]
     return files
 
 
-def _folders_in(folder: Path) -> Iterator[Path]:
+def folders_in(folder: Path) -> Iterator[Path]:
     """Yield all visible folders below `folder`."""
     for within, names, _ in os.walk(folder):
         names[:] = sorted(name for name in names if is_visible(name))

@@ -60,8 +60,8 @@ class Predictor:
 
     Args:
         model: an exported file, or the folder of its card; None is the student that comes with this package.
-        face_detector: a name in `distill.prediction.face_detectors.DETECTORS`; None is BlazeFace where it is
-            installed, else Haar.
+        face_detector: a name in `distill.prediction.face_detectors.DETECTORS`; None is BlazeFace, which
+            comes with this package.
         min_face_score: faces that the detector is less sure of, 0..1, are left out; None is its usual one.
         threads: among how many threads many faces are divided.
 

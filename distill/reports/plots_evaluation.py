@@ -79,7 +79,7 @@ def scatter_marks(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the chart of size (log axis) and accuracy, whose marks have areas in proportion to frames/s.
 
     Args:
-        models: at least one, as in `evaluation.json`.
+        models: at least one, as in `evaluation.json`, each of at least one byte.
 
     Returns:
         `x_ticks` and `y_ticks`, each (place, text); `marks`, each `x`, `y`, `radius` and `speed` (frames/s or None),

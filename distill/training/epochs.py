@@ -102,7 +102,7 @@ def run_epochs(
                 bar.set_description(f"{network.name} {epoch + 1}/{epochs}", refresh=False)
                 if (lr := learning_rate(epoch, [row["validation_loss"] for row in run.rows])) is not None:
                     optimizer.learning_rate = lr
-                _reseed(network, seed=batches.seed, epoch=epoch)
+                _reseed([network, *own_layers], seed=batches.seed, epoch=epoch)
                 callback_list.on_epoch_begin(epoch)
                 row = _timed_epoch(train_epoch, epoch, bar, callback_list, images=images)
                 if not math.isfinite(row["train_loss"]):
@@ -173,12 +173,13 @@ def _kept_on_interrupt(run: RunDirectory, epochs: int) -> Iterator[None]:
         raise
 
 
-def _reseed(network: keras.Model, *, seed: int, epoch: int) -> None:
+def _reseed(trained: Sequence[keras.Layer], *, seed: int, epoch: int) -> None:
     """Set the generators of dropout to a state that `seed` and `epoch` alone decide.
 
     Keras files do not hold these states; so an epoch repeated after an interruption drops the same units.
     """
-    generators = [variable for variable in network.variables if variable.name == "seed_generator_state"]
+    variables = [variable for layer in trained for variable in layer.variables]
+    generators = [variable for variable in variables if variable.name == "seed_generator_state"]
     for generator, state in zip(
         generators, np.random.SeedSequence([seed, epoch]).generate_state(len(generators)), strict=True
     ):

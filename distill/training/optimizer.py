@@ -113,6 +113,7 @@ def _rate(recipe: Recipe, steps_per_epoch: int) -> float | keras.optimizers.sche
         return float(recipe.lr)
     steps = steps_per_epoch * recipe.epochs
     warmup = steps // 20 if recipe.warmup_epochs is None else math.ceil(recipe.warmup_epochs * steps_per_epoch)
+    warmup = min(warmup, steps - 1)  # of few steps it may be all
     return {"cosine": _cosine, "linear": LinearDecay}[recipe.schedule](recipe.lr, steps, warmup)
 
 

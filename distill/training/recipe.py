@@ -186,7 +186,9 @@ def optimizer_settings(optimizer: Any) -> dict[str, Any]:
     for name, value in config.items():
         if name in _OF_OPTIMIZERS:
             value = float(f"{value:.7g}") if isinstance(value, float) else value  # it was kept in float32
-            if name == "learning_rate" or value != usual.get(name):
+            # A recipe has no weight decay unless it is given: that of AdamW and Muon by default is given, too.
+            given = name == "learning_rate" or (name == "weight_decay" and value)
+            if given or value != usual.get(name):
                 settings[_OF_OPTIMIZERS[name]] = value
         elif name not in ("name", "ema_momentum") and value != usual.get(name):
             raise InputError(f"a recipe does not know {name}={value!r} of an optimizer: leave it out")

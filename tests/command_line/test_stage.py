@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass, field
 
 import pytest
+import tensorflow as tf
 
 from distill.command_line.stage import run_stage, settings_from_dict
 from distill.data.views import ViewSpec
@@ -24,6 +25,10 @@ class Settings:
     """T."""
     view: ViewSpec = field(default_factory=ViewSpec)
     """Views."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Numbers by name."""
+    names: tuple[str, ...] | None = None
+    """Names."""
 
 
 def run(stage, *args):
@@ -71,6 +76,12 @@ def test_a_fault_of_the_program_is_one_line_and_its_traceback_a_file(capsys, mon
     line = f"this is a fault of distill-faces: the details are in {report} (--debug shows them)\n"
     assert capsys.readouterr().err == line
     assert "ZeroDivisionError: by zero" in report.read_text()
+
+
+def test_memory_that_tensorflow_lacks_is_no_fault_of_the_program(capsys):
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+    assert run(raising(error), "--data", "D") == 2
+    assert capsys.readouterr().err.startswith("error: there is not enough memory (OOM when allocating tensor)")
 
 
 @pytest.mark.parametrize(("error", "code"), [(ZeroDivisionError("by zero"), 70), (InputError("no such thing"), 2)])
@@ -139,7 +150,14 @@ def test_config_loads_what_a_run_saved_and_flags_override_it(tmp_path):
         ('{"data": "D", "temperature": true}', 'setting "temperature" must be float, received True'),
         ('{"data": {"x": 1}}', 'setting "data" must be str'),
         ('{"data": "D", "view": 3}', "ViewSpec must be an object of settings, received 3"),
-        ('{"data": "D", "view": {"zoom": 1}}', 'setting "zoom" must be tuple, received 1'),
+        ('{"data": "D", "view": {"zoom": 1}}', 'setting "zoom" must be tuple[float, float], received 1'),
+        ('{"data": "D", "view": {"zoom": [1]}}', 'setting "zoom" must be tuple[float, float], received (1,)'),
+        (
+            '{"data": "D", "view": {"zoom": [1, "x"]}}',
+            "setting \"zoom\" must be tuple[float, float], received (1, 'x')",
+        ),
+        ('{"data": "D", "weights": {"a": "x"}}', "setting \"weights\" must be dict[str, float], received {'a': 'x'}"),
+        ('{"data": "D", "names": [1]}', 'setting "names" must be tuple[str, ...] or None, received (1,)'),
     ],
 )
 def test_config_that_cannot_be_used_is_refused(tmp_path, capsys, content, message):
@@ -183,7 +201,9 @@ def test_unknown_settings_name_all_when_none_is_near():
 def test_lists_of_the_wrong_form_are_refused():
     from distill.training.recipe import Recipe
 
-    with pytest.raises(InputError, match="Recipe cannot hold these settings"):
+    with pytest.raises(
+        InputError, match=r'"lr_steps" must be tuple\[tuple\[int, float\], ...\], received \(5, 0.3\)'
+    ):
         settings_from_dict(Recipe, {"schedule": "steps", "lr_steps": [5, 0.3]})
 
 

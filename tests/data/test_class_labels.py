@@ -1,6 +1,6 @@
 import pytest
 
-from distill.data.class_labels import class_list, read_labels
+from distill.data.class_labels import class_list, read_labels, with_classes_in
 from distill.errors import InputError
 
 
@@ -85,3 +85,12 @@ def test_numbers_that_do_not_count_from_zero_and_absent_classes_are_noted():
 def test_lists_that_cannot_be_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         class_list(given)
+
+
+def test_a_comma_in_one_of_several_names_begins_no_new_class():
+    names = ("tench, Tinca tinca", "goldfish")
+    assert class_list(names).names == names
+    assert with_classes_in(None, "\n".join(names).encode(), "classes.txt").names == names
+    assert with_classes_in(None, b"goldfish,tench\n", "classes.txt").names == ("goldfish", "tench")
+    with pytest.raises(InputError, match=r"classes.txt: .* each once"):
+        with_classes_in(None, b"tench, Tinca\nfear\nfear\n", "classes.txt")

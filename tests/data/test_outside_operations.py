@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -166,6 +167,12 @@ class TestPixels:
             (40, 40), Image.Transform.AFFINE, (1, 0.3, -0.3 * 20, 0, 1, 0), Image.Resampling.BILINEAR
         )
         np.testing.assert_allclose(ours[:, 7:-7], np.asarray(expected)[:, 7:-7], atol=1)
+
+    def test_an_unpickled_specification_brings_its_operation_to_another_process(self, my_views):
+        spec = ViewSpec(extra={BLUR: {"strength": 1.0}})
+        sent, drawn = pickle.dumps(spec), spec.parameters(IDS, range(6))
+        forget()
+        np.testing.assert_array_equal(pickle.loads(sent).parameters(IDS, range(6)), drawn)
 
     def test_compiled_by_xla_it_is_what_it_is_outside(self, my_views, images):
         spec = ViewSpec(extra={BLUR: {"strength": 1.0}})

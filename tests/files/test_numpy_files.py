@@ -1,6 +1,7 @@
 """NumPy files are read as NumPy reads them, and refused where they are not what they say."""
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -92,6 +93,16 @@ def test_rows_are_read_in_any_order(tmp_path):
         wanted = np.array(wanted, bool if isinstance(wanted, np.ndarray) else int)
         np.testing.assert_array_equal(rows[wanted], array[wanted])
         np.testing.assert_array_equal(rows.reshape(50, 4, 4, 1)[wanted], array[wanted][..., None])
+
+
+def test_rows_go_to_another_process_which_opens_the_file_itself(tmp_path):
+    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    np.save(tmp_path / "array.npy", array)
+    pickled = pickle.dumps(open_rows(tmp_path / "array.npy").reshape(3, 2, 2))
+    np.testing.assert_array_equal(pickle.loads(pickled)[np.array([2, 0])], array.reshape(3, 2, 2)[[2, 0]])
+    (tmp_path / "array.npy").unlink()
+    with pytest.raises(InputError, match="array.npy is gone"):
+        pickle.loads(pickled)
 
 
 def test_a_file_that_shrinks_while_it_is_used_is_named(tmp_path):

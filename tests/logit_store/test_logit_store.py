@@ -199,6 +199,12 @@ def test_folder_and_absent_file_are_refused(tmp_path, path):
         open_logits(path)
 
 
+def test_a_folder_is_refused_without_reading_what_lies_in_it(tmp_path, put_unreadable):
+    put_unreadable("photos/large.jpg")
+    with pytest.raises(InputError, match="is a folder, not a logit store"):
+        open_logits(tmp_path / "photos")
+
+
 def test_unfinished_store_and_its_parts_are_refused(path, written):
     written(path, parts=1)
     with pytest.raises(InputError, match="is not finished: run"):

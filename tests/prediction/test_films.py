@@ -46,6 +46,13 @@ def test_films_of_odd_sizes_are_written(tmp_path, size):
     assert all(abs(got - expected) <= 1 for got, expected in zip(frame.shape, size, strict=False))
 
 
+def test_frames_of_another_size_take_that_of_the_first(tmp_path):
+    with film_written(tmp_path / "film.mp4", rate=10) as writer:
+        for shape in (48, 64, 3), (96, 128, 3), (48, 32, 3):
+            writer.write(np.full(shape, 120, np.uint8))
+    assert [frame.shape for _, frame in Frames(tmp_path / "film.mp4")] == [(48, 64, 3)] * 3
+
+
 def test_colours_keep_their_order(tmp_path):
     with film_written(tmp_path / "film.mp4", rate=10) as writer:
         writer.write(np.broadcast_to(np.array([250, 10, 10], np.uint8), (48, 64, 3)))

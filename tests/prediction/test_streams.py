@@ -10,7 +10,7 @@ from PIL import Image
 
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
-from distill.predict import PredictSettings, predict
+from distill.predict import PredictSettings, _file_name, predict
 from distill.prediction import captures
 from distill.prediction.captures import is_stream, name_of
 from distill.prediction.films import Frames, film_written
@@ -165,6 +165,33 @@ def test_what_is_an_address():
 
 def test_passwords_are_not_shown():
     assert name_of("rtsp://user:p@ss@10.0.0.1:554/live?channel=1") == "rtsp://10.0.0.1:554/live?channel=1"
+    for password in ("pa#ss", "pa[ss", "pa/ss", "pa?ss"):  # none may stand so in an address
+        assert name_of(f"rtsp://user:{password}@host/live") == "rtsp://host/live"
+    for address in ("https://host:8080/@somebody/live", "rtsp://[::1]:554/@1"):
+        assert name_of(address) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("rtsp://user:pa[ss@Host:554/a/live.sdp?x=1/2#3", "host-live"),
+        ("rtsp://user:pa#ss@host", "host"),
+        ("rtsp://[::1]:554/live", "::1-live"),
+    ],
+)
+def test_a_film_of_a_stream_is_called_by_its_host_and_last_name(address, name):
+    assert _file_name(address) == name
+
+
+def test_a_malformed_address_is_wrong_input(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    write_students(tmp_path)
+    capfd.readouterr()  # what the converter has to say
+    for address in ("rtsp://[::1/live", "rtsp://user:pa[ss@[::1/live"):
+        with pytest.raises(SystemExit) as ended:
+            run_stage(predict, PredictSettings, [address, "--model", "small.tflite", "--save", "out"], backend=None)
+        assert ended.value.code == 2
+        assert capfd.readouterr().err.startswith("error: rtsp://[::1/live cannot be opened: ")
 
 
 def test_the_command_shows_a_stream_and_keeps_its_film(tmp_path, monkeypatch, capfd):

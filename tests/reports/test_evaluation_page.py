@@ -121,6 +121,15 @@ def test_a_single_model_needs_no_comparison(faces):
     assert not tags.all("a")
 
 
+def test_a_model_without_bytes_is_in_no_chart_of_sizes(faces):
+    function, file = found_of(faces, "function", bytes=0), found_of(faces, "file")
+    charts = Tags(evaluation_page(report_of(faces, function, file), faces)).all("svg")
+    assert len(charts) == 3
+    page = evaluation_page(report_of(faces, function, function), faces)
+    assert len(Tags(page).all("svg")) == 2  # of calibration alone
+    assert "hollow" not in page
+
+
 def test_what_is_not_known_is_said(faces):
     unknown = {
         "latency": None,

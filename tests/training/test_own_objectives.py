@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from distill.errors import InputError
-from distill.losses.objective import Batch, Objective
+from distill.losses.objective import Batch, Objective, as_objective
 from distill.runs.run_directory import read_metrics
+from distill.training import epochs as epochs_module
 from distill.training.batches import CachedOutputs, ViewBatches
 from distill.training.recipe import Recipe
 from distill.training.student_outputs import StudentOutputs, build_objective, trained_variables
@@ -179,6 +180,56 @@ def test_a_layer_that_is_an_attribute_is_trained_without_being_built_or_listed(d
     fit_small(dataset, tmp_path, epochs=1, student=plain_student(), objective=objective)
     assert not np.array_equal(objective.scale.kernel, np.ones((2, 1)))
     np.testing.assert_array_equal(own_weights(tmp_path)[0], objective.scale.kernel)
+
+
+def test_layers_that_the_build_of_a_function_makes_are_trained(dataset, tmp_path):
+    def scaled(student_outputs, batch, progress):
+        return {"loss": keras.ops.mean((scaled.layers[0](student_outputs["logits"]) - 1) ** 2, axis=-1)}
+
+    def build(student_outputs, teacher_outputs):
+        scaled.layers = [keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")]
+
+    scaled.teacher_outputs, scaled.build = (), build
+    fit_small(dataset, tmp_path, epochs=1, student=plain_student(), objective=as_objective(scaled))
+    assert not np.array_equal(scaled.layers[0].kernel, np.ones((2, 1)))
+
+
+def test_dropout_in_a_layer_of_an_objective_drops_the_same_units_after_an_interruption(
+    dataset, tmp_path, monkeypatch
+):
+    class Dropping(Objective):
+        teacher_outputs = ()
+
+        def __init__(self):
+            self._layers = [keras.layers.Dropout(0.5), keras.layers.Dense(1)]
+            self.layers = self._layers
+
+        def build(self, student_outputs, teacher_outputs):
+            self._layers[1].build(student_outputs["logits"].shape)
+
+        def __call__(self, student_outputs, batch, progress):
+            drop, dense = self._layers
+            return {"loss": keras.ops.mean((dense(drop(student_outputs["logits"], training=True)) - 1) ** 2, -1)}
+
+    def run(name):
+        student = plain_student()  # begins with the seed that the objective's layers are drawn by, too
+        return fit_small(dataset, tmp_path / name, epochs=2, student=student, objective=Dropping())
+
+    run("whole")
+    reseed = epochs_module._reseed
+
+    def dying(trained, *, seed, epoch):
+        if epoch == 1:
+            raise Killed
+        reseed(trained, seed=seed, epoch=epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(epochs_module, "_reseed", dying)
+        with pytest.raises(Killed):
+            run("killed")
+    run("killed")
+    losses = [[row["train_loss"] for row in read_metrics(tmp_path / name)] for name in ("whole", "killed")]
+    assert losses[0] == losses[1]
 
 
 def test_an_objective_that_needs_a_teacher_is_refused_without_one(dataset, tmp_path):

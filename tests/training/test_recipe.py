@@ -180,6 +180,14 @@ def test_every_schedule_warms_up_to_its_peak_and_goes_its_way(schedule):
 
 
 @pytest.mark.parametrize("schedule", STEPWISE_SCHEDULES)
+def test_a_warm_up_that_leaves_no_step_leaves_one(schedule):
+    recipe = Recipe(epochs=2, schedule=schedule, warmup_epochs=1.9, lr=0.1)
+    rates = learning_rates(recipe, steps_per_epoch=5)
+    assert max(rates) == pytest.approx(0.1)
+    assert np.isfinite(rates).all()
+
+
+@pytest.mark.parametrize("schedule", STEPWISE_SCHEDULES)
 def test_by_default_a_twentieth_of_the_run_is_warm_up(schedule):
     rates = learning_rates(Recipe(epochs=12, lr=1.0, schedule=schedule), steps_per_epoch=5)
     assert np.argmax(rates) == 60 // 20
@@ -291,6 +299,13 @@ def test_the_norm_of_all_gradients_together_is_clipped(largest, rng):
     assert 1 < norm < 100
     for old, new, gradient in zip(before, model.get_weights(), gradients, strict=True):
         np.testing.assert_allclose(old - new, gradient * min(1, largest / norm), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["AdamW", "Muon"])
+def test_an_optimizer_object_keeps_the_weight_decay_of_its_class(kind):
+    own = getattr(keras.optimizers, kind)()
+    assert own.weight_decay
+    assert Recipe(optimizer=own).weight_decay == pytest.approx(own.weight_decay)
 
 
 def test_momentum_is_that_of_the_heavy_ball():

@@ -18,7 +18,7 @@ from distill.errors import InputError
 NAME_IN_FOLDER = "labels.txt"
 _CKPLUS_ORDERS = {"6": "ckplus", "7": "microexpnet"}
 """How files of CK+ are numbered, by their largest label: 0..6 without neutral, 0..7 with it as 0."""
-_FOLD = re.compile(r"(?:^|/)fold[ _-]?(\d+)/", re.IGNORECASE)
+_FOLD = re.compile(r"(?:^|/)fold[ _-]?(\d{1,15})/", re.IGNORECASE)  # more digits number no fold
 
 
 class _Line(NamedTuple):

@@ -241,13 +241,23 @@ def _columns(file: "pq.ParquetFile", path: str) -> _Columns:
         raise InputError(f"{path} holds {kind!s:.80} as {picture}, expected the bytes of encoded pictures")
     if label is not None and not _is_label(pa, schema.field(label).type):
         raise InputError(f"{path} holds {schema.field(label).type!s:.80} as {label}, expected whole numbers or names")
-    own = SAMPLE_ID in schema.names and pa.types.is_string(schema.field(SAMPLE_ID).type)
-    return _Columns(picture, label, SAMPLE_ID if own else None)
+    sample_id = SAMPLE_ID if SAMPLE_ID in schema.names else None
+    if sample_id is not None and not _is_text(pa, schema.field(sample_id).type):
+        raise InputError(f"{path} holds {schema.field(sample_id).type!s:.80} as {sample_id}, expected text")
+    return _Columns(picture, label, sample_id)
 
 
 def _is_label(pa: Any, kind: Any) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return _is_text(pa, kind) or pa.types.is_integer(_plain(pa, kind))
+
+
+def _is_text(pa: Any, kind: Any) -> bool:
+    types, kind = pa.types, _plain(pa, kind)
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _plain(pa: Any, kind: Any) -> Any:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _classes(shards: Sequence[Shard], given: ClassList | None) -> ClassList | None:

@@ -130,6 +130,11 @@ def test_ckplus_names_give_folds_where_the_path_gives_none(write_labels):
     assert dataset.folds.tolist() == [0, 0, 1]
 
 
+def test_a_number_of_many_digits_is_no_fold(write_labels):
+    folds = [f"fold{number}/a.png" for number in (10**19, 10**20)]
+    assert label_file.read(write_labels(*(f"{name} sad" for name in folds), images=folds)).folds is None
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -79,6 +79,16 @@ def test_a_column_of_ids_names_the_images(write_parquet):
 
 
 @pytest.mark.parametrize(
+    "kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
+def test_ids_and_labels_may_be_text_of_any_kind(write_parquet, kind):
+    ids, labels = (pa.array(texts, kind) for texts in (["x/1.png", "y"], ["sad", "happy"]))
+    dataset = open_dataset(write_parquet(image=images(2), sample_id=ids, label=labels))
+    assert dataset.ids.tolist() == ["x/1.png", "y"]
+    assert [dataset.class_names[label] for label in dataset.labels] == ["sad", "happy"]
+
+
+@pytest.mark.parametrize(
     ("columns", "message"),
     [
         ({"pixels": [1]}, "has no column image or img, its columns are pixels"),
@@ -92,6 +102,7 @@ def test_a_column_of_ids_names_the_images(write_parquet):
             "no description of features.*names",
         ),
         ({"image": images(2), "sample_id": ["x", "x"]}, "two images with the id x"),
+        ({"image": images(1), "sample_id": [7]}, "holds int64 as sample_id, expected text"),
         ({"image": [{"bytes": b"x"}]}, "00000 cannot be read as an image"),
         ({"image": pa.array([], pa.binary())}, "holds no images"),
     ],
