@@ -12,7 +12,8 @@ _LONGEST_REASON = 300
 # What Keras puts before the reason: the class that it was building, with all of its settings.
 _PREAMBLE = re.compile(
     r".*(Exception encountered: |Exception encountered when calling [^\n]*\n|"
-    r"Example error message for object [^\n]*:\n)",
+    r"Example error message for object [^\n]*:\n|"
+    r"Graph execution error:\s*(Detected at node [^\n]*\n|[ \t]*File \"[^\n]*\n|[ \t]*\n)*)",
     re.DOTALL,
 )
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")

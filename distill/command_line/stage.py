@@ -41,6 +41,12 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 DONE, GATE_CLOSED, WRONG_INPUT, FAULT = 0, 1, 2, 70  # as in sysexits.h of BSD
 _PIPE_CLOSED = 128 + 13  # as if SIGPIPE had ended it
 _UNIONS = (typing.Union, types.UnionType)  # float | None is one or the other, by version and spelling
+_OF_TENSORFLOW = {
+    "ResourceExhaustedError": "there is not enough memory ({}): smaller batches need less",
+    "UnimplementedError": "TensorFlow cannot compute this on this processor ({}): TF_ENABLE_ONEDNN_OPTS=1 in the "
+    "environment may help, as with channels first",
+}
+"""Errors of TensorFlow, which is not imported here -> what is said of them."""
 _GOES_ON = "interrupted: the same command goes on from here"
 _BEGINS_ANEW = "interrupted: the same command begins anew"
 
@@ -194,8 +200,8 @@ def _one_line_errors(interrupted: str = _GOES_ON, *, debug: bool = False) -> Ite
     except KeyboardInterrupt:
         _exit(INTERRUPTED, interrupted)
     except Exception as error:
-        if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, mostly of a GPU
-            _exit(WRONG_INPUT, f"error: there is not enough memory ({reason(error)}): smaller batches need less")
+        if (said := _OF_TENSORFLOW.get(type(error).__name__)) is not None:
+            _exit(WRONG_INPUT, f"error: {said.format(reason(error))}")
         # What nobody foresaw.
         _exit(FAULT, "this is a fault of distill-faces" if debug else kept_fault(error))
 

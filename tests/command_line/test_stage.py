@@ -78,10 +78,16 @@ def test_a_fault_of_the_program_is_one_line_and_its_traceback_a_file(capsys, mon
     assert "ZeroDivisionError: by zero" in report.read_text()
 
 
-def test_memory_that_tensorflow_lacks_is_no_fault_of_the_program(capsys):
-    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-    assert run(raising(error), "--data", "D") == 2
-    assert capsys.readouterr().err.startswith("error: there is not enough memory (OOM when allocating tensor)")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (tf.errors.ResourceExhaustedError, "there is not enough memory (it is so)"),
+        (tf.errors.UnimplementedError, "TensorFlow cannot compute this on this processor (it is so)"),
+    ],
+)
+def test_what_a_machine_lacks_is_no_fault_of_the_program(capsys, error, said):
+    assert run(raising(error(None, None, "it is so")), "--data", "D") == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}: ")
 
 
 @pytest.mark.parametrize(("error", "code"), [(ZeroDivisionError("by zero"), 70), (InputError("no such thing"), 2)])

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from distill.scoring.folding import fold_batch_norm
 from teachers import PlainResNetTiny
@@ -74,9 +75,12 @@ def test_norms_fold_over_the_channels_alone(data_format, axis):
     x = layers.BatchNormalization(axis=axis)(layers.Conv2D(6, 3, padding="same", data_format=data_format)(inputs))
     model = lived_in(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
     folded = fold_batch_norm(model)
-    assert_same_logits(model, folded)
     folds = data_format == "channels_last" and axis % 4 == 3
     assert folds != any(isinstance(layer, layers.BatchNormalization) for layer in folded.layers)
+    try:
+        assert_same_logits(model, folded)
+    except tf.errors.UnimplementedError:  # such kernels are oneDNN's alone
+        pytest.skip("TensorFlow has no convolution with channels first on this processor")
 
 
 def test_a_norm_behind_two_convolutions_stays():
