@@ -46,14 +46,6 @@ def test_a_reason_is_one_line():
     assert reason(ValueError("\n  first\nsecond")) == "first"
     assert reason(KeyError()) == "KeyError"
     assert reason(ValueError("x" * 400)) == "x" * 300 + "..."
-    lines = ("Graph execution error:", "", "Detected at node net/conv defined at (most recent call last):")
-    lines = (
-        *lines,
-        '  File "a.py", line 1, in b',
-        "",
-        '  File "c.py", line 2, in d',
-        "",
-        "No Conv2D here",
-        "\t [[node]]",
-    )
-    assert reason(ValueError("\n".join(lines))) == "No Conv2D here"
+    detected = "Graph execution error:\n\nDetected at node net/conv defined at (most recent call last):\n"
+    files = '  File "a.py", line 1, in b\n\n  File "c.py", line 2, in d\n\n'
+    assert reason(ValueError(f"{detected}{files}No Conv2D here\n\t [[node]]")) == "No Conv2D here"
