@@ -1,9 +1,11 @@
 """A data set and students so small that a whole run takes a second, and a run of them."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from distill.data.dataset import ArrayImages, Dataset
@@ -12,6 +14,7 @@ from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.objective import Batch, DistillationObjective, as_objective
 from distill.runs.run_directory import RunDirectory
 from distill.runs.run_record import DataRecord, NetworkRecord, RunRecord, SplitRecord, ViewsRecord
+from distill.training import epochs
 from distill.training.batches import ViewBatches
 from distill.training.trainer import compiled_render, fit
 
@@ -35,6 +38,22 @@ RECORD = record_of()
 
 class Killed(BaseException):
     """Stands for a process that ends without a word."""
+
+
+@contextmanager
+def killed_before(epoch: int) -> Iterator[None]:
+    """Let the training in the block be killed before an epoch, counted from 0."""
+    reseed = epochs._reseed
+
+    def dying(*args, **how):
+        if how["epoch"] == epoch:
+            raise Killed
+        reseed(*args, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(epochs, "_reseed", dying)
+        with pytest.raises(Killed):
+            yield
 
 
 def bright_and_dark() -> Dataset:

@@ -19,12 +19,11 @@ from distill.runs.run_directory import read_metrics
 from distill.runs.run_record import record_of
 from distill.runtimes.image_model import LOGITS, ImageModel, InnerOutputs
 from distill.scoring.caching import cache_logits
-from distill.training import epochs
 from distill.training.batches import ViewBatches
 from distill.training.ensemble import CachedTeachers
 from distill.training.recipe import Recipe
 from distill.training.train import train
-from tests.training.small_runs import Killed, bright_and_dark, fit_small
+from tests.training.small_runs import bright_and_dark, fit_small, killed_before
 
 
 @pytest.fixture(scope="module")
@@ -218,20 +217,11 @@ def run_small(path, dataset, out, how):
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_projectors_and_their_student_resume_bit_for_bit(path, dataset, tmp_path, monkeypatch, somebody, name):
+def test_projectors_and_their_student_resume_bit_for_bit(path, dataset, tmp_path, somebody, name):
     how, projectors = OBJECTIVES[name]
     run_small(path, dataset, tmp_path / "whole", how)
-    reseed = epochs._reseed
-
-    def dying(network, *, seed, epoch):
-        if epoch == 1:
-            raise Killed
-        reseed(network, seed=seed, epoch=epoch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(epochs, "_reseed", dying)
-        with pytest.raises(Killed):
-            run_small(path, dataset, tmp_path / "killed", how)
+    with killed_before(epoch=1):
+        run_small(path, dataset, tmp_path / "killed", how)
     keras.utils.set_random_seed(99)
     run_small(path, dataset, tmp_path / "killed", how)
     assert_same_end(tmp_path / "whole", tmp_path / "killed")

@@ -8,13 +8,12 @@ import tensorflow as tf
 from distill.errors import InputError
 from distill.losses.objective import Batch, Objective, as_objective
 from distill.runs.run_directory import read_metrics
-from distill.training import epochs as epochs_module
 from distill.training.batches import CachedOutputs, ViewBatches
 from distill.training.recipe import Recipe
 from distill.training.student_outputs import StudentOutputs, build_objective, trained_variables
 from distill.training.train import train, train_from_labels
 from distill.training.trainer import train_step
-from tests.training.small_runs import Killed, bright_and_dark, fit_small, plain_student
+from tests.training.small_runs import bright_and_dark, fit_small, killed_before, plain_student
 
 
 def student_with_features():
@@ -88,9 +87,7 @@ def own_weights(run):
         return [stored[name] for name in stored.files]
 
 
-def test_layers_of_an_objective_resume_bit_for_bit_and_stay_out_of_the_student(
-    dataset, taught, tmp_path, monkeypatch
-):
+def test_layers_of_an_objective_resume_bit_for_bit_and_stay_out_of_the_student(dataset, taught, tmp_path):
     def run(name):
         optimizer = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9)
         how = {"student": student_with_features(), "objective": Hint(), "batches": taught, "optimizer": optimizer}
@@ -99,14 +96,8 @@ def test_layers_of_an_objective_resume_bit_for_bit_and_stay_out_of_the_student(
     whole = run("whole")
     assert [layer.name for layer in whole.layers if layer.weights] == ["features", "logits"]
 
-    def dying(network, *, seed, epoch):
-        if epoch == 2:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("distill.training.epochs._reseed", dying)
-        with pytest.raises(Killed):
-            run("killed")
+    with killed_before(epoch=2):
+        run("killed")
     keras.utils.set_random_seed(99)
     run("killed")
     for a, b in zip(own_weights(tmp_path / "whole"), own_weights(tmp_path / "killed"), strict=True):
@@ -194,9 +185,7 @@ def test_layers_that_the_build_of_a_function_makes_are_trained(dataset, tmp_path
     assert not np.array_equal(scaled.layers[0].kernel, np.ones((2, 1)))
 
 
-def test_dropout_in_a_layer_of_an_objective_drops_the_same_units_after_an_interruption(
-    dataset, tmp_path, monkeypatch
-):
+def test_dropout_in_a_layer_of_an_objective_drops_the_same_units_after_an_interruption(dataset, tmp_path):
     class Dropping(Objective):
         teacher_outputs = ()
 
@@ -216,17 +205,8 @@ def test_dropout_in_a_layer_of_an_objective_drops_the_same_units_after_an_interr
         return fit_small(dataset, tmp_path / name, epochs=2, student=student, objective=Dropping())
 
     run("whole")
-    reseed = epochs_module._reseed
-
-    def dying(trained, *, seed, epoch):
-        if epoch == 1:
-            raise Killed
-        reseed(trained, seed=seed, epoch=epoch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(epochs_module, "_reseed", dying)
-        with pytest.raises(Killed):
-            run("killed")
+    with killed_before(epoch=1):
+        run("killed")
     run("killed")
     losses = [[row["train_loss"] for row in read_metrics(tmp_path / name)] for name in ("whole", "killed")]
     assert losses[0] == losses[1]
