@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What each ingredient of the recipe "strong" is worth: it alone left out, others alone added, and the published recipes, all
-# for as many epochs. Labels alone, on FER2013. Checked with a stub in the place of python, not run yet.
+# What each ingredient of the recipe "strong" is worth: it alone left out, others alone added, and none of them, all for as
+# many epochs. Labels alone, on FER2013, at 32x32, where an epoch takes 0.45 of the time of one at 48x48; the network is the
+# largest student, of 865,407 parameters.
 #
 #   benchmarks/recipes.sh path/to/fer2013.csv OUT [SEED...]
 #
@@ -10,33 +11,39 @@ trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
 data=$1 out=$2
 shift 2
 seeds=("${@:-0}")
-train=(python "$(dirname "$0")/fast_cpu.py" distill.train_teacher --data "$data" --teacher plain_resnet_tiny --epochs 16)
+train=(python "$(dirname "$0")/fast_cpu.py" distill.train_student --data "$data" --student slim_resnet_wide --image-size 32
+  --epochs 12 --schedule cosine --batch-size 128 --lr 0.002)
 export TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
-still=(--view.rotation 0 --view.zoom 1 1 --view.shift 0)
-arms=()
+adamw="--optimizer adamw --weight-decay 0.02" smooth="--label-smoothing 0.1"
+turn="--view.rotation 15 --view.zoom 0.8 1.1 --view.shift 0.1" still="--view.rotation 0 --view.zoom 1 1 --view.shift 0"
+light="--view.brightness 0.15 --view.contrast 0.3" even="--view.brightness 0 --view.contrast 0"
+erase="--view.erase 0.4"
+strong="$adamw $smooth $turn $light $erase"
+arms=(
+  "strong $strong"
+  "without-smoothed-labels $adamw $turn $light $erase"
+  "without-weight-decay $smooth $turn $light $erase"
+  "without-erasing $adamw $smooth $turn $light"
+  "without-turns $adamw $smooth $still $light $erase"
+  "without-brightness $adamw $smooth $turn $even $erase"
+  "flips-alone $adamw $smooth $still $even"
+  "none $still $even"
+  "with-average $strong --ema 0.999"
+  "with-mixup $strong --view.mixup 0.2"
+  "with-cutmix $strong --view.cutmix 0.2"
+)
 
-arm() {  # NAME FLAGS...: the arm of each seed, as soon as fewer than two others run
-  arms+=("$1")
-  for seed in "${seeds[@]}"; do
+for seed in "${seeds[@]}"; do
+  for arm in "${arms[@]}"; do
+    read -r name flags <<< "$arm"
     while (($(jobs -rp | wc -l) >= 2)); do wait -n; done
-    "${train[@]}" "${@:2}" --seed "$seed" --out "$out/$1-$seed" &
+    # shellcheck disable=SC2086  # flags are several words
+    "${train[@]}" $flags --seed "$seed" --out "$out/$name-$seed" &
   done
-}
-
-arm strong --recipe strong
-arm without-smoothed-labels --recipe strong --label-smoothing 0
-arm without-weight-decay --recipe strong --optimizer adam --weight-decay 0
-arm without-erasing --recipe strong --view.erase 0
-arm without-turns --recipe strong "${still[@]}"
-arm without-brightness --recipe strong --view.brightness 0 --view.contrast 0
-arm flips-alone --recipe strong "${still[@]}" --view.brightness 0 --view.contrast 0 --view.erase 0
-arm with-average --recipe strong --ema 0.999
-arm with-mixup --recipe strong --view.mixup 0.2
-arm with-cutmix --recipe strong --view.cutmix 0.2
-arm fer_cnn --recipe fer_cnn
-arm facenet --recipe facenet
+done
 wait
-for name in "${arms[@]}"; do
+for arm in "${arms[@]}"; do
+  name=${arm%% *}
   echo "$name:"
   python "$(dirname "$0")/summarise_runs.py" "${seeds[@]/#/$out/$name-}"
 done

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distill.keras_import import set_tensorflow_defaults
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -29,6 +31,7 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+set_tensorflow_defaults()  # as the commands have it, so that what they and the tests compute is the same bit for bit
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 

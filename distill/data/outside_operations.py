@@ -1,7 +1,6 @@
 """Operations from outside in a specification of views: found by name or as MODULE:ROW, and their settings checked."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from distill.data.operations import BUILT_IN, OPERATIONS, Operation
 from distill.errors import InputError
+from distill.keras_import import set_tensorflow_defaults
 from distill.python_function import load_function
 from distill.quiet import quiet_stderr
 from distill.refusals import alternatives
@@ -44,7 +44,7 @@ def register(reference: str) -> str:
         InputError: there is no such row, or another one has its name.
     """
     name = plain_name(reference)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    set_tensorflow_defaults()
     with quiet_stderr():  # of TensorFlow, which the module may import
         row = load_function(reference)
     if not isinstance(row, Operation):
