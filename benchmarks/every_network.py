@@ -1,14 +1,17 @@
 """Every network of both tables on a real sample: does its loss fall, and is it the same after it was saved?
 
-    python benchmarks/every_network.py --data fer2013.csv --out networks
+    python benchmarks/every_network.py --data fer2013.csv --out networks [--networks NAME...]
 
 A teacher learns for some hundred steps, and its logits are cached and joined; a student learns, is saved, loaded,
 and must predict the same. Prints a line of Markdown per network; finished ones are not trained again.
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it
 
 import keras
 import numpy as np
@@ -74,11 +77,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--networks", nargs="+", choices=[*TEACHERS, *STUDENTS], default=[*TEACHERS, *STUDENTS], metavar="NAME"
+    )
     arguments = parser.parse_args()
     faces = sample(with_splits(open_dataset(arguments.data)))
     rows = ["| | network | input | first epoch's loss | last epoch's loss | saved and loaded | s |", "|" + "---|" * 7]
     for kind, table in (("teacher", TEACHERS), ("student", STUDENTS)):
-        for name in table:
+        for name in (name for name in table if name in arguments.networks):
             rows.append(check(kind, name, faces, arguments.out / name))
             print("\n".join(rows), flush=True)
 

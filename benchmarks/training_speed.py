@@ -31,6 +31,7 @@ from pathlib import Path
 from statistics import median
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands have it, for all variants alike
 
 import keras
 import numpy as np
@@ -196,6 +197,7 @@ def few(images: int) -> int:
     return max(BATCH, images // 20 // BATCH * BATCH)
 
 
+WITHOUT_ONEDNN = "- TensorFlow's kernels, not oneDNN's"
 FIT, OURS = "Keras `fit`, labels alone, no augmentation", "this project: cached logits, 4 views"
 DISTILLER, SCORING = "`keras.distillation.Distiller`, FaceNet online", "FaceNet scores views"
 VARIANTS = {
@@ -211,6 +213,7 @@ VARIANTS = {
     "- batch 256": partial(ours, batch_size=256),
     "- one step per call, not 16": partial(ours, before=one_step_per_call),
     "- rendered by TensorFlow's operation, not XLA": partial(ours, before=render_without_xla),
+    WITHOUT_ONEDNN: ours,
     "- threads: 2 within an operation, 1 for several": partial(ours, before=partial(set_threads, intra=2, inter=1)),
     "- threads: 1 within an operation, 2 for several": partial(ours, before=partial(set_threads, intra=1, inter=2)),
     "- threads: 2 within an operation, 2 for several": partial(ours, before=partial(set_threads, intra=2, inter=2)),
@@ -257,7 +260,8 @@ def run_child(name: str, images: int) -> dict[str, float]:
     else:
         script, how = __file__, ("--only", name)
     command = [sys.executable, script, *how, "--images", str(images)]
-    ended = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"} if name == WITHOUT_ONEDNN else None
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
     if ended.returncode:
         raise SystemExit(f"{name} failed:\n{ended.stderr[-2000:]}")
     return json.loads(ended.stdout.splitlines()[-1])
