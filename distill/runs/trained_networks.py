@@ -11,10 +11,11 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill.errors import InputError
-from distill.files.whole_files import atomic_folder
+from distill.files.documents import read_json
+from distill.files.whole_files import atomic_folder, write_json
 from distill.runs.run_record import SETTINGS
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def trained_path(source: str) -> str:
 def write_trained(run: Path, out: Path) -> None:
     """Copy what others need of a finished run into the folder `out`: its record, and its best weights as float16.
 
-    The list of the images that it learned from goes with them. float16 keeps three digits of a weight; `evaluate`
+    The list of the images that it learned from goes with them. Of files and folders the record keeps the last name:
+    where they lay on this machine is nobody else's concern. float16 keeps three digits of a weight; `evaluate`
     the copy to see what that costs.
 
     Raises:
@@ -53,10 +55,20 @@ def write_trained(run: Path, out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty: name a new folder")
     with atomic_folder(out) as unfinished:
-        for name in (SETTINGS, SUMMARY, TRAINING_IMAGES):
+        write_json(unfinished / SETTINGS, _without_folders(read_json(run / SETTINGS, what="record of a run")))
+        for name in (SUMMARY, TRAINING_IMAGES):
             if (run / name).is_file():
                 shutil.copyfile(run / name, unfinished / name)
         _copy_as_float16(run / BEST, unfinished / BEST)
+
+
+def _without_folders(value: Any) -> Any:
+    """Return the same document with the last names of absolute paths in their place."""
+    if isinstance(value, dict):
+        return {name: _without_folders(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(each) for each in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _copy_as_float16(source: Path, target: Path) -> None:
