@@ -1,6 +1,7 @@
 """Write a data set as shards: `python -m distill.convert_data SOURCE --out SHARDS --format webdataset`."""
 
 from dataclasses import dataclass
+from shlex import quote
 from typing import Literal
 
 import tyro
@@ -52,7 +53,7 @@ def convert_data(settings: ConvertDataSettings) -> None:
         print(f"note: {note}")
     shards = convert(dataset, out, format=settings.format, images_per_shard=settings.images_per_shard)
     print(printable(f"{len(dataset):,} images in {len(shards):,} shards in {out}"))
-    print_next(f"distill.describe_data --data {out}")
+    print_next(f"distill.describe_data --data {quote(str(out))}")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import tyro
@@ -119,7 +120,12 @@ def _print_result(
         print(f"left out, {count:,} times: {why}")
     if left_out:
         print(f"{folder.report / 'left_out.csv'} lists them")
-    print_next(f"distill.describe_data --data {folder.out}")
+    if orphans := folder.orphans:
+        print(
+            f"note: {folder.out} also holds {len(orphans):,} faces of pictures that are not there any more, such as "
+            f"{orphans[0]}: delete them, or name a new folder"
+        )
+    print_next(f"distill.describe_data --data {quote(str(folder.out))}")
 
 
 def main() -> None:

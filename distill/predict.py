@@ -92,6 +92,8 @@ def predict(settings: PredictSettings) -> None:
     _say_what_is_left_out(settings, sources)
     folder = None if settings.save is None else Path(settings.save)
     if folder is not None:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: name a folder for the copies")
         folder.mkdir(parents=True, exist_ok=True)
         _say_what_cannot_be_written(predictor)
     try:

@@ -60,8 +60,8 @@ def train_student(settings: TrainStudentSettings) -> None:
     else:
         train_into(dataset, settings.out)
         print_next(
-            f"distill.evaluate --data {quote(settings.data)} --model {quote(settings.out)}",
-            f"distill.export --data {quote(settings.data)} --model {quote(settings.out)}",
+            f"distill.evaluate {settings.data_flags} --model {quote(settings.out)}",
+            f"distill.export {settings.data_flags} --model {quote(settings.out)}",
         )
 
 

@@ -66,8 +66,8 @@ def train_teacher(settings: TrainTeacherSettings) -> None:
     else:
         train(settings.open(), settings.out)
         print_next(
-            f"distill.evaluate --data {quote(settings.data)} --model {quote(settings.out)}",
-            f"distill.teacher_logits --data {quote(settings.data)} --teacher {settings.teacher} "
+            f"distill.evaluate {settings.data_flags} --model {quote(settings.out)}",
+            f"distill.teacher_logits {settings.data_flags} --teacher {settings.teacher} "
             f"--weights {quote(settings.out)} --out logits.h5",
         )
 

@@ -1,11 +1,13 @@
 """The commands from end to end on a few faces, and what they say to wrong input."""
 
 import json
+import shlex
 
 import h5py
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from distill.command_line.stage import run_stage
 from distill.data.expressions import CLASS_ORDERS
@@ -101,6 +103,23 @@ def test_from_faces_to_an_evaluated_student(work, tmp_path, capsys):
     assert sum(map(sum, model["confusion"]["counts"])) == 14
     assert (out / "evaluation-validation" / "confusion.png").stat().st_size > 5_000
     assert "<h1>run on fer2013.csv</h1>" in (out / "evaluation-validation" / "report.html").read_text()
+
+
+def test_the_next_commands_name_the_data_as_it_was_given(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for folder in ("0", "1"):
+        (tmp_path / "my faces" / folder).mkdir(parents=True)
+        for number in range(10):
+            face = Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8))
+            face.save(tmp_path / "my faces" / folder / f"{number}.png")
+    data = ("--data", tmp_path / "my faces", "--data-classes", "sad,happy", "--epochs", 1)
+    for command in ("train_teacher", "train_student"):
+        network = ("--teacher", "plain_resnet_tiny") if command == "train_teacher" else ("--student", "microexpnet")
+        assert run(command, *data, *network, "--out", tmp_path / command) == 0
+        _, _, commands = capsys.readouterr().out.rpartition("next:\n")
+        for line in commands.splitlines():
+            words = shlex.split(line)
+            assert words[words.index("--data") + 1 :][:3] == [str(tmp_path / "my faces"), *data[2:4]]
 
 
 def test_logits_equal_the_teachers_own_prediction(work):

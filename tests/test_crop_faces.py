@@ -89,6 +89,36 @@ def test_an_interrupted_call_goes_on_behind_what_is_done(run, photos, monkeypatc
     assert sorted(record.read_text().splitlines()) == sorted(line.rstrip("\n") for line in lines)
 
 
+def test_a_photo_that_has_changed_is_cut_out_anew_and_faces_of_one_that_is_gone_are_named(run, photos, monkeypatch):
+    run("photos", "--out", "faces")
+    Image.fromarray(open_photo(PORTRAIT) // 2).save(photos / "happy" / "a.jpg", quality=95)
+    (photos / "sad" / "b.jpg").unlink()
+    looked_at = []
+    find = FaceFinder.__call__
+    monkeypatch.setattr(FaceFinder, "__call__", lambda self, photo: looked_at.append(1) or find(self, photo))
+    before = pixels("faces/happy/a.png")
+    code, out, _ = run("photos", "--out", "faces")
+    assert (code, len(looked_at)) == (0, 1)
+    assert out.startswith("1 faces in faces")
+    assert "note: faces also holds 1 faces of pictures that are not there any more, such as sad/b.png" in out
+    assert pixels("faces/happy/a.png").mean() == pytest.approx(before.mean() / 2, rel=0.1)
+    assert sorted(path.name for path in photos.parent.joinpath("faces").rglob("*.png")) == ["a.png", "b.png"]
+    assert run("photos", "--out", "faces")[0] == 0
+    assert len(looked_at) == 1
+    Image.new("RGB", (400, 300), (90, 90, 90)).save(photos / "happy" / "a.jpg")
+    run("photos", "--out", "faces")
+    assert not (photos.parent / "faces" / "happy" / "a.png").exists()
+
+
+def test_links_that_lead_nowhere_are_named_and_next_commands_are_quoted(run, photos):
+    (photos / "sad" / "lost.jpg").symlink_to("nowhere.jpg")
+    code, out, _ = run("photos", "--out", "my faces")
+    assert code == 0
+    assert "distill.describe_data --data 'my faces'" in out
+    left_out = {row["source"]: row["why"] for row in rows("my faces-report/left_out.csv")}
+    assert "does not exist" in left_out["sad/lost.jpg"]
+
+
 def test_faces_among_the_photos_are_none_of_them_when_it_is_called_again(run, photos):
     for _ in range(2):
         code, out, _ = run("photos", "--out", "photos/faces")

@@ -6,10 +6,17 @@ import shutil
 import sys
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
+from distill.data.folds import deal_folds
 from distill.data.open_dataset import open_dataset
+from distill.experiments.cross_validation import cross_validate
+from distill.runs.run_directory import read_metrics
+from distill.training.recipe import Recipe
+from distill.training.train import train_from_labels
+from teachers import PlainResNetTiny
 from tests.test_commands import write_faces
 
 EXPRESSIONS = ("angry", "happy", "sad")
@@ -183,6 +190,27 @@ def test_impossible_folds(faces, tmp_path, capsys, folds, message):
     assert student(faces, tmp_path / "run", "--folds", folds) == 2
     assert message in failure(capsys)
     assert not (tmp_path / "run").exists()
+
+
+def test_folds_that_stop_after_other_epochs_have_their_report(faces, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def __init__(self, after):
+            super().__init__()
+            self._after = after
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch + 1 == self._after
+
+    def train_fold(parts, out, fold):
+        network = PlainResNetTiny(classes=3, input_shape=(16, 16))
+        stop = Stop(after=1 + fold["number"])
+        recipe = Recipe(epochs=5, batch_size=8)
+        return train_from_labels(network, parts, out=out, recipe=recipe, callbacks=[stop], progress=False)
+
+    report = cross_validate(train_fold, deal_folds(open_dataset(faces), 3), out=tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "folds.json").read_text()) == report
+    assert [len(read_metrics(tmp_path / "out" / f"fold-{fold}")) for fold in range(3)] == [1, 2, 3]
+    assert (tmp_path / "out" / "curves.png").stat().st_size > 5_000
 
 
 def test_folds_are_not_written_into_a_run_without_folds(faces, tmp_path, capsys):

@@ -202,7 +202,7 @@ def test_of_an_animation_the_first_frame_is_looked_at(run, tmp_path):
         (("a.png", "--boxes", "xyxy"), 'unknown order of boxes "xyxy": choose one of ltrb, xywh'),
         (("a.png", "--model", "student.keras"), "student.keras is no exported student"),
         (("a.png", "--model", "gone.tflite"), "gone.tflite does not exist"),
-        (("empty.png", "--save", "text.mp4"), "text.mp4: File exists"),
+        (("empty.png", "--save", "text.mp4"), "text.mp4 is a file: name a folder for the copies"),
     ],
 )
 def test_wrong_input_gives_one_line(run, tmp_path, request, args, message):

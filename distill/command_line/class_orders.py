@@ -57,12 +57,13 @@ def print_accuracy(store: "LogitStore", dataset: "Dataset | None" = None, *, nea
         near_chance: warn where the accuracy is near chance, too, which `print_network_check` may have done.
     """
     from distill.reports.diagnosis import accuracy_text, warnings_of
-    from distill.reports.store_report import store_diagnosis
+    from distill.reports.store_report import is_of_this_project, store_diagnosis
 
     found = store_diagnosis(store, dataset)
     if found.images:
         print(f"accuracy   {accuracy_text(found)}")
-    for warning in warnings_of(found if near_chance else replace(found, near_chance=False)):
+    found = found if near_chance else replace(found, near_chance=False)
+    for warning in warnings_of(found, of_this_project=is_of_this_project(store)):
         print(f"warning: {store.path}: {warning}")
 
 

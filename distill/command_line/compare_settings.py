@@ -57,7 +57,8 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Recipe)
     """Stores of the same teachers in other views, such as mixed pictures, as many and in the same order as --logits,
     or a multiple: every cell is trained in these, too, and labels alone. Their file names name them."""
     labels_epochs: tuple[int, ...] = ()
-    """Labels alone are trained for so many epochs, too, such as the time of the teacher would have paid for."""
+    """Labels alone are trained for so many epochs, too, such as the time of the teacher would have paid for. Their
+    learning rate has the schedule of the others: by default that of --epochs."""
     seeds: int = 3
     """Runs of every cell: with --seed and the numbers that follow it."""
     test: bool = False

@@ -1,6 +1,7 @@
 """`DataSettings`: the flags by which commands are given a data set and its splits."""
 
 from dataclasses import dataclass
+from shlex import quote
 
 from distill.data.class_map import parse_class_map, with_class_map
 from distill.data.dataset import Dataset
@@ -41,6 +42,12 @@ class DataSetting(DataClasses):
     data: str
     """A data set: a path whose layout is recognised, a pattern or a URL of shards, "synthetic", or MODULE:FUNCTION,
     which takes nothing and returns a distill.Dataset. The last is a program: it can do whatever you can do."""
+
+    @property
+    def data_flags(self) -> str:
+        """What tells another command the same data set, quoted for a shell."""
+        means = "" if self.data_classes is None else f" --data-classes {quote(self.data_classes)}"
+        return f"--data {quote(self.data)}{means}"
 
 
 @dataclass(frozen=True, kw_only=True)

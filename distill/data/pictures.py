@@ -148,6 +148,8 @@ def unreadable(path: str | Path, error: Exception, *, a_file: bool = True) -> In
 
 
 def _header(image: ImageFile.ImageFile) -> Header:
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise ValueError("what black and white are in pixels of 32 bits is not known: save it with 8 or 16 bits")
     tags = getattr(image, "tag_v2", {})  # of TIFF, whose size Pillow gives turned or not, as its version has it
     width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)
     if _orientation(image) in _TURNED:

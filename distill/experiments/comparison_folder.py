@@ -148,10 +148,10 @@ class ComparisonFolder:
             "tested": self._tested,
             "versions": versions(),
         }
-        self._save(report)
+        written = self._save(report)
         if on_test:  # shown when it is on record that they were measured
             print(f"\nof these, on the test split:\n{table_text(on_test, split='test')}")
-        print(f"\nin {self.path}: {REPORT}, cells.csv, runs.csv, heat_map.png and runs/")
+        print(f"\nin {self.path}: {', '.join(written)} and runs/")
         return ComparisonReport(report, table=table)
 
     def _measure(self, runs: Sequence[tuple[Cell, int]], test: Dataset) -> None:
@@ -160,7 +160,8 @@ class ComparisonFolder:
             view_spec = ViewSpec.for_evaluation(record_of(run).views.spec)
             self._tested[run.name] = evaluate_model(load_network(run), test, view_spec=view_spec).accuracy
 
-    def _save(self, report: Mapping) -> None:
+    def _save(self, report: Mapping) -> list[str]:
+        """Write the report, and return the names of its files."""
         from distill.reports.plots import heat_map  # slow to import
 
         write_json(self.path / REPORT, report)
@@ -169,6 +170,8 @@ class ComparisonFolder:
         of_grid = [cell for cell in report["cells"] if not (cell["views"] or cell["features"])]
         if any(cell["lambda"] for cell in of_grid):
             heat_map(of_grid, self.path / "heat_map.png")
+            return [REPORT, "cells.csv", "runs.csv", "heat_map.png"]
+        return [REPORT, "cells.csv", "runs.csv"]
 
 
 def _worth(best: Sequence[Cell], summaries: Mapping[tuple[Cell, int], Mapping], validation: Dataset) -> list[str]:

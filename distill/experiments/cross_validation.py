@@ -202,11 +202,11 @@ def _save(report: dict, pooled: EvaluationMetrics, out: Path) -> None:
     from distill.reports.plots import confusion_picture, fold_curves  # slow to import
 
     title = f"{len(report['folds'])} folds: accuracy {report['mean']:.1%} ± {report['deviation']:.1%}"
+    write_json(out / REPORT, report)
     write_csv(out / "folds.csv", report["folds"])
     confusion_picture(pooled, out / "confusion.png", title=title)
     curves = [read_metrics(fold_path(out, row["fold"])) for row in report["folds"]]
     fold_curves(curves, out / "curves.png", title=title)
-    write_json(out / REPORT, report)
 
 
 def _cell(value: float) -> str:

@@ -31,11 +31,11 @@ def recommend(rows: Sequence[ExportRow], *, verdict: str | None = None) -> tuple
         taken = min((row for row in good if row.latency.frames_per_second * _NOTABLY >= fastest), key=_size)
     else:
         taken = max(candidates, key=lambda row: row.accuracy)
-    first = f"Take {taken.file}: {_in_words(taken, best)}."
+    first = [f"Take {taken.file}: {_in_words(taken, best)}."]
     if verdict is not None:
-        first = f"No file is worth taking: of the student, {verdict}. {taken.file}: {_in_words(taken, best)}."
+        first = [f"No file is worth taking: {verdict}.", f"{taken.file}: {_in_words(taken, best)}."]
     others = [f"{row.file}: {_comparison(row, taken)}, {_in_words(row, best)}." for row in files if row is not taken]
-    return taken, [first, *others]
+    return taken, [*first, *others]
 
 
 def _size(row: ExportRow) -> int:

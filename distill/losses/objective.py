@@ -239,7 +239,8 @@ class FunctionObjective(Objective):
     @property
     def formula(self) -> str:
         """Where the function stands."""
-        return f"{self._function.__module__}:{self._function.__qualname__}"
+        function = self._function
+        return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 
     def describe(self) -> dict[str, Any]:
         """Return where the function stands, and the sha256 of that source file."""

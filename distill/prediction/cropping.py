@@ -65,7 +65,8 @@ def pictures_in(root: Path) -> list[str]:
         name = path.relative_to(root)
         if all(map(is_visible, name.parts)) and (is_image_name(path.name) or path.suffix.lower() in FILM_SUFFIXES):
             found.append(name.as_posix())
-    return sorted(name for name in found if (root / name).is_file())
+    # A link that leads nowhere is one of them: why it gives no face is said, as of a damaged picture.
+    return sorted(name for name in found if (root / name).is_file() or not (root / name).exists())
 
 
 def report_of(out: Path) -> Path:
@@ -76,7 +77,8 @@ def report_of(out: Path) -> Path:
 class FaceFolder:
     """A folder of faces, and next to it what is to be known of them: OUT-report/.
 
-    done.jsonl  the settings, and a line for each finished photo or film: the same call goes on behind them
+    done.jsonl  the settings, and a line for each finished photo or film: the same call goes on behind them, but for
+                those that have changed since, whose faces it cuts out anew
     faces.csv   a row for each face: its picture, source, time in a film, box, score of the detector, sharpness
     left_out.csv  a row for whatever was left out, and why
     sheet.png   faces of every folder side by side, to look the result over
@@ -103,8 +105,10 @@ class FaceFolder:
     ):
         self.out, self.root, self.settings = out, root, settings
         self.report = report_of(out)
+        self._sources = frozenset(sources)
         self._header = json.loads(json.dumps({"settings": {**asdict(settings), **detector}}))
         self._done = self._read()
+        self._changed = {source: self._done.pop(source) for source in self._changed_since(sources)}
         names = {source: _name(source, 0.0 if _is_film(source) else None).casefold() for source in sources}
         count = Counter(names.values())
         self._alike = {source for source, name in names.items() if count[name] > 1}
@@ -115,8 +119,17 @@ class FaceFolder:
         """Whether the faces of a source are there already."""
         return source in self._done
 
+    @property
+    def orphans(self) -> list[str]:
+        """The faces that are there of pictures that are no sources any more."""
+        gone = (line for source, line in self._done.items() if source not in self._sources)
+        return [row["face"] for line in gone for row in line["faces"] if (self.out / row["face"]).exists()]
+
     def crop(self, source: str, finder: FaceFinder) -> dict[str, Any]:
         """Write the faces of a photo or film; return what `record` takes. Several threads may do so at once."""
+        for row in self._changed[source]["faces"] if source in self._changed else ():
+            (self.out / row["face"]).unlink(missing_ok=True)
+        stamp = _stamp(self.root / source)
         faces: list[dict[str, Any]] = []
         left_out: list[dict[str, Any]] = []
         try:
@@ -129,7 +142,7 @@ class FaceFolder:
                     (left_out if "why" in row else faces).append(row)
         except InputError as error:
             left_out.append(_why(source, None, str(error)))
-        return {"source": source, "faces": faces, "left_out": left_out}
+        return {"source": source, "stamp": stamp, "faces": faces, "left_out": left_out}
 
     def record(self, line: dict[str, Any]) -> None:
         """Note that a source is finished."""
@@ -189,6 +202,11 @@ class FaceFolder:
             self._taken.add(path.as_posix().casefold())
         return path.as_posix()
 
+    def _changed_since(self, sources: Sequence[str]) -> list[str]:
+        """Return the finished sources whose file is not that of then. Records of version 0.2.0 may not say."""
+        known = [source for source in sources if self._done.get(source, {}).get("stamp")]
+        return [source for source in known if self._done[source]["stamp"] != _stamp(self.root / source)]
+
     def _read(self) -> dict[str, dict[str, Any]]:
         """Return the finished sources of an earlier call; a line that was not written to its end does not count."""
         if self.out.exists() and not self.out.is_dir():
@@ -216,6 +234,15 @@ class FaceFolder:
                     f"{self.out} holds faces of other settings ({name}: stored {old}, now {now}): name another folder"
                 )
         return done
+
+
+def _stamp(file: Path) -> list[int] | None:
+    """Return the size of a file in bytes and when it was changed, ns; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _is_film(source: str) -> bool:

@@ -50,7 +50,9 @@ def open_photo(path: str | Path) -> np.ndarray:
     """
     path = expanded(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder without images ({', '.join(IMAGE_SUFFIXES)})")
+        within = ": those in folders within are looked at with --recursive"
+        hint = within if any(map(image_names, folders_in(path))) else f" ({', '.join(IMAGE_SUFFIXES)})"
+        raise InputError(f"{path} is a folder without images{hint}")
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if not path.stat().st_size:

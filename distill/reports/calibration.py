@@ -153,6 +153,8 @@ def calibrating_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     logits, labels = _labelled(logits, labels)
     _check_some(labels)
     beyond = logits - logits[np.arange(len(labels)), labels][:, None]
+    if not beyond.any():  # all classes alike: no temperature is better than another
+        return HIGHEST_TEMPERATURE
     low, high = np.log([LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE])
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -99,11 +99,12 @@ def accuracy_text(found: Diagnosis) -> str:
     return f"{found.accuracy:.1%} of {found.images:,} labelled images"
 
 
-def warnings_of(found: Diagnosis, *, prefix: str = "") -> list[str]:
+def warnings_of(found: Diagnosis, *, prefix: str = "", of_this_project: bool = False) -> list[str]:
     """Return what to report to the user, a sentence each, with the flags to give.
 
     Args:
         prefix: what the flags of the network begin with.
+        of_this_project: whether it is a network of this project, whose pixels are known.
     """
     if found.better_order is not None:
         return [
@@ -112,10 +113,10 @@ def warnings_of(found: Diagnosis, *, prefix: str = "") -> list[str]:
             f"{order_text(found.better_order).replace('--', f'--{prefix}')}"
         ]
     if found.near_chance:
-        return [
-            f"the accuracy, {accuracy_text(found)}, is near chance, {found.chance:.1%}: see whether it takes "
-            f"other pixels (--{prefix}input.range 0 1, or -1 1), or other classes (--{prefix}classes)"
-        ]
+        pixels = f"see whether it takes other pixels (--{prefix}input.range 0 1, or -1 1), or other classes"
+        remedy = "see how long it was trained, and on how many images" if of_this_project else pixels
+        classes = "" if of_this_project else f" (--{prefix}classes)"
+        return [f"the accuracy, {accuracy_text(found)}, is near chance, {found.chance:.1%}: {remedy}{classes}"]
     return []
 
 

@@ -37,7 +37,7 @@ def multiply_adds(model: keras.Model) -> int:
     and activations count nothing, as is usual. A layer or a nested model counts once per call.
 
     Args:
-        model: a Functional or Sequential model of channels-last images, of a fixed input size.
+        model: a Functional or Sequential model of a fixed input size.
 
     Raises:
         InputError: a layer with kernels whose use is not known here, a size that is not fixed, or a model
@@ -52,7 +52,9 @@ def _of_call(layer: keras.Layer, input_shape: Shape | None) -> int:
     uses = _uses_per_position(layer)
     if uses == 0:
         return 0
-    positions = layer.compute_output_shape(input_shape)[1:-1]
+    shape = layer.compute_output_shape(input_shape)
+    channels_first = getattr(layer, "data_format", None) == "channels_first"
+    positions = shape[2:] if channels_first else shape[1:-1]
     if None in positions:
         raise InputError(f'layer "{layer.name}" has no fixed output size: build the network at a fixed image size')
     return uses * math.prod(positions)

@@ -9,12 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from distill.files.whole_files import atomic_file
+from distill.prediction.fonts import can_be_written, font_for
 from distill.reports.metrics import EvaluationMetrics
 
 # Okabe & Ito's colours, which all kinds of colour vision distinguish (https://jfly.uni-koeln.de/color/).
@@ -53,17 +55,22 @@ def fold_curves(folds: Sequence[Sequence[Mapping[str, float]]], path: str | Path
     """Draw loss and accuracy over the epochs: a thin line per fold, and their mean.
 
     Args:
-        folds: the rows of every fold's metrics.csv, as for `learning_curves`; equally many in each.
+        folds: the rows of every fold's metrics.csv, as for `learning_curves`. Where some stopped earlier, the mean is
+            that of the others from there on.
         path: the picture; its suffix says the format.
     """
     figure = _figure(9, 3.8)
     figure.suptitle(title)
+    epochs = [row["epoch"] for row in max(folds, key=len)]
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        epochs = [row["epoch"] for row in folds[0]]
         for part, color in (("train", _ORANGE), ("validation", _BLUE)):
-            values = np.array([[row[f"{part}_{quantity}"] for row in rows] for rows in folds])
+            values = np.full((len(folds), len(epochs)), np.nan)
+            for fold, rows in zip(values, folds, strict=True):
+                fold[: len(rows)] = _column(rows, f"{part}_{quantity}")
             axes.plot(epochs, values.T, color=color, linewidth=0.7, alpha=0.4)
-            axes.plot(epochs, values.mean(axis=0), color=color, linewidth=2, label=f"{part}, mean of folds")
+            measured = ~np.isnan(values).all(axis=0)
+            mean = np.nanmean(values[:, measured], axis=0)
+            axes.plot(np.array(epochs)[measured], mean, color=color, linewidth=2, label=f"{part}, mean of folds")
         _epoch_axes(axes, epochs, quantity)
         if quantity == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -78,8 +85,9 @@ def confusion_picture(metrics: EvaluationMetrics, path: str | Path, title: str) 
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true", xticks=range(classes), yticks=range(classes))
-    axes.set_xticklabels(metrics.class_names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticklabels(metrics.class_names)
+    names = [_writable(name) for name in metrics.class_names]  # the text of a tick cannot be changed later
+    axes.set_xticklabels(names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticklabels(names)
     axes.set_title(title)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -198,9 +206,14 @@ def _gains(axes: Axes, cells: Sequence[Mapping[str, Any]], *, limit: float) -> A
 def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], quantity: str) -> None:
     epochs = [row["epoch"] for row in rows]
     for part, color in (("train", _ORANGE), ("validation", _BLUE)):
-        values = [row[f"{part}_{quantity}"] for row in rows]
+        values = _column(rows, f"{part}_{quantity}")
         axes.plot(epochs, values, color=color, label=part, linewidth=1.8, marker=".", markersize=4)
     _epoch_axes(axes, epochs, quantity)
+
+
+def _column(rows: Sequence[Mapping[str, float]], name: str) -> list[float]:
+    """A column of metrics.csv; NaN where it was not measured, such as the accuracy of images without labels."""
+    return [row.get(name, np.nan) for row in rows]
 
 
 def _epoch_axes(axes: Axes, epochs: Sequence[float], quantity: str) -> None:
@@ -237,7 +250,12 @@ def _bars(axes: Axes, accuracies: Mapping[str, Sequence[float]]) -> None:
         if len(values) > 1:
             axes.plot(values, np.full(len(values), row), "o", color=_INK, markersize=4, alpha=0.8)
         axes.text(max(mean, *values) + 0.015, row, f"{mean:.1%}", va="center", color=_INK)
-    axes.set(yticks=range(len(accuracies)), yticklabels=list(accuracies), xlim=(0, 1.08), xlabel="accuracy")
+    axes.set(
+        yticks=range(len(accuracies)),
+        yticklabels=[_writable(name) for name in accuracies],
+        xlim=(0, 1.08),
+        xlabel="accuracy",
+    )
     axes.set_xticks(np.arange(0, 1.01, 0.2))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.invert_yaxis()
@@ -260,5 +278,20 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     for text in figure.findobj(Text):
         if "mathdefault" not in text.get_text():
             text.set_parse_math(False)
+            text.set_text(_writable(text.get_text()))
+            _find_letters(text)
     with atomic_file(path) as unfinished:
         figure.savefig(unfinished, dpi=_DOTS_PER_INCH)
+
+
+def _writable(name: str) -> str:
+    """Return a name as it is, or with escapes where no font here has its letters."""
+    return name if name.isascii() or can_be_written(name) else name.encode("ascii", "backslashreplace").decode()
+
+
+def _find_letters(text: Text) -> None:
+    """Take a font of the system where Matplotlib's own lacks letters."""
+    content, size = text.get_text(), text.get_fontsize()
+    file = None if content.isascii() else getattr(font_for(content, float(size)), "path", None)
+    if isinstance(file, str):
+        text.set_fontproperties(FontProperties(fname=file, size=size))

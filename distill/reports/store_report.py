@@ -28,6 +28,11 @@ def store_notes(store: LogitStore) -> list[str]:
     return notes
 
 
+def is_of_this_project(store: LogitStore) -> bool:
+    """Whether a store's teacher is a network of this project, of which no input format had to be described."""
+    return not store.header.input_format.keys() - {"flip_average"}
+
+
 def store_diagnosis(store: LogitStore, dataset: Dataset | None = None, *, images: int = _DIAGNOSED) -> Diagnosis:
     """Compare a store's logits with labels, on at most `images` images from all over it.
 
@@ -72,7 +77,7 @@ def describe_store(store: LogitStore, dataset: Dataset | None = None) -> dict[st
         "header": store.header.to_dict(),
         "judged_labelled": labelled,
         "diagnosis": diagnosis.to_dict(),
-        "warnings": warnings_of(diagnosis),
+        "warnings": warnings_of(diagnosis, of_this_project=is_of_this_project(store)),
         "accuracy": accuracy(evaluated, labels),
         "accuracy_by_view": [accuracy(logits[:, view], labels) for view in range(logits.shape[1])],
         "largest_logit": float(np.abs(logits).max()),

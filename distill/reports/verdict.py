@@ -24,11 +24,11 @@ def verdict(metrics: EvaluationMetrics | RecordedAccuracy) -> str | None:
     name, share = metrics.most_frequent
     constant = f'always saying "{name}" ({share:.1%})'
     if metrics.accuracy <= share:
-        said = f"its accuracy of {metrics.accuracy:.1%} is no better than {constant}"
+        said = f"the accuracy of {metrics.accuracy:.1%} is no better than {constant}"
     elif metrics.accuracy_interval[0] <= share:
         too_few = f"{metrics.count:,} images are too few to tell"
-        said = f"its accuracy of {metrics.accuracy:.1%} may be no better than {constant}: {too_few}"
+        said = f"the accuracy of {metrics.accuracy:.1%} may be no better than {constant}: {too_few}"
     else:
         return None
     balanced = metrics.balanced_accuracy
-    return said if balanced is None else f"{said}; its balanced accuracy is {balanced:.1%}"
+    return said if balanced is None else f"{said}; the balanced accuracy is {balanced:.1%}"

@@ -37,12 +37,14 @@ class TeacherCheck:
     """The `--input` flags under which it is far more often right, if any."""
     with_better_input: Diagnosis | None = None
     """Of its answers under these."""
+    of_this_project: bool = False
+    """Whether it is a network of this project, whose pixels are known."""
 
     def warnings(self, *, prefix: str = "") -> list[str]:
         """Return what to report to the user, a sentence each; `prefix` is what the network's flags begin with."""
         better = self.with_better_input
         if better is None:
-            return warnings_of(self.diagnosis, prefix=prefix)
+            return warnings_of(self.diagnosis, prefix=prefix, of_this_project=self.of_this_project)
         order = "" if better.better_order is None else f" {order_text(better.better_order)}"
         flags = f"{self.better_input}{order}".replace("--", f"--{prefix}")
         return [
@@ -71,7 +73,9 @@ def check_teacher(network: ImageModel, dataset: Dataset, *, images: int = IMAGES
     pixels = render_numpy(dataset.read(rows), np.tile(IDENTITY, (len(rows), 1)), image_shape=network.input_shape)
     found, right = _diagnosed(network, pixels, labels[rows])
     own = _format_of(network)
-    if own is None or not (found.near_chance or _is_default(own)):
+    if own is None:
+        return TeacherCheck(found, of_this_project=True)
+    if not (found.near_chance or _is_default(own)):
         return TeacherCheck(found)
     tried = _tried(network, pixels, labels[rows], own, grey=dataset.image_shape[-1] == 1)
     flags, better, better_right = max(tried, key=lambda each: each[2].sum(), default=("", found, right))

@@ -43,7 +43,8 @@ def check_can_train(
 
 
 def check_labels(dataset: Dataset, objective: Objective, recipe: Recipe) -> None:
-    """Check that there are labels to choose the best epoch by, and to learn from where the objective does.
+    """Check that there are images to learn from, with labels where the objective learns from these, and labels to
+    choose the best epoch by.
 
     Raises:
         InputError: a split has none.
@@ -51,6 +52,7 @@ def check_labels(dataset: Dataset, objective: Objective, recipe: Recipe) -> None
     labelled = is_labelled(dataset)
     needed = {"validation": True, "train": objective.uses_labels or recipe.class_weights != "none"}
     for split, is_needed in needed.items():
+        dataset.split(split)  # which says what there is instead
         if is_needed and not labelled[dataset.splits == split].any():
             raise InputError(f"the {split} split of {dataset.name} has no labels: give labelled images")
 

@@ -1,7 +1,7 @@
 """Several teachers for one student: their logits over the same views, as one array."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,20 +140,20 @@ class CachedTeachers:
         return StoredFeature(stores[0], feature, stores[0].rows_of(dataset))
 
     def on_extra_data(self, name: str, logits: "Logits | None") -> "CachedTeachers":
-        """Return the same teachers for extra data.
+        """Return the same teachers for extra data, weighed and averaged as here.
 
         Raises:
-            InputError: there are no logits of it, or those of other teachers or in another order, in which they
-                would be weighed as others.
+            InputError: there are no logits of it, or those of other teachers, or in another order, in which they
+                would be weighed as others; or they are `CachedTeachers` with other weights or another mean.
         """
         if logits is None:
             raise InputError(f"{name} needs logits of its own, like all data sets of the run: see --extra-logits")
         own = CachedTeachers.of(logits)
-        ours, theirs = ([store.header.teacher_sha256 for store in each.stores] for each in (own, self))
+        ours, theirs = ([_computation(store) for store in each.stores] for each in (own, self))
         if ours != theirs:
             named = [
                 ", ".join(
-                    f"{store.path} of {store.header.teacher_name} {store.header.teacher_sha256[:12]}"
+                    f"{store.path} of {store.header.teacher_name} {store.header.teacher_sha256[:12]}{_how(store)}"
                     for store in each
                 )
                 for each in (own.stores, self.stores)
@@ -162,7 +162,19 @@ class CachedTeachers:
                 f"the stores of extra data are of other teachers, or in another order: {named[0]}; those of the "
                 f"first data set are {named[1]}: give stores of the same teachers in the same order"
             )
-        return own
+        if isinstance(logits, CachedTeachers):
+            self._check_combined_alike(own)
+        return replace(self, stores=own.stores)
+
+    def _check_combined_alike(self, other: "CachedTeachers") -> None:
+        ours, theirs = (
+            (_shares(each.weights, len(each.stores)).tolist(), each.mean, each.class_match) for each in (other, self)
+        )
+        if ours != theirs:
+            raise InputError(
+                f"the teachers of extra data have the weights, mean and class match {ours}, those of the first data "
+                f"set {theirs}: give them alike, or the stores alone"
+            )
 
     def describe(self) -> dict:
         """Return JSON-able facts for a run's record: who teaches, and of several with what weight (they sum to 1)."""
@@ -296,6 +308,17 @@ def _shares(weights: Sequence[float] | np.ndarray | None, teachers: int) -> np.n
     if not (all(weight >= 0 for weight in weights) and 0 < total < float("inf")):
         raise InputError(f"teacher weights must be 0 or more, and one of them above 0, received {weights}")
     return np.array(weights, np.float64) / total
+
+
+def _computation(store: LogitStore) -> dict[str, Any]:
+    """What decides the logits of a teacher but for rounding, and the order of its classes."""
+    return {name: value for name, value in _identity(store).items() if name not in ("name", "policy", "class_names")}
+
+
+def _how(store: LogitStore) -> str:
+    """How it was asked, where that is not as usual."""
+    asked = {**store.header.input_format, "logits_from": store.header.logits_from}
+    return f" ({', '.join(f'{name} {value}' for name, value in asked.items())})"
 
 
 def _identity(store: LogitStore) -> dict[str, Any]:

@@ -149,7 +149,8 @@ def stands_still(rows: Sequence[Mapping[str, float]], patience: int | None, choo
 
 def show_means(bar: tqdm, means: Mapping[str, float], *, images: int) -> None:
     """Move the bar by a batch, and show the epoch's means so far."""
-    bar.set_postfix(loss=f"{means['loss']:.3f}", accuracy=f"{means['accuracy']:.3f}", refresh=False)
+    shown = {name: f"{means[name]:.3f}" for name in ("loss", "accuracy") if name in means}
+    bar.set_postfix(shown, refresh=False)
     bar.update(images)
 
 

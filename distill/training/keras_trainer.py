@@ -39,17 +39,18 @@ def _train_epoch(
     bar: tqdm,
     callback_list: keras.callbacks.CallbackList,
 ) -> dict[str, float]:
-    raw_weights = _WeightsAtEpochEnd()
+    raw_weights, progress = _WeightsAtEpochEnd(), _Progress(bar, batches, callback_list)
     history = network.fit(
         _RenderedEpoch(batches, epoch),
         initial_epoch=epoch,
         epochs=epoch + 1,
         shuffle=False,  # the batches are in a random order already
-        callbacks=[_Progress(bar, batches, callback_list), raw_weights],
+        callbacks=[progress, raw_weights],
         verbose=0,
     )
     if network.optimizer.use_ema:  # `fit` ends with their moving average in the place of the weights
         network.set_weights(raw_weights.weights)
+    network.stop_training = progress.stops
     return {f"train_{name}": float(values[-1]) for name, values in history.history.items()}
 
 
@@ -69,17 +70,24 @@ class _RenderedEpoch(keras.utils.PyDataset):
 
 
 class _Progress(keras.callbacks.Callback):
-    """Moves the bar of the whole run, and calls the user's callbacks for batches; `run_epochs` does for epochs."""
+    """Moves the bar of the whole run, and calls the user's callbacks for batches; `run_epochs` does for epochs.
+
+    Where one of them asks to stop, the epoch goes on to its end: what is recorded are whole epochs.
+    """
+
+    stops = False
 
     def __init__(self, bar: tqdm, batches: ViewBatches, callback_list: keras.callbacks.CallbackList):
         super().__init__()
         self._bar, self._batches, self._callback_list = bar, batches, callback_list
 
     def on_train_batch_begin(self, batch, logs=None):
-        self._callback_list.on_train_batch_begin(batch, logs)
+        self._callback_list.on_train_batch_begin(batch, logs)  # a request to stop is read at the batch's end
 
     def on_train_batch_end(self, batch, logs=None):
         self._callback_list.on_train_batch_end(batch, logs)
+        self.stops = self.stops or self.model.stop_training
+        self.model.stop_training = False
         first = batch * self._batches.batch_size
         images = min(self._batches.batch_size, len(self._batches.dataset) - first)
         show_means(self._bar, logs, images=images)

@@ -15,6 +15,8 @@ from distill.refusals import alternatives, reason
 from distill.training.batches import JointBatches, ViewBatches
 
 _TRIED = 3  # images in the batch that an objective is tried with
+RESERVED = ("weight", "images", "labelled", "correct", "agreeing", "accuracy", "agreement")
+"""What a step measures beside the parts of an objective."""
 
 
 class StudentOutputs:
@@ -118,6 +120,11 @@ def _check_parts(parts: Any, objective: Objective) -> None:
     if not isinstance(parts, Mapping) or "loss" not in parts:
         found = f"one of {', '.join(parts)}" if isinstance(parts, Mapping) else type(parts).__name__
         raise InputError(f"the objective {objective.formula} returned {found}: {expected}")
+    if taken := [name for name in parts if name in RESERVED]:
+        raise InputError(
+            f"the objective {objective.formula} returned a part named {taken[0]}, as what is measured anyway is "
+            "called: give it another name"
+        )
     for name, part in parts.items():
         shape = tuple(getattr(part, "shape", ()))
         if shape != (_TRIED,):

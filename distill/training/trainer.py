@@ -269,7 +269,9 @@ def _of_any_length(column: np.ndarray) -> tf.TensorSpec:
 
 
 def _means(totals: Mapping[str, float]) -> dict[str, float]:
-    counts = {mean: totals[hits] / (totals[of] or 1.0) for hits, (mean, of) in _COUNTED.items() if hits in totals}
+    # Without a label there is no accuracy: 0 would be a measurement.
+    counted = {hits: row for hits, row in _COUNTED.items() if hits in totals and totals[row[1]]}
+    counts = {mean: totals[hits] / totals[of] for hits, (mean, of) in counted.items()}
     parts = totals.keys() - {"weight", "images", "labelled", *_COUNTED}
     weight = totals["weight"] or 1.0
     return {name: totals[name] / weight for name in totals if name in parts} | counts

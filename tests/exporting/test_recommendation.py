@@ -27,7 +27,10 @@ def test_a_student_that_is_worth_nothing_is_not_recommended():
     rows = [STUDENT, row("litert-int8", bytes=300, speed=1000)]
     taken, advice = recommend(rows, verdict="it is no better than chance")
     assert taken.format == "litert-int8"  # what a folder of an export opens
-    assert advice[0].startswith("No file is worth taking: of the student, it is no better than chance.")
+    assert advice == [
+        "No file is worth taking: it is no better than chance.",
+        "small-litert-int8.tflite: 300 bytes, 1,000 frames/s here, the student's accuracy.",
+    ]
 
 
 def test_of_equally_fast_ones_the_smallest_is_taken():

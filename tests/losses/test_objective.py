@@ -84,6 +84,19 @@ def test_a_function_of_a_batch_is_an_objective_with_what_its_attributes_say(outp
     assert objective.describe()["formula"].endswith("confidence")
 
 
+def test_an_object_that_is_called_is_an_objective_named_by_its_class(outputs, batch):
+    class Confidence:
+        teacher_outputs = ()
+        fingerprint = "1"  # what it is made of is not in its source
+
+        def __call__(self, student_outputs, batch, progress):
+            return {"loss": keras.ops.max(student_outputs["logits"], axis=-1)}
+
+    objective = as_objective(Confidence())
+    np.testing.assert_allclose(values(objective, outputs, batch, 0.5)["loss"], outputs["logits"].max(1))
+    assert objective.describe()["formula"].endswith("Confidence")
+
+
 def test_another_source_of_a_loss_is_another_objective(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     described = []

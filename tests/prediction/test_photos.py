@@ -34,6 +34,23 @@ def test_any_mode_becomes_rgb(write_image, mode, colour, expected):
     assert open_photo(write_image("a.png", colour, mode=mode))[0, 0].tolist() == expected
 
 
+@pytest.mark.parametrize(("mode", "colour"), [("F", 0.5), ("I", 40_000)])
+def test_pixels_whose_range_nobody_knows_are_refused(write_image, mode, colour):
+    with pytest.raises(
+        InputError, match="what black and white are in pixels of 32 bits is not known: save it with 8"
+    ):
+        open_photo(write_image("a.tif", colour, mode=mode))
+
+
+def test_a_folder_of_folders_says_how_to_look_into_them(tmp_path, write_image):
+    (tmp_path / "photos" / "happy").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"photos is a folder without images \(.png"):
+        open_photo(tmp_path / "photos")
+    Image.new("L", (4, 4)).save(tmp_path / "photos" / "happy" / "a.png")
+    with pytest.raises(InputError, match="photos is a folder without images: those in folders within .* --recursive"):
+        open_photo(tmp_path / "photos")
+
+
 def test_cmyk_becomes_rgb(write_image):
     assert open_photo(write_image("a.tif", (0, 0, 0, 0), mode="CMYK"))[0, 0].tolist() == [255, 255, 255]
 

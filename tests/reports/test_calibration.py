@@ -189,6 +189,13 @@ def test_no_temperature_is_likelier_than_the_calibrating_one(logits, labels):
     assert found == pytest.approx(temperatures[int(np.argmin(losses))], rel=0.04)  # the nearest of the grid
 
 
+def test_logits_that_say_nothing_are_calibrated_by_the_highest_temperature():
+    labels = np.arange(10) % 3
+    assert calibrating_temperature(np.ones((10, 3)), labels) == HIGHEST_TEMPERATURE
+    one_class = np.tile([1.0, 0.0, 0.0], (9, 1))
+    assert calibrating_temperature(one_class, np.arange(9) % 3) == pytest.approx(HIGHEST_TEMPERATURE, rel=1e-3)
+
+
 def test_the_calibrating_temperature_is_the_one_that_labels_were_drawn_at(rng):
     logits = rng.normal(0, 8, (20_000, 4))
     drawn = np.argmax(logits / 2.5 + rng.gumbel(size=logits.shape), axis=1)  # from softmax(logits / 2.5)

@@ -121,3 +121,6 @@ def test_what_is_said_names_the_flag():
     (said,) = warnings_of(diagnose(answers(labels, right=0), labels, FER2013), prefix="online.")
     assert "near chance" in said
     assert "--online.input.range" in said
+    (said,) = warnings_of(diagnose(answers(labels, right=0), labels, FER2013), of_this_project=True)
+    assert "near chance" in said
+    assert "--" not in said

@@ -88,6 +88,11 @@ def test_every_layer_of_the_table_by_hand(kind):
     assert multiply_adds(chain(shape, layer)) == expected
 
 
+def test_channels_first_count_as_channels_last():
+    first = layers.Conv2D(4, (3, 2), data_format="channels_first"), layers.Flatten(), layers.Dense(3)
+    assert multiply_adds(chain((1, 8, 7), *first)) == (6 * 6) * (3 * 2) * 4 + 4 * 6 * 6 * 3
+
+
 def test_normalisations_pools_and_activations_count_nothing():
     free = [layers.Rescaling(1 / 255), layers.BatchNormalization(), layers.LayerNormalization(), layers.ReLU()]
     assert multiply_adds(chain((8, 8, 4), *free, layers.MaxPooling2D(), layers.Dropout(0.5), layers.Flatten())) == 0

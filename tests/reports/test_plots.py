@@ -1,5 +1,8 @@
 """Pictures are whole PNG files that show something, and a failure leaves nothing behind."""
 
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -7,7 +10,7 @@ from PIL import Image
 
 from distill.reports import plots
 from distill.reports.metrics import EvaluationMetrics
-from distill.reports.plots import comparison_picture, confusion_picture, heat_map, learning_curves
+from distill.reports.plots import comparison_picture, confusion_picture, fold_curves, heat_map, learning_curves
 
 NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -100,9 +103,45 @@ def test_a_failure_keeps_the_old_file_and_leaves_no_other(draw, tmp_path, monkey
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("has_font", [True, False])
+def test_letters_that_matplotlib_lacks_are_drawn_by_another_font_or_as_escapes(tmp_path, monkeypatch, has_font):
+    figures, draw = [], Figure.savefig
+    monkeypatch.setattr(plots, "can_be_written", lambda text: has_font)
+    monkeypatch.setattr(plots, "font_for", lambda text, size: SimpleNamespace(path="/usr/share/fonts/other.ttf"))
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    confusion_picture(metrics_of(np.eye(2) * 30, names=("日本", "sad")), tmp_path / "names.png", "faces")
+    labels = figures[0].axes[0].get_yticklabels()
+    files = [label.get_fontproperties().get_file() for label in labels]
+    if has_font:
+        assert [label.get_text() for label in labels] == ["日本", "sad"]
+        assert files == ["/usr/share/fonts/other.ttf", None]
+    else:
+        assert [label.get_text() for label in labels] == [r"\u65e5\u672c", "sad"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            draw(figures[0], tmp_path / "names.png")
+
+
 def test_curves_of_a_single_epoch(tmp_path):
     learning_curves(epochs(1), tmp_path / "curves.png")
     assert pixels(tmp_path / "curves.png").min() < 100
+
+
+def test_folds_that_stopped_earlier_leave_the_mean_to_the_others(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    short, long = epochs(2), epochs(4)
+    for row in short:
+        row["validation_loss"] += 1
+        del row["train_accuracy"]  # no image that this fold learned from had a label
+    fold_curves([short, long], tmp_path / "curves.png", "two folds")
+    lines = {f"{axes.get_title()} {line.get_label()}": line for axes in figures[0].axes for line in axes.lines}
+    losses = [row["validation_loss"] for row in long]
+    mean = lines["loss validation, mean of folds"]
+    assert mean.get_xdata().tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(mean.get_ydata(), [losses[0] + 0.5, losses[1] + 0.5, *losses[2:]])
+    accuracies = [row["train_accuracy"] for row in long]
+    np.testing.assert_allclose(lines["accuracy train, mean of folds"].get_ydata(), accuracies)
 
 
 def test_curves_mark_the_first_best_epoch(tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def test_a_class_without_images_does_not_count_in_balanced_accuracy():
 
 def test_a_model_that_always_says_one_class_is_told_so():
     said = verdict(ALWAYS_HAPPY)
-    assert said.startswith('its accuracy of 67.8% is no better than always saying "happy" (67.8%)')
+    assert said.startswith('the accuracy of 67.8% is no better than always saying "happy" (67.8%)')
     assert worth_lines(ALWAYS_HAPPY)[-1] == f"warning: {said}"
 
 

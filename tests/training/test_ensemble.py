@@ -95,6 +95,10 @@ def taught(faces, tmp_path):
     return teach
 
 
+def how(teachers):
+    return teachers.mean, teachers.class_match
+
+
 def assert_same_weights(ones, others):
     for one, other in zip(ones, others, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -265,6 +269,31 @@ class TestStudents:
         fewer = store_of("F", logits[0][..., :2], class_names=CLASS_NAMES[:2])
         with pytest.raises(InputError, match="neutral"):
             CachedTeachers([fewer], class_match="names").join(faces, temperature=1.0)
+
+    def test_extra_data_is_taught_by_the_same_teachers_in_the_same_way(self, stores, faces):
+        teachers = CachedTeachers(stores, weights=(9, 1), mean="probabilities", class_match="names")
+        expected = teachers.join(faces, temperature=2.0)
+        for logits in (stores, CachedTeachers(stores, (0.9, 0.1), *how(teachers))):
+            extra = teachers.on_extra_data("extra", logits)
+            assert_same_weights(extra.join(faces, temperature=2.0), expected)
+        for other in (CachedTeachers(stores), CachedTeachers(stores, (1, 9), *how(teachers))):
+            with pytest.raises(InputError, match="the teachers of extra data have the weights, mean and class match"):
+                teachers.on_extra_data("extra", other)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"input_format": {"flip_average": True}}, r"E.h5 of A A{8} \(flip_average True, logits_from logits\)"),
+            ({"logits_from": "probabilities"}, "logits_from probabilities"),
+            ({"teacher_input_shape": (12, 12, 1)}, "of other teachers"),
+        ],
+    )
+    def test_a_teacher_that_was_asked_in_another_way_is_another(self, stores, store_of, logits, changes, message):
+        extra = store_of("E", logits[0], teacher_name="A", teacher_sha256="A" * 8, **changes)
+        with pytest.raises(InputError, match=message):
+            CachedTeachers(stores[:1]).on_extra_data("extra", extra)
+        rounded = store_of("R", logits[0], teacher_sha256="A" * 8, numeric_policy="mixed_bfloat16")
+        assert CachedTeachers(stores[:1]).on_extra_data("extra", rounded).stores == (rounded,)
 
     def test_other_views_than_those_of_the_teachers_are_refused(self, taught, stores):
         with pytest.raises(InputError, match="2 views are wanted, .* are of 3"):

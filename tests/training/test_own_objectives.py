@@ -10,7 +10,7 @@ from distill.losses.objective import Batch, Objective, as_objective
 from distill.runs.run_directory import read_metrics
 from distill.training.batches import CachedOutputs, ViewBatches
 from distill.training.recipe import Recipe
-from distill.training.student_outputs import StudentOutputs, build_objective, trained_variables
+from distill.training.student_outputs import RESERVED, StudentOutputs, build_objective, trained_variables
 from distill.training.train import train, train_from_labels
 from distill.training.trainer import train_step
 from tests.training.small_runs import bright_and_dark, fit_small, killed_before, plain_student
@@ -133,6 +133,13 @@ class Wrong(Objective):
         (lambda logits: {"los": logits[:, 0]}, "returned one of los: expected"),
         (lambda logits: {"loss": keras.ops.mean(logits)}, r"returned loss of shape \[\]: expected .* each \[B\]"),
         (lambda logits: {"loss": logits}, r"returned loss of shape \[B, 2\]"),
+        *(
+            (
+                lambda logits, name=name: {"loss": logits[:, 0], name: logits[:, 1]},
+                f"returned a part named {name}, as what is measured anyway is called",
+            )
+            for name in RESERVED
+        ),
         (
             lambda logits: {"loss": logits[:, 0] - keras.ops.ones((7,))},
             r"failed: .*equal.* \(test_own_objectives.py, l",
@@ -285,3 +292,27 @@ def test_a_callback_can_end_the_run(dataset, tmp_path, trainer):
     assert len(read_metrics(tmp_path / "run")) == 2
     again = trainer(plain_student(), dataset, out=tmp_path / "run", **how)  # complete: nothing is trained
     assert again.history.history["loss"] == student.history.history["loss"]
+
+
+class StopsInTheMiddle(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch < 2:  # `train` takes several batches in a call
+            self.model.stop_training = True
+
+
+class StopsAtABatch(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch >= 1:
+            self.model.stop_training = True
+
+
+@pytest.mark.parametrize("callback", [StopsInTheMiddle, StopsAtABatch])
+@pytest.mark.parametrize("trainer", [train, train_from_labels])
+def test_an_epoch_in_which_a_callback_ends_the_run_is_a_whole_one(dataset, tmp_path, trainer, callback):
+    def rows_of(name, epochs, callbacks):
+        recipe = Recipe(epochs=epochs, batch_size=8, schedule="constant", warmup_epochs=0)
+        how = {"recipe": recipe, "callbacks": callbacks, "progress": False}
+        trainer(plain_student(), dataset, out=tmp_path / name, **how)
+        return [(row["train_loss"], row["train_accuracy"]) for row in read_metrics(tmp_path / name)]
+
+    assert rows_of("stopped", 3, [callback()]) == rows_of("whole", 1, [])

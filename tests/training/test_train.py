@@ -123,6 +123,25 @@ def test_weights_that_cannot_be_used_are_refused(faces, tmp_path, weights, messa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_without_images_is_refused_whether_or_not_labels_are_needed(faces, tmp_path, split):
+    lacking = faces.subset(np.flatnonzero(faces.splits != split))
+    with pytest.raises(InputError, match=f"bright and dark has no {split} split: it has"):
+        train(small_network(), lacking, out=tmp_path / "run", objective=as_objective("mse"), teacher=small_network())
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_nobody_labelled_has_no_training_accuracy(faces, tmp_path):
+    nobody_knows = replace(faces, labels=np.where(faces.splits == "train", UNLABELLED, faces.labels))
+    how = {"objective": DistillationLoss(lambda_=1.0), "teacher": small_network(), "recipe": Recipe(epochs=2)}
+    student = train(small_network(), nobody_knows, out=tmp_path / "run", **how)
+    for row in read_metrics(tmp_path / "run"):
+        assert "train_accuracy" not in row
+        assert row["train_agreement"] >= 0
+    assert {"loss", "val_accuracy"} <= student.history.history.keys()
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 1000
+
+
 def test_class_weights_need_labels(faces, tmp_path):
     nobody_knows = np.where(faces.splits == "train", UNLABELLED, faces.labels)
     unlabelled = replace(faces, labels=nobody_knows)
