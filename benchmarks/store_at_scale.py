@@ -3,7 +3,7 @@
     python benchmarks/store_at_scale.py [--rows 1000000] [--images 10000 100000 1000000]
 
 - The store alone: made-up logits go in (`write` the parts, `merge` them) and come out (`open`, which checks every
-  byte; `join` to a data set of the same ids, which reads the logits). `in` and `out` are both steps together.
+  byte; `join` to a dataset of the same ids, which reads the logits). `in` and `out` are both steps together.
   In addition `shuffled`, a join to the ids in another order, and `logits`, all of them in the order of the file.
   Million rows per second, the median over rounds. Files lie in the folder for temporary ones; what was just
   written is mostly still in memory.
@@ -11,7 +11,7 @@
   `batches`, batches of 64 random rows, each read and checked; and `verify`, all features checked in order.
 - The caching pass: `cache_logits` with a teacher that gives pixels back, and 8x8 images that are made when they are
   read. `hash` is the time for content hashes and fingerprint, `score` for the rest. `peak` is the largest resident
-  memory of the process, `rise` what lies above the peak of a small pass before. The data set's own columns (ids,
+  memory of the process, `rise` what lies above the peak of a small pass before. The dataset's own columns (ids,
   labels, splits, hashes) are part of it, and stand next to it. Once more with the features.
 - Training from a cache: an epoch of `train` on such a store, with a network of one layer. `rise` as above; the logits
   in memory are part of it, and stand next to it.

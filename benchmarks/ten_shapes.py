@@ -16,7 +16,7 @@ WRONG = 0.1
 
 
 def draw() -> Dataset:
-    """Return the data set, the same on every machine with one version of OpenCV."""
+    """Return the dataset, the same on every machine with one version of OpenCV."""
     rng = np.random.default_rng(0)
     splits = np.repeat(list(COUNTS), list(COUNTS.values()))
     labels = rng.permutation(np.arange(len(splits)) % len(CLASSES))

@@ -28,7 +28,7 @@ class InspectSettings(DataClasses):
     store: Positional[str]
     """A logit store: its .h5 file, or the folder of its parts."""
     data: str | None = None
-    """The data set, to evaluate the logits on one of its splits; by default they are evaluated on all samples. It may
+    """The dataset, to evaluate the logits on one of its splits; by default they are evaluated on all samples. It may
     be MODULE:FUNCTION: a program, which can do whatever you can do."""
     split: str | None = None
     """Which split of --data: "train", "validation" (default) or "test"."""
@@ -53,7 +53,7 @@ class VerifySettings(ScoringSettings, DataClasses):
     store: Positional[str]
     """A logit store: its .h5 file, or the folder of its parts."""
     data: str | None = None
-    """The data set that it was written for. It may be MODULE:FUNCTION: a program, which can do whatever you can."""
+    """The dataset that it was written for. It may be MODULE:FUNCTION: a program, which can do whatever you can."""
     teacher: str | None = None  # type: ignore[assignment]  # what others require
     """The teacher that wrote it, which scores some images again, with the --weights and other flags of
     distill.teacher_logits."""

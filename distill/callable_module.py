@@ -18,4 +18,5 @@ def let_module_be_called(name: str, function: Callable[..., Any]) -> None:
     """Let the module `name`, which is being imported, be called like `function`."""
     module = sys.modules[name]
     module.__class__ = _CallableModule
+    module.__doc__ = function.__doc__  # what `help` shows
     module.__dict__["_called"] = function

@@ -1,4 +1,4 @@
-"""Write a data set as shards: `python -m distill.convert_data SOURCE --out SHARDS --format webdataset`."""
+"""Write a dataset as shards: `python -m distill.convert_data SOURCE --out SHARDS --format webdataset`."""
 
 from dataclasses import dataclass
 from shlex import quote
@@ -15,7 +15,7 @@ from distill.refusals import check_at_least
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertDataSettings(DataClasses):
-    """Write a data set of any layout as shards, files of many images each, which every command reads as --data.
+    """Write a dataset of any layout as shards, files of many images each, which every command reads as --data.
 
     Encoded pictures keep their bytes, other images become PNG. Ids, labels, class names, splits and the order within
     each split are kept, so that logits of the source fit. OUT appears when it is whole; the same command goes on
@@ -23,7 +23,7 @@ class ConvertDataSettings(DataClasses):
     """
 
     source: tyro.conf.Positional[str]
-    """A data set, as --data of other commands takes it."""
+    """A dataset, as --data of other commands takes it."""
     out: str
     """Folder for the shards, a new one: train-00000-of-00012.tar and the like, and classes.txt."""
     format: Literal["webdataset", "parquet", "tfrecord"] = "webdataset"

@@ -1,4 +1,4 @@
-"""Cut the faces out of photos and films: `python -m distill.crop_faces PHOTOS --out FACES`."""
+"""Cut the faces out of photos and videos: `python -m distill.crop_faces PHOTOS --out FACES`."""
 
 import shutil
 from collections import Counter
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CropFacesSettings(FaceSettings, CropSettings):
-    """Find the faces in photos and films, and save each as a picture of its own, framed as distill.predict frames it.
+    """Find the faces in photos and videos, and save each as a picture of its own, framed as distill.predict does.
 
     Class folders stay class folders, and a label file stays one. Next to OUT, in OUT-report, stand a sheet of faces
     to look over (sheet.png), a table of them (faces.csv), and one of what was left out and why (left_out.csv). The
@@ -32,7 +32,7 @@ class CropFacesSettings(FaceSettings, CropSettings):
     """
 
     photos: tyro.conf.Positional[str]
-    """A folder, with all folders in it; a label file of PATH LABEL lines; a photo or a film."""
+    """A folder, with all folders in it; a label file of PATH LABEL lines; a photo or a video."""
     out: str
     """Folder for the faces."""
     threads: int = 1
@@ -73,7 +73,7 @@ def _sources(photos: Path, out: Path) -> tuple[Path, Mapping[str, str | None]]:
     from distill.prediction.cropping import pictures_in, report_of
 
     if not photos.exists():
-        raise InputError(f"{photos} does not exist: give a folder of photos, a label file, a photo or a film")
+        raise InputError(f"{photos} does not exist: give a folder of photos, a label file, a photo or a video")
     if label_file.recognise(photos):
         file = photos / label_file.NAME_IN_FOLDER if photos.is_dir() else photos
         return file.parent, label_file.read_lines(file)
@@ -82,7 +82,7 @@ def _sources(photos: Path, out: Path) -> tuple[Path, Mapping[str, str | None]]:
     written = [each.resolve() for each in (out, report_of(out)) if photos.resolve() in each.resolve().parents]
     names = [name for name in pictures_in(photos) if not any(map((photos / name).resolve().is_relative_to, written))]
     if not names:
-        raise InputError(f"{photos} holds no photos and no films")
+        raise InputError(f"{photos} holds no photos and no videos")
     return photos, dict.fromkeys(names)
 
 

@@ -1,4 +1,4 @@
-"""Say what a data set holds, and draw some of it: `python -m distill.describe_data --data D`."""
+"""Say what a dataset holds, and draw some of it: `python -m distill.describe_data --data D`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from distill.data.duplicates import Duplicates, class_counts, find_duplicates, p
 
 @dataclass(frozen=True, kw_only=True)
 class DescribeDataSettings(DataSetting):
-    """Count a data set's classes, splits and duplicates, and draw sample images of every class."""
+    """Count a dataset's classes, splits and duplicates, and draw sample images of every class."""
 
     out: str = "sample_images.png"
     """Picture to write; its suffix says the format."""
@@ -35,7 +35,7 @@ def describe_data(settings: DescribeDataSettings) -> None:
 
 
 def report_lines(dataset: Dataset, duplicates: Duplicates) -> list[str]:
-    """Return the report on a data set, as lines of text."""
+    """Return the report on a dataset, as lines of text."""
     height, width, channels = dataset.image_shape
     return [
         f"data: {dataset.name}",

@@ -33,7 +33,7 @@ class ExportSettings(ForeignNetwork, DataClasses):
     .keras or .h5 file from elsewhere, a graph of layers, which --input, --gives and --classes describe. What is
     exported takes pixels 0..255 and has the classes of the data."""
     data: str
-    """A data set of real images, as in training (MODULE:FUNCTION is a program: it can do whatever you can do). Some
+    """A dataset of real images, as in training (MODULE:FUNCTION is a program: it can do whatever you can do). Some
     of its training images set the ranges of int8, and every file is compared with the student on --split."""
     out: str | None = None
     """Folder for the files, exports.json and the card (README.md); by default RUN/export, or one next to the

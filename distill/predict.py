@@ -40,10 +40,10 @@ _BOXES: "dict[str, Callable[[Face], Sequence[int]]]" = {"ltrb": lambda face: fac
 
 @dataclass(frozen=True)
 class PredictSettings(FaceSettings):
-    """Find the faces in photos, films, or the picture of a camera or stream, and print the expression of each."""
+    """Find the faces in photos, videos, or the picture of a camera or stream, and print the expression of each."""
 
     files: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Photos, films (.mp4, .mov, .avi, .mkv, .webm, .wmv, .mpg, .3gp and the like), addresses of streams (rtsp://,
+    """Photos, videos (.mp4, .mov, .avi, .mkv, .webm, .wmv, .mpg, .3gp and the like), addresses of streams (rtsp://,
     http://), or folders: of these all images, with --recursive also those in folders within; what is left out is
     counted. What cannot be read is named, and the rest goes on; the exit code is then 2."""
     model: str | None = None
@@ -63,12 +63,12 @@ class PredictSettings(FaceSettings):
     camera: int | None = None
     """Number of a camera to watch in place of files, 0 for the first, until Ctrl-C."""
     every: float = 0.0
-    """Seconds between the frames of a film, camera or stream that are looked at; 0 takes every frame."""
+    """Seconds between the frames of a video, camera or stream that are looked at; 0 takes every frame."""
     reconnect: float = 30.0
     """Seconds within which a stream that broke off must be back; 0 ends where it breaks off."""
     threads: int = 1
     """How many photos are looked at at the same time, or among how many threads the faces of a single one, or of
-    a film, are divided."""
+    a video, are divided."""
 
 
 def predict(settings: PredictSettings) -> None:
@@ -143,9 +143,9 @@ def _sources(settings: PredictSettings) -> "list[Source]":
 
 
 def _is_photo(source: "Source") -> bool:
-    from distill.prediction.films import FILM_SUFFIXES
+    from distill.prediction.videos import VIDEO_SUFFIXES
 
-    return isinstance(source, Path) and source.suffix.lower() not in FILM_SUFFIXES
+    return isinstance(source, Path) and source.suffix.lower() not in VIDEO_SUFFIXES
 
 
 def _looks_ahead(
@@ -186,8 +186,8 @@ def _show_all(
             try:
                 if isinstance(source, Path) and _is_photo(source):
                     _show_photo(source, next(looks, None), predictor, settings, target, alone=alone)
-                elif not _show_film(source, predictor, settings, target):
-                    _say_no_face(source, "try another film", show_hint=alone)
+                elif not _show_video(source, predictor, settings, target):
+                    _say_no_face(source, "try another video", show_hint=alone)
             except InputError as error:
                 if alone:
                     raise
@@ -200,7 +200,7 @@ def _show_all(
 def _check(settings: PredictSettings) -> None:
     check_known(settings.boxes, _BOXES, what="order of boxes")
     if settings.camera is None and not settings.files:
-        raise InputError("nothing to look at: give photos, films or folders, or --camera 0")
+        raise InputError("nothing to look at: give photos, videos or folders, or --camera 0")
     if settings.camera is not None and settings.files:
         raise InputError("--camera stands in place of files: give one of them")
     if (settings.camera or 0) < 0:
@@ -235,16 +235,16 @@ def _show_photo(
         _say_no_face(source, predictor.faces.hint(photo.shape), show_hint=alone or looks_cut_out(photo.shape))
 
 
-def _show_film(source: "Source", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
+def _show_video(source: "Source", predictor: "Predictor", settings: PredictSettings, target: Path | None) -> int:
     """Print, and draw into `target`, what moving pictures show; return how many faces that were.
 
-    Where they break off, or the user interrupts, the film at `target` ends there.
+    Where they break off, or the user interrupts, the video at `target` ends there.
     """
     from distill.prediction.drawing import annotated
-    from distill.prediction.films import Frames, film_written
+    from distill.prediction.videos import Frames, video_written
 
     frames = Frames(source, every=settings.every, reconnect=settings.reconnect)
-    count, film, ended_by = 0, None, None
+    count, video, ended_by = 0, None, None
     with ExitStack() as stack:
         try:
             for time, frame in frames:
@@ -252,8 +252,8 @@ def _show_film(source: "Source", predictor: "Predictor", settings: PredictSettin
                 _print(frames.name, time, faces, settings)
                 count += len(faces)
                 if target is not None:
-                    film = film or stack.enter_context(film_written(target, rate=frames.rate))
-                    film.write(annotated(frame, faces))
+                    video = video or stack.enter_context(video_written(target, rate=frames.rate))
+                    video.write(annotated(frame, faces))
         except (KeyboardInterrupt, InputError) as error:
             ended_by = error
     if ended_by is not None:
@@ -300,13 +300,13 @@ def _targets(sources: "Sequence[Source]", folder: Path | None) -> Iterator[Path 
         yield from [None] * len(sources)
         return
     from distill.prediction.drawing import PICTURE_SUFFIXES
-    from distill.prediction.films import FILM_SUFFIXES
+    from distill.prediction.videos import VIDEO_SUFFIXES
 
     taken = {_same(source) for source in sources if isinstance(source, Path)}
     for source in sources:
         path = source if isinstance(source, Path) else Path(f"{_file_name(source)}.mp4")
         suffix = path.suffix.lower()
-        suffix = ".mp4" if suffix in FILM_SUFFIXES else suffix if suffix in PICTURE_SUFFIXES else ".png"
+        suffix = ".mp4" if suffix in VIDEO_SUFFIXES else suffix if suffix in PICTURE_SUFFIXES else ".png"
         target, number = folder / f"{path.stem}{suffix}", 1
         while _same(target) in taken:
             number += 1
@@ -316,7 +316,7 @@ def _targets(sources: "Sequence[Source]", folder: Path | None) -> Iterator[Path 
 
 
 def _file_name(source: int | str) -> str:
-    """Return how the film of a camera or stream is called, that of an address by its host and last name."""
+    """Return how the video of a camera or stream is called, that of an address by its host and last name."""
     from distill.prediction.captures import name_of
 
     if isinstance(source, int):

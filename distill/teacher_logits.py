@@ -16,7 +16,7 @@ _LIST = "list"
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherLogitsSettings(ClusterScoringSettings, ScoringSettings, DataSetting):
-    """Score every image of a data set, in all its splits, with a teacher, once.
+    """Score every image of a dataset, in all its splits, with a teacher, once.
 
     The same command again goes on after an interruption, and one with more views adds them to a finished store.
     """

@@ -107,7 +107,7 @@ def _open_online_teacher(settings: TrainStudentSettings, dataset):
 
 
 def _open_extra_data(settings: TrainStudentSettings) -> list:
-    """Open the further data sets, each with its stores."""
+    """Open the further datasets, each with its stores."""
     from distill.command_line.data_settings import print_notes
     from distill.data.open_dataset import open_dataset
     from distill.logit_store import open_logits

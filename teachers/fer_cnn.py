@@ -23,7 +23,7 @@ def FERCNN(x, top):
     Pixels reach the first convolution unscaled, as published, and the batch normalisation behind it scales them.
 
     Source: the notebook "Facial Expression Recognition with Keras": 63.5 % on the 7,178 test images of FER2013
-    after 15 epochs.
+    after 15 epochs, 64.0 % in its best one.
     """
     for i, (filters, kernel) in enumerate(STAGES, start=1):
         x = layers.Conv2D(filters, kernel, padding="same", name=f"stage{i}_conv")(x)

@@ -1,4 +1,4 @@
-"""A data set of any layout comes back from shards as it was: ids, labels, pixels, splits and class names."""
+"""A dataset of any layout comes back from shards as it was: ids, labels, pixels, splits and class names."""
 
 import json
 from dataclasses import replace

@@ -160,31 +160,31 @@ def test_a_label_file_stays_one(run, photos):
     assert faces.class_names == ("happy", "sad")
 
 
-def test_films_give_a_face_every_so_many_seconds(run, tmp_path):
-    films = pytest.importorskip("distill.prediction.films")
+def test_videos_give_a_face_every_so_many_seconds(run, tmp_path):
+    videos = pytest.importorskip("distill.prediction.videos")
     pytest.importorskip("cv2")
     portrait = np.asarray(Image.open(PORTRAIT).convert("RGB").resize((256, 300)))
     frame = np.full((320, 480, 3), 90, np.uint8)
     frame[10:310, 10:266] = portrait
-    (tmp_path / "films").mkdir()
-    with films.film_written(tmp_path / "films" / "film.mp4", rate=10) as writer:
+    (tmp_path / "videos").mkdir()
+    with videos.video_written(tmp_path / "videos" / "video.mp4", rate=10) as writer:
         for _ in range(10):
             writer.write(frame)
-    assert run("films", "--out", "faces", "--every", "0.5")[0] == 0
-    assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == ["film-0.00s.png", "film-0.50s.png"]
+    assert run("videos", "--out", "faces", "--every", "0.5")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == ["video-0.00s.png", "video-0.50s.png"]
 
 
 def test_frames_less_than_a_hundredth_of_a_second_apart_give_a_face_each(run, tmp_path):
-    films = pytest.importorskip("distill.prediction.films")
+    videos = pytest.importorskip("distill.prediction.videos")
     pytest.importorskip("cv2")
-    (tmp_path / "films").mkdir()
-    with films.film_written(tmp_path / "films" / "film.mp4", rate=250) as writer:
+    (tmp_path / "videos").mkdir()
+    with videos.video_written(tmp_path / "videos" / "video.mp4", rate=250) as writer:
         for _ in range(5):
             writer.write(np.full((48, 64, 3), 90, np.uint8))
-    assert run("films", "--out", "faces", "--every", "0", "--face-detector", "none")[0] == 0
+    assert run("videos", "--out", "faces", "--every", "0", "--face-detector", "none")[0] == 0
     names = {path.name for path in (tmp_path / "faces").iterdir()}
     assert len(names) == len(rows("faces-report/faces.csv")) == 5
-    assert names >= {"film-0.00s.png", "film-0.00s-2.png"}
+    assert names >= {"video-0.00s.png", "video-0.00s-2.png"}
 
 
 def test_sources_of_one_name_give_a_face_each(run, photos, tmp_path):

@@ -17,8 +17,8 @@ from distill.demo import shown
 from distill.errors import InputError
 from distill.evaluation.side_by_side import SideBySide
 from distill.predict import PredictSettings, predict
-from distill.prediction.films import Frames
 from distill.prediction.predictor import Predictor
+from distill.prediction.videos import Frames
 from tests.prediction.small_student import write_students
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 48 48\n%%EndComments\n(called) print\nshowpage\n%%EOF\n"
@@ -106,11 +106,11 @@ def test_the_page(folder, called, model):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mov"])
-def test_films(folder, called, suffix):
+def test_videos(folder, called, suffix):
     pytest.importorskip("cv2", reason="OpenCV is not installed")
-    film = (folder / "a" / "eps.jpg").rename(folder / f"film1{suffix}")
-    with pytest.raises(InputError, match="film1"):
-        next(iter(Frames(film)))
+    video = (folder / "a" / "eps.jpg").rename(folder / f"video1{suffix}")
+    with pytest.raises(InputError, match="video1"):
+        next(iter(Frames(video)))
     assert not called.exists()
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from distill.command_line.stage import run_stage
 from distill.predict import PredictSettings, predict
-from distill.prediction import films, predictor
+from distill.prediction import predictor, videos
 from tests.prediction.small_student import CLASSES, PORTRAIT, write_students
 
 WRONG_INPUT, INTERRUPTED = 2, 130
@@ -54,16 +54,16 @@ def empty(tmp_path):
 
 
 @pytest.fixture
-def film(tmp_path):
+def video(tmp_path):
     """Ten frames at 10 a second, the first five with a face."""
     face = np.asarray(Image.open(PORTRAIT).resize((256, 300)))
-    with films.film_written(tmp_path / "film.mp4", rate=10) as writer:
+    with videos.video_written(tmp_path / "video.mp4", rate=10) as writer:
         for frame in range(10):
             picture = np.full((320, 480, 3), 90, np.uint8)
             if frame < 5:
                 picture[10:310, 10 + 8 * frame : 266 + 8 * frame] = face
             writer.write(picture)
-    return "film.mp4"
+    return "video.mp4"
 
 
 def test_one_photo_gives_one_line(run, portrait):
@@ -155,7 +155,7 @@ def test_a_higher_score_leaves_faces_out(run, portrait):
 
 def test_what_is_left_out_of_a_folder_is_counted(run, portrait, tmp_path):
     (tmp_path / "photos" / "within").mkdir(parents=True)
-    for name in ("a.jpg", "within/b.jpg", "photo.heic", "film.mp4", ".hidden"):
+    for name in ("a.jpg", "within/b.jpg", "photo.heic", "video.mp4", ".hidden"):
         shutil.copy(PORTRAIT, tmp_path / "photos" / name)
     code, out, err = run("photos", "portrait.jpg")
     assert (code, len(out)) == (0, 2)
@@ -188,7 +188,7 @@ def test_of_an_animation_the_first_frame_is_looked_at(run, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((), "nothing to look at: give photos, films or folders, or --camera 0"),
+        ((), "nothing to look at: give photos, videos or folders, or --camera 0"),
         (("gone.png",), "gone.png does not exist"),
         (("gone.mp4",), "gone.mp4 does not exist"),
         ((".",), "is a folder without images"),
@@ -227,34 +227,34 @@ def test_a_missing_package_gives_one_line(run, portrait, monkeypatch):
     assert run("portrait.jpg", "--face-detector", "none")[0] == 0
 
 
-def test_a_film_gives_a_line_per_face_with_its_time(run, film):
-    code, out, err = run(film, "--every", "0.2")
+def test_a_video_gives_a_line_per_face_with_its_time(run, video):
+    code, out, err = run(video, "--every", "0.2")
     assert (code, err) == (0, [])
-    assert [line.split(":")[0] for line in out] == [f"film.mp4 at {time:.2f} s" for time in (0, 0.2, 0.4)]
+    assert [line.split(":")[0] for line in out] == [f"video.mp4 at {time:.2f} s" for time in (0, 0.2, 0.4)]
 
 
-def test_a_film_gives_an_object_per_frame(run, film):
-    code, out, err = run(film, "--json")
+def test_a_video_gives_an_object_per_frame(run, video):
+    code, out, err = run(video, "--json")
     assert (code, err) == (0, [])
     frames = [json.loads(line) for line in out]
     assert [frame["time"] for frame in frames] == [frame / 10 for frame in range(10)]
     assert [len(frame["faces"]) for frame in frames] == [1] * 5 + [0] * 5
-    assert {frame["file"] for frame in frames} == {"film.mp4"}
+    assert {frame["file"] for frame in frames} == {"video.mp4"}
 
 
-def test_saves_an_annotated_film(run, film):
-    code, _, err = run(film, "--save", "out")
+def test_saves_an_annotated_video(run, video):
+    code, _, err = run(video, "--save", "out")
     assert (code, err) == (0, [])
-    frames = [frame for _, frame in films.Frames(Path("out/film.mp4"))]
+    frames = [frame for _, frame in videos.Frames(Path("out/video.mp4"))]
     assert len(frames) == 10
     assert frames[0].shape == (320, 480, 3)
-    plain = [frame for _, frame in films.Frames(Path("film.mp4"))]
+    plain = [frame for _, frame in videos.Frames(Path("video.mp4"))]
     assert np.abs(frames[0].astype(int) - plain[0]).max() > 100
     assert np.abs(frames[9].astype(int) - plain[9]).max() < 20
 
 
-def test_an_interrupted_film_keeps_what_was_seen(run, film, monkeypatch):
-    whole = films.Frames.__iter__
+def test_an_interrupted_video_keeps_what_was_seen(run, video, monkeypatch):
+    whole = videos.Frames.__iter__
 
     def interrupted(self):
         for number, frame in enumerate(whole(self)):
@@ -263,11 +263,11 @@ def test_an_interrupted_film_keeps_what_was_seen(run, film, monkeypatch):
             yield frame
 
     with monkeypatch.context() as patched:
-        patched.setattr(films.Frames, "__iter__", interrupted)
-        code, out, err = run(film, "--save", "out")
+        patched.setattr(videos.Frames, "__iter__", interrupted)
+        code, out, err = run(video, "--save", "out")
     assert (code, len(out)) == (INTERRUPTED, 3)
     assert err == ["interrupted: what was printed and saved is whole, the rest was not looked at"]
-    assert len(list(films.Frames(Path("out/film.mp4")))) == 3
+    assert len(list(videos.Frames(Path("out/video.mp4")))) == 3
 
 
 def test_saves_an_annotated_photo(run, portrait):

@@ -1,4 +1,4 @@
-"""`python -m distill.train_student` beyond cached logits: an online teacher, several data sets, going on."""
+"""`python -m distill.train_student` beyond cached logits: an online teacher, several datasets, going on."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`DataSettings`: the flags by which commands are given a data set and its splits."""
+"""`DataSettings`: the flags by which commands are given a dataset and its splits."""
 
 from dataclasses import dataclass
 from shlex import quote
@@ -14,7 +14,7 @@ from distill.printable import printable
 
 @dataclass(frozen=True, kw_only=True)
 class DataClasses:
-    """What the labels of a data set mean, where it does not say so itself."""
+    """What the labels of a dataset mean, where it does not say so itself."""
 
     data_classes: str | None = None
     """What the labels of --data mean, in order: "fer2013", "ferplus", "affectnet", "affectnet7", "rafdb",
@@ -40,12 +40,12 @@ class DataSetting(DataClasses):
     """Which images, and what their labels mean."""
 
     data: str
-    """A data set: a path whose layout is recognised, a pattern or a URL of shards, "synthetic", or MODULE:FUNCTION,
+    """A dataset: a path whose layout is recognised, a pattern or a URL of shards, "synthetic", or MODULE:FUNCTION,
     which takes nothing and returns a distill.Dataset. The last is a program: it can do whatever you can do."""
 
     @property
     def data_flags(self) -> str:
-        """What tells another command the same data set, quoted for a shell."""
+        """What tells another command the same dataset, quoted for a shell."""
         means = "" if self.data_classes is None else f" --data-classes {quote(self.data_classes)}"
         return f"--data {quote(self.data)}{means}"
 
@@ -55,7 +55,7 @@ class DataSettings(MergedClasses, DataSetting):
     """Which images, and how they are split."""
 
     splits: str = "official"
-    """"official": the data set's own; "random": 20 % of the images outside the test split for validation."""
+    """"official": the dataset's own; "random": 20 % of the images outside the test split for validation."""
     split_seed: int = 0
     """Which images those are. Official splits without a validation split draw it by this seed, too."""
 
@@ -64,7 +64,7 @@ class DataSettings(MergedClasses, DataSetting):
     as 0.15, whole subjects where names say who they are."""
 
     def open(self) -> Dataset:
-        """Return the data set with its splits; print what a user should know of how it was read."""
+        """Return the dataset with its splits; print what a user should know of how it was read."""
         dataset = self.merged(open_dataset(self.data, class_names=self.data_classes))
         dataset = with_splits(dataset, policy=self.splits, test_fraction=self.test_share, seed=self.split_seed)
         print_notes(dataset)
@@ -80,7 +80,7 @@ class FoldSettings(DataSettings):
     0 for none."""
 
     def open_folds(self) -> Dataset:
-        """Return the data set with its folds dealt; print what a user should know of them.
+        """Return the dataset with its folds dealt; print what a user should know of them.
 
         Raises:
             InputError: splits are given as well, which the folds would overrule.
@@ -94,6 +94,6 @@ class FoldSettings(DataSettings):
 
 
 def print_notes(dataset: Dataset) -> None:
-    """Print what a user should know of how a data set was read."""
+    """Print what a user should know of how a dataset was read."""
     for note in dataset.notes:
         print(printable(f"note: {note}"))

@@ -52,7 +52,7 @@ _BEGINS_ANEW = "interrupted: the same command begins anew"
 
 _CONFIG_HELP = (
     "--config FILE takes what is not given here from a JSON file: an object of settings, named as the flags "
-    "with _ for -, or the settings.json of a run. Of another command's run it takes the data set alone."
+    "with _ for -, or the settings.json of a run. Of another command's run it takes the dataset alone."
 )
 _DEBUG = "--debug"
 _EXIT_HELP = (

@@ -16,7 +16,7 @@ class StudentSettings:
 
     student_options: dict[str, PythonLiteral] = field(default_factory=dict)
     """The network's own arguments, such as "keep_prob 0.8 pixel_scale 0.0625"; values are Python literals. By default
-    the network's own: MicroExpNet's pixel_scale is 1, which hardly learned at --lr 0.0003."""
+    the network's own: MicroExpNet's pixel_scale of 1, as published, hardly learns; 0.0625 does."""
     image_size: int | None = None
     """Height and width that the network takes; the published ones by default."""
     policy: str = "float32"

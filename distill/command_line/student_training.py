@@ -52,10 +52,10 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, Lo
     online: OnlineTeacherSettings = field(default_factory=OnlineTeacherSettings)
     """An online teacher: slower than a cache, but every epoch can have new views."""
     extra_data: tuple[str, ...] = ()
-    """Further data sets to learn from in the same run, given as --data is, such as a folder of unlabelled images.
+    """Further datasets to learn from in the same run, given as --data is, such as a folder of unlabelled images.
     They choose nothing."""
     extra_logits: tuple[str, ...] = ()
-    """Their stores, as many for each of them as --logits names, data set by data set."""
+    """Their stores, as many for each of them as --logits names, dataset by dataset."""
     student: str = "microexpnet"
     """Name of a network; or MODULE:FUNCTION, which returns a keras.Model that takes pixels 0..255 and gives logits,
     and is called with classes, --student-options, and input_shape where --image-size is given."""
@@ -112,7 +112,7 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, Lo
         needed = len(self.extra_data) * len(self.logits or ())
         if len(self.extra_logits) != needed:
             raise InputError(
-                f"{len(self.extra_data)} data sets of --extra-data, and {len(self.logits or ())} stores of --logits, "
+                f"{len(self.extra_data)} datasets of --extra-data, and {len(self.logits or ())} stores of --logits, "
                 f"need {needed} stores of their own: received {len(self.extra_logits)} --extra-logits"
             )
 

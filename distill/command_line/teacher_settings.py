@@ -25,8 +25,8 @@ class TeacherSettings(ForeignNetwork):
     """A trained network that comes with this package; the name of a network, whose --weights are given; or a teacher
     from elsewhere, which --input describes: a .keras, .h5, .onnx or .tflite file, a .json file that describes a
     network whose --weights lie in an .h5 file, the folder of a SavedModel, or MODULE:FUNCTION. The last two are
-    programs: they can do whatever you can do. A function is known by the source of its module; where that loads
-    weights, give the function an attribute fingerprint, a text that changes with them."""
+    programs and can do whatever you can do: use those that you trust. A function is identified by the source of its
+    module; if it loads weights, give it an attribute fingerprint, a text that changes with them."""
     weights: str | None = None
     """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file; of a .json
     file by default the .weights.h5 or .h5 file of the same name next to it."""

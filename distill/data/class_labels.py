@@ -1,4 +1,4 @@
-"""Labels as a data set writes them, numbers or names, become positions in a list of classes: never by a guess."""
+"""Labels as a dataset writes them, numbers or names, become positions in a list of classes: never by a guess."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,19 +31,19 @@ _NUMBERED_NAME = re.compile(r"([0-9]{1,15})\s*[=:.,;\s]\s*(\S.*)")
 
 @dataclass(frozen=True)
 class ClassList:
-    """The classes of a data set in the order of their numbers, as somebody named them."""
+    """The classes of a dataset in the order of their numbers, as somebody named them."""
 
     names: tuple[str, ...]
     firsts: tuple[int, ...]
     """What the first of them may be numbered, the usual number first."""
     published: bool
-    """Whether the usual number is that of a data set, not just a guess."""
+    """Whether the usual number is that of a dataset, not just a guess."""
     source: str
     """Who named them, for messages."""
 
 
 class Labels(NamedTuple):
-    """What the labels of a data set mean."""
+    """What the labels of a dataset mean."""
 
     class_names: tuple[str, ...]
     positions: dict[str, int]

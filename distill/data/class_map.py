@@ -1,4 +1,4 @@
-"""Classes merged and renamed, in a data set and in the logits of teachers alike: "angry=other"."""
+"""Classes merged and renamed, in a dataset and in the logits of teachers alike: "angry=other"."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The columns of a data set of many millions of images: text and names at a few bytes for each.
+"""The columns of a dataset of many millions of images: text and names at a few bytes for each.
 
 NumPy's text of fixed width has four bytes a letter, of the longest text, in every row. Its `StringDType` has 16 bytes
 for a text of up to 15 bytes of UTF-8, and its bytes besides for a longer one.

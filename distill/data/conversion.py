@@ -1,4 +1,4 @@
-"""`convert`: a data set of any layout, written as shards."""
+"""`convert`: a dataset of any layout, written as shards."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -56,7 +56,7 @@ class _Part(NamedTuple):
 
 
 def convert(dataset: Dataset, out: Path, *, format: str, images_per_shard: int = 10_000) -> list[Path]:
-    """Write a data set as shards of `FORMATS`, such as OUT/train-00000-of-00012.tar, with OUT/classes.txt.
+    """Write a dataset as shards of `FORMATS`, such as OUT/train-00000-of-00012.tar, with OUT/classes.txt.
 
     Pictures that lie encoded in the source keep their bytes; others become PNG files. Ids, labels, class names and
     splits are kept, and the order within each split, so that cached logits of the source fit. Where some images have
@@ -86,7 +86,7 @@ def convert(dataset: Dataset, out: Path, *, format: str, images_per_shard: int =
 
 
 def not_kept(dataset: Dataset) -> list[str]:
-    """Return notes on what shards do not hold of a data set."""
+    """Return notes on what shards do not hold of a dataset."""
     lost = []
     if dataset.label_probs is not None:
         lost.append("soft labels are left out: shards hold the most probable class of each image")

@@ -17,7 +17,7 @@ from distill.files.numpy_files import RowsOnDisk
 
 SPLITS = ("train", "validation", "test")
 MAX_CLASSES = 1000
-"""Of a data set."""
+"""Of a dataset."""
 UNLABELLED = -1
 _HASH_BYTES = 16
 _READ_ROWS = 1024
@@ -128,7 +128,7 @@ class Dataset:
         pixel_range: tuple[float, float] | None = None,
         name: str = "arrays",
     ) -> "Dataset":
-        """Return a data set of arrays that are in memory, or mapped into it. uint8 images are not copied.
+        """Return a dataset of arrays that are in memory, or mapped into it. uint8 images are not copied.
 
         Args:
             images: [N, height, width] or [N, height, width, 1 or 3]; uint8 of 0..255, or what `pixel_range` says.
@@ -157,7 +157,7 @@ class Dataset:
         pixel_range: tuple[float, float] | None = None,
         name: str = "tf.data",
     ) -> "Dataset":
-        """Return a data set of what a `tf.data.Dataset` gives. It is read into memory once, N x H x W x C bytes.
+        """Return a dataset of what a `tf.data.Dataset` gives. It is read into memory once, N x H x W x C bytes.
 
         An image is known by its number in this pass, and by its pixels: a pipeline that shuffles or augments gives
         other images every time, which stored logits then do not fit. Leave both to the training.
@@ -253,7 +253,7 @@ class Dataset:
         return np.array(own, np.int32)[self.labels]
 
     def subset(self, indices: np.ndarray) -> "Dataset":
-        """Return the data set of the images at `indices` (or where a mask is true), in that order.
+        """Return the dataset of the images at `indices` (or where a mask is true), in that order.
 
         Hashes already known are kept.
         """
@@ -282,7 +282,7 @@ class Dataset:
         """Return the images of the named splits.
 
         Raises:
-            InputError: the data set has no image in one of them.
+            InputError: the dataset has no image in one of them.
         """
         for name in names:
             if name not in self.splits:

@@ -1,4 +1,4 @@
-"""What a data set holds: counts per class and split, and images that stand in it more than once."""
+"""What a dataset holds: counts per class and split, and images that stand in it more than once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Facial expressions: one spelling for each, and the orders in which data sets number them."""
+"""Facial expressions: one spelling for each, and the orders in which datasets number them."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ CLASS_ORDERS = {
     "rafdb": ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"),
     "ckextended": ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt"),
 }
-"""In what order data sets number the expressions; "ckextended" is CK+ as a CSV file like fer2013.csv."""
+"""In what order datasets number the expressions; "ckextended" is CK+ as a CSV file like fer2013.csv."""
 
 FIRST_NUMBERS = {"rafdb": 1}
 """What the first class is numbered as published, where that is not 0."""
@@ -44,9 +44,9 @@ def canonical_name(name: str) -> str:
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Order class names that came without an order, such as the folders of a data set.
+    """Order class names that came without an order, such as the folders of a dataset.
 
-    A set of names that a known data set uses takes that data set's order, so that folders and files of
+    A set of names that a known dataset uses takes that dataset's order, so that folders and files of
     the same images agree on the labels. FER+ and MicroExpNet share one set; the MicroExpNet order wins.
     Any other set is sorted alphabetically, as `keras.utils.image_dataset_from_directory` does.
     """

@@ -12,10 +12,13 @@ from distill.errors import InputError
 
 
 def deal_folds(dataset: Dataset, folds: int) -> Dataset:
-    """Return the images outside the test split, with `folds` set to 0..folds-1.
+    """Return the images outside the test split, with `Dataset.folds` set, int64 [N] of 0..folds-1.
 
     The data's own folds are kept where it has that many. Else whole subjects are dealt out, where the names
     say who they are, and single images where they do not (which a note says).
+
+    Args:
+        folds: how many, at least 3.
 
     Raises:
         InputError: fewer than three folds (test, validation, and something to learn from), more folds than

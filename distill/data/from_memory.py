@@ -1,4 +1,4 @@
-"""Data sets from what a program holds: arrays, or a pipeline of `tf.data`."""
+"""Datasets from what a program holds: arrays, or a pipeline of `tf.data`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -190,7 +190,7 @@ def _counted(said: str, counts: Counter, word: str = " ") -> tuple[str, ...]:
 
 def _decoded(path: str, content: bytes | None, shape: tuple[int, int, int]) -> np.ndarray:
     height, width, channels = shape
-    # Only what is larger than a data set is served at is decoded smaller: pixels of others stay what they are.
+    # Only what is larger than a dataset is served at is decoded smaller: pixels of others stay what they are.
     side = max(height, width) if max(height, width) >= MAX_SIDE else None
     image = decode(path, content, grey=channels == 1, side=side)
     if image.size != (width, height):

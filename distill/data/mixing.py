@@ -1,8 +1,8 @@
 """Mixed pictures: views in which an image is blended with another one (mixup), or shows a part of it (CutMix).
 
 Which image, and how much of it, is drawn from the keyed bits that draw the rest of a view. Pixels are mixed as the
-data set serves them, before anything else happens to a view, so that a teacher is asked about exactly the picture
-that the student sees. Partners are drawn among all images of the data set, whatever its splits: a run takes those
+dataset serves them, before anything else happens to a view, so that a teacher is asked about exactly the picture
+that the student sees. Partners are drawn among all images of the dataset, whatever its splits: a run takes those
 views alone whose partners it may learn from.
 
 Sources: Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", https://arxiv.org/abs/1710.09412; Yun et al.
@@ -31,7 +31,7 @@ class Mixture(NamedTuple):
     """How the images of a batch are mixed."""
 
     partners: np.ndarray
-    """int64 [n]: position of each image's partner, the image itself where it is not mixed, -1 where the data set
+    """int64 [n]: position of each image's partner, the image itself where it is not mixed, -1 where the dataset
     lacks the partner."""
     share: np.ndarray
     """float32 [n]: how much of the picture is the image's own, 0..1; the rest is its partner's."""
@@ -45,7 +45,7 @@ class Mixture(NamedTuple):
 
 
 class Mixer:
-    """Reads the images of a data set as the views of a specification mix them.
+    """Reads the images of a dataset as the views of a specification mix them.
 
     Args:
         dataset: the images.
@@ -88,7 +88,7 @@ class Mixer:
         """Return uint8 [n, height, width, channels]: the images at `picked`, mixed.
 
         Raises:
-            InputError: the data set lacks a partner.
+            InputError: the dataset lacks a partner.
         """
         images = self.dataset.read(picked)
         changed = np.flatnonzero(mixture.share < 1)

@@ -30,7 +30,7 @@ from distill.refusals import near_paths
 
 
 class Layout(NamedTuple):
-    """How a data set may lie on disk: a name for messages, a test, and a reader."""
+    """How a dataset may lie on disk: a name for messages, a test, and a reader."""
 
     name: str
     recognise: Callable[[Path], bool]
@@ -68,8 +68,8 @@ def open_dataset(path: str | Path, *, class_names: str | Sequence[str] | None = 
             "rafdb", names in order, or with their numbers, "1=surprise,2=fear". By default what the data says.
 
     Raises:
-        InputError: the path does not exist, cannot be read, has no known layout, or holds several data
-            sets; its classes are numbers that nobody has named; whatever the layout's reader finds wrong; the
+        InputError: the path does not exist, cannot be read, has no known layout, or holds several
+            datasets; its classes are numbers that nobody has named; whatever the layout's reader finds wrong; the
             function fails, or returns something else.
     """
     classes = class_list(class_names)
@@ -128,12 +128,12 @@ def _layout_of(path: Path) -> Layout | None:
 
 
 def _only_dataset_in(folder: Path) -> Path:
-    """Return the one data set in `folder`, or `folder` itself if there is none."""
+    """Return the one dataset in `folder`, or `folder` itself if there is none."""
     visible = sorted(child for child in folder.iterdir() if is_visible(child.name))
     found = dict.fromkeys(npy_pair.first_of_pair(child) for child in visible if _layout_of(child))
     if len(found) > 1:
         names = ", ".join(str(path) for path in found)
-        raise InputError(f"{folder} holds {len(found)} data sets, name one of them: {names}")
+        raise InputError(f"{folder} holds {len(found)} datasets, name one of them: {names}")
     return next(iter(found), folder)
 
 

@@ -29,7 +29,7 @@ from distill.errors import InputError
 from distill.files.busy_files import reading
 
 NO_LABEL = "-1"
-"""How the label is written of an image that has none, in a data set where others have."""
+"""How the label is written of an image that has none, in a dataset where others have."""
 _MAX_ID = 1000  # letters
 
 
@@ -45,7 +45,7 @@ class Found(NamedTuple):
     offset: int = 0
     """Where it begins in the shard, bytes."""
     sample_id: str | None = None
-    """Of the image in the data set, where the shard says it."""
+    """Of the image in the dataset, where the shard says it."""
 
 
 class Sample(NamedTuple):
@@ -164,7 +164,7 @@ def gather(
     images: Callable[[Index, tuple[int, int, int]], ImageSource] = PackedImages,
     numbers: str = "label",
 ) -> Dataset:
-    """Read what shards hold into a data set, going through them once.
+    """Read what shards hold into a dataset, going through them once.
 
     Ids are those that the shards say, or else shard and key. Labels are those of `classes`, or names.
 

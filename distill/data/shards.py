@@ -30,7 +30,7 @@ class Shard(NamedTuple):
 
 
 class Shards(NamedTuple):
-    """The files of a data set, sorted by their names."""
+    """The files of a dataset, sorted by their names."""
 
     source: str
     """As it was given, for messages."""

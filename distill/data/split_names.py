@@ -1,4 +1,4 @@
-"""What data sets call their splits: folders, the values of a CSV column, and the beginnings of file names."""
+"""What datasets call their splits: folders, the values of a CSV column, and the beginnings of file names."""
 
 import re
 from collections.abc import Sequence

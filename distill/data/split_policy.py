@@ -1,4 +1,4 @@
-"""`SplitPolicy`: how a data set was divided into splits, so that it can be divided in the same way again."""
+"""`SplitPolicy`: how a dataset was divided into splits, so that it can be divided in the same way again."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ POLICIES = ("official", "random")
 
 @dataclass(frozen=True, kw_only=True)
 class SplitPolicy:
-    """How the splits of a data set came about, see `with_splits` and `fold_splits`."""
+    """How the splits of a dataset came about, see `with_splits` and `fold_splits`."""
 
     policy: Literal["official", "random", "folds"] = "official"
     seed: Seed = 0

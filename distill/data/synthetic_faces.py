@@ -1,4 +1,4 @@
-"""`synthetic_faces`: grey faces drawn from facial action units, the data set that needs no download.
+"""`synthetic_faces`: grey faces drawn from facial action units, the dataset that needs no download.
 
 Everything random comes from the raw bits of a counter-based generator keyed by (seed, index);
 `distill.data.face_drawing` paints.
@@ -82,7 +82,7 @@ def synthetic_faces(
     occlusion: float = 0.05,
     grain: float = 0.3,
 ) -> Dataset:
-    """Draw a data set of faces.
+    """Draw a dataset of faces.
 
     Image, label and split of a face depend on its index, `seed` and the options, not on `count`. Classes take
     turns, so that all are equally frequent in every split.

@@ -1,4 +1,4 @@
-"""Evaluate a network on a data set."""
+"""Evaluate a network on a dataset."""
 
 import keras
 import numpy as np
@@ -13,16 +13,20 @@ from distill.scoring.scorer import Scorer
 
 
 def evaluate_model(
-    model: keras.Model, dataset: Dataset, *, view_spec: ViewSpec | None = None, batch_size: int = 256
+    model: keras.Model | ImageModel, dataset: Dataset, *, view_spec: ViewSpec | None = None, batch_size: int = 256
 ) -> EvaluationMetrics:
-    """Return accuracy, macro-F1, per-class figures and the confusion matrix.
+    """Return accuracy, macro-F1, per-class figures (all 0..1) and the confusion matrix.
 
     Args:
+        model: takes pixels 0..255, and returns raw logits [B, C] of the classes of `dataset` in their order, or of
+            the classes that it names.
+        dataset: images without a label are counted, and otherwise left out.
         view_spec: of the network's training. Images are taken untouched (view 0), unless it is a set of
             crops: then the logits of an image are the mean over its crops.
 
     Raises:
-        InputError: the model has another number of classes than the data.
+        InputError: the model has another number of classes than the data; no image has a label; a logit is not
+            finite.
     """
     logits = evaluation_logits(model, dataset, view_spec=view_spec, batch_size=batch_size)
     return evaluate_predictions(labels=dataset.labels, logits=logits, class_names=dataset.class_names)

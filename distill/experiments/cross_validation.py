@@ -35,7 +35,7 @@ from distill.versions import versions
 REPORT = "folds.json"
 _OURS = r"fold-\d+|folds\.(json|csv)|(confusion|curves)\.png"
 TrainFold = Callable[[Dataset, Path, dict[str, int]], keras.Model]
-"""Trains on the "train" and "validation" splits of a data set, into a run directory, for a record's "fold"."""
+"""Trains on the "train" and "validation" splits of a dataset, into a run directory, for a record's "fold"."""
 
 
 def fold_path(folder: str | Path, fold: int, suffix: str = "") -> Path:

@@ -42,7 +42,7 @@ KERAS = "keras"
 
 
 class Comparison:
-    """Compares whatever gives probabilities with a student, on the images of a data set.
+    """Compares whatever gives probabilities with a student, on the images of a dataset.
 
     Args:
         student: gives raw logits.
@@ -95,7 +95,7 @@ def size_of(path: Path) -> int:
 
 
 def some_of(dataset: Dataset, count: int, *, seed: int = 0, labelled: bool = True) -> Dataset:
-    """Return `count` images of a data set, drawn by `seed`, in its order; all where there are no more.
+    """Return `count` images of a dataset, drawn by `seed`, in its order; all where there are no more.
 
     Args:
         labelled: leave images without a label out.

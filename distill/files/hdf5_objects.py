@@ -1,4 +1,4 @@
-"""What an HDF5 file may consist of, checked before anything is read: groups, and data sets that it holds itself.
+"""What an HDF5 file may consist of, checked before anything is read: groups, and datasets that it holds itself.
 
 HDF5 follows links and raw storage into other files, and waits for ever where one of them is a pipe. It makes up
 values that were never written, and unpacks a few bytes to any number of them.
@@ -12,7 +12,7 @@ _UNPACKING = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_
 
 
 def plain_dataset(group: h5py.Group, name: str, *, packed: bool = False) -> h5py.Dataset:
-    """Return the data set called `name`, which lies in this file as it is.
+    """Return the dataset called `name`, which lies in this file as it is.
 
     Args:
         packed: it may be compressed, as `gzip` does it.
@@ -23,17 +23,17 @@ def plain_dataset(group: h5py.Group, name: str, *, packed: bool = False) -> h5py
     """
     kind = type(group.get(name, getlink=True))
     if kind is not h5py.HardLink:
-        raise ValueError(f"{name} is a link to elsewhere ({kind.__name__}), expected a data set")
+        raise ValueError(f"{name} is a link to elsewhere ({kind.__name__}), expected a dataset")
     kind = group.get(name, getclass=True)
     if kind is not h5py.Dataset:
-        raise ValueError(f"{name} is a {kind.__name__}, expected a data set")
+        raise ValueError(f"{name} is a {kind.__name__}, expected a dataset")
     dataset = group[name]
     _check_storage(dataset, packed=packed)
     return dataset
 
 
 def plain_datasets(file: h5py.File, *, packed: bool = False) -> Iterator[h5py.Dataset]:
-    """Yield all data sets of a file that has nothing but these, in groups.
+    """Yield all datasets of a file that has nothing but these, in groups.
 
     Raises:
         ValueError: it has anything else, or one of them lies elsewhere.

@@ -23,7 +23,7 @@ _process = AnsweringProcess("-c", _PROGRAM)
 
 
 def check_ends(path: str | os.PathLike) -> None:
-    """Check that HDF5 gets to an end of what a file says of itself: its groups, data sets and attributes.
+    """Check that HDF5 gets to an end of what a file says of itself: its groups, datasets and attributes.
 
     Raises:
         ValueError: it does not, or breaks off the process.

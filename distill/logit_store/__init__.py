@@ -1,4 +1,4 @@
-"""Teacher logits on disk: one HDF5 file that describes and defends itself."""
+"""Teacher logits on disk: one HDF5 file that describes itself and notices damage."""
 
 from distill.logit_store.feature import FEATURE_DTYPES, Feature
 from distill.logit_store.header import UNKNOWN, LogitHeader, differences

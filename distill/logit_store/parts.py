@@ -105,7 +105,7 @@ def header_of_all(parts: Sequence[Content]) -> LogitHeader:
 
 
 def merge_parts(folders: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
-    """Write the store whose parts lie in `folders`; these stay as they are.
+    """Write the store whose parts lie in `folders`, and return `out`; the parts stay as they are.
 
     A store in the place of `out` is replaced by one that adds views or features to it, and by no other.
 

@@ -1,4 +1,4 @@
-"""`LogitStore`: stored logits, joined to a data set by sample id and content hash, or by file name."""
+"""`LogitStore`: stored logits, joined to a dataset by sample id and content hash, or by file name."""
 
 import os
 import re
@@ -47,7 +47,7 @@ class LogitStore:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """int64 [N]."""
+        """int64 [N], positions in `class_names`; -1 where there is none."""
         return self._column("label")
 
     @cached_property
@@ -118,7 +118,7 @@ class LogitStore:
         Args:
             class_match: "exact" takes only the classes of `dataset` in their order. "names" finds the logits of
                 each class by its name, whatever the order and the spelling; classes that only the teacher knows
-                are left out, as if it knew that the image shows none of them. Of a data set with merged classes,
+                are left out, as if it knew that the image shows none of them. Of a dataset with merged classes,
                 the teacher's are merged, too, and found by name.
 
         Raises:

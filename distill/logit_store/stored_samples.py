@@ -57,7 +57,7 @@ def stored_differences(stored: Content, expected: Samples) -> list[str]:
 
 
 class FoundSamples:
-    """Where the samples of a data set stand in a store, as far as its samples have been looked at."""
+    """Where the samples of a dataset stand in a store, as far as its samples have been looked at."""
 
     def __init__(self, dataset: Dataset, *, compare_pixels: bool):
         self._index = TextIndex(dataset.ids)
@@ -65,7 +65,7 @@ class FoundSamples:
         self.rows = np.full(len(dataset), -1)
         """int64 [N]: -1 where it is not among them."""
         self.changed: dict[int, bytes] = {}
-        """The stored hashes of images that are others now, by their position in the data set."""
+        """The stored hashes of images that are others now, by their position in the dataset."""
 
     def look(self, rows: slice, span: Columns) -> None:
         """Look at what stands in some rows of the store."""

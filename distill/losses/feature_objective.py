@@ -32,7 +32,7 @@ class FeatureObjective(Objective):
         loss: one of `FEATURE_LOSSES`.
         pairs: names of the student's layers, each with the teacher's feature that it is compared with, as it is
             called in the store: "conv5", or "conv5@7".
-        weight: 0 or more; None: the usual one of the loss.
+        weight: above 0, what the loss on features is multiplied by; None: the usual one of the loss.
         options: of the loss.
 
     Raises:

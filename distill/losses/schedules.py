@@ -23,7 +23,11 @@ SHAPES = tuple(_SHAPES)
 
 @dataclass(frozen=True, kw_only=True)
 class Ramp:
-    """A value on its way from where it begins to `end`, which it reaches at the end of the run."""
+    """A value on its way from where it begins to `end`, which it reaches at the end of the run.
+
+    Raises:
+        InputError: an unknown shape, a shape without an end, or an end that is not finite.
+    """
 
     end: float | None = None
     """What it comes to in the end; by default it stays where it begins."""

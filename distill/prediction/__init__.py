@@ -1,1 +1,1 @@
-"""Exported students at work: faces in photos and films, without TensorFlow and without Keras."""
+"""Exported students at work: faces in photos and videos, without TensorFlow and without Keras."""

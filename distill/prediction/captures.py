@@ -1,4 +1,4 @@
-"""`Capture`: OpenCV's reader of a film, camera or stream, kept quiet; `Live`: one that is reached again."""
+"""`Capture`: OpenCV's reader of a video, camera or stream, kept quiet; `Live`: one that is reached again."""
 
 import math
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from distill.quiet import quiet_stderr
 
 Source = Path | int | str
-"""A film's path, a camera's number, or a stream's address."""
+"""A video's path, a camera's number, or a stream's address."""
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https")
 _HOST = re.compile(r"([^@:?#\[\]]*|\[[^\]]*\])(:\d*)?")
 _TIMEOUT_MS = 10_000
@@ -50,7 +50,7 @@ class Capture:
         self._cv2 = cv2
         self._written = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self.complained = False
-        """Whether FFmpeg wrote anything, which it does where a film is damaged, and also where it is unusual."""
+        """Whether FFmpeg wrote anything, which it does where a video is damaged, and also where it is unusual."""
         with quiet_stderr(self._written):
             self._capture = cv2.VideoCapture(*_how_to_open(source, cv2))
         self.opened: bool = self._capture.isOpened()

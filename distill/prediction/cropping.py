@@ -1,4 +1,4 @@
-"""`FaceFolder`: the faces of photos and films, cut out as `predict` cuts them, one picture each."""
+"""`FaceFolder`: the faces of photos and videos, cut out as `predict` cuts them, one picture each."""
 
 import json
 import threading
@@ -17,8 +17,8 @@ from distill.files.whole_files import atomic_file, write_csv
 from distill.prediction.contact_sheet import contact_sheet
 from distill.prediction.face_crops import face_pixels
 from distill.prediction.face_finder import FaceFinder, Found
-from distill.prediction.films import FILM_SUFFIXES, Frames
 from distill.prediction.photos import open_photo
+from distill.prediction.videos import VIDEO_SUFFIXES, Frames
 
 RECORD, FACES, LEFT_OUT, SHEET = "done.jsonl", "faces.csv", "left_out.csv", "sheet.png"
 NO_FACE, TINY, BLURRED = "no face was found", "the face is too small", "the face is blurred"
@@ -39,7 +39,7 @@ class CropSettings:
     largest_only: bool = False
     """Take the largest face of each picture alone, such as where its label is about one person."""
     every: float = 1.0
-    """Seconds between the frames of films that are looked at; 0 takes every frame."""
+    """Seconds between the frames of videos that are looked at; 0 takes every frame."""
 
     def __post_init__(self):
         if not 8 <= self.size <= 1024:
@@ -59,11 +59,11 @@ def sharpness(face: np.ndarray) -> float:
 
 
 def pictures_in(root: Path) -> list[str]:
-    """Return the visible images and films of a folder and of those within, relative to it, sorted."""
+    """Return the visible images and videos of a folder and of those within, relative to it, sorted."""
     found = []
     for path in root.rglob("*"):
         name = path.relative_to(root)
-        if all(map(is_visible, name.parts)) and (is_image_name(path.name) or path.suffix.lower() in FILM_SUFFIXES):
+        if all(map(is_visible, name.parts)) and (is_image_name(path.name) or path.suffix.lower() in VIDEO_SUFFIXES):
             found.append(name.as_posix())
     # A link that leads nowhere is one of them: why it gives no face is said, as of a damaged picture.
     return sorted(name for name in found if (root / name).is_file() or not (root / name).exists())
@@ -77,9 +77,9 @@ def report_of(out: Path) -> Path:
 class FaceFolder:
     """A folder of faces, and next to it what is to be known of them: OUT-report/.
 
-    done.jsonl  the settings, and a line for each finished photo or film: the same call goes on behind them, but for
+    done.jsonl  the settings, and a line for each finished photo or video: the same call goes on behind them, but for
                 those that have changed since, whose faces it cuts out anew
-    faces.csv   a row for each face: its picture, source, time in a film, box, score of the detector, sharpness
+    faces.csv   a row for each face: its picture, source, time in a video, box, score of the detector, sharpness
     left_out.csv  a row for whatever was left out, and why
     sheet.png   faces of every folder side by side, to look the result over
 
@@ -109,7 +109,7 @@ class FaceFolder:
         self._header = json.loads(json.dumps({"settings": {**asdict(settings), **detector}}))
         self._done = self._read()
         self._changed = {source: self._done.pop(source) for source in self._changed_since(sources)}
-        names = {source: _name(source, 0.0 if _is_film(source) else None).casefold() for source in sources}
+        names = {source: _name(source, 0.0 if _is_video(source) else None).casefold() for source in sources}
         count = Counter(names.values())
         self._alike = {source for source, name in names.items() if count[name] > 1}
         self._taken = {row["face"].casefold() for line in self._done.values() for row in line["faces"]}
@@ -126,7 +126,7 @@ class FaceFolder:
         return [row["face"] for line in gone for row in line["faces"] if (self.out / row["face"]).exists()]
 
     def crop(self, source: str, finder: FaceFinder) -> dict[str, Any]:
-        """Write the faces of a photo or film; return what `record` takes. Several threads may do so at once."""
+        """Write the faces of a photo or video; return what `record` takes. Several threads may do so at once."""
         for row in self._changed[source]["faces"] if source in self._changed else ():
             (self.out / row["face"]).unlink(missing_ok=True)
         stamp = _stamp(self.root / source)
@@ -170,7 +170,7 @@ class FaceFolder:
 
     def _photos(self, source: str) -> Iterator[tuple[float | None, np.ndarray]]:
         path = self.root / source
-        if _is_film(source):
+        if _is_video(source):
             yield from Frames(path, every=self.settings.every)
         else:
             yield None, open_photo(path)
@@ -245,8 +245,8 @@ def _stamp(file: Path) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _is_film(source: str) -> bool:
-    return Path(source).suffix.lower() in FILM_SUFFIXES
+def _is_video(source: str) -> bool:
+    return Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _why(source: str, time: float | None, why: str) -> dict[str, Any]:
@@ -259,6 +259,6 @@ def _name(source: str, time: float | None, number: int = 1, *, keep_suffix: bool
     frame = "" if time is None else f"-{time:.2f}s"
     face = "" if number == 1 else f"-face{number}"
     # A photo of another format may have the same name but for that.
-    usual = path.suffix.lower() in (".jpg", ".jpeg", ".png", *FILM_SUFFIXES)
+    usual = path.suffix.lower() in (".jpg", ".jpeg", ".png", *VIDEO_SUFFIXES)
     kind = "" if usual and not keep_suffix else path.suffix
     return path.with_name(f"{path.stem}{kind}{frame}{face}.png").as_posix()

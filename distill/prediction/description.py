@@ -36,7 +36,7 @@ class ModelDescription:
     weights_sha256: str
     """Of the Keras network that it was made of."""
     trained_on: str
-    """Name of the data set, "" where it is not known."""
+    """Name of the dataset, "" where it is not known."""
     version: str
     """Of this project, when it was exported."""
     class_order: str = KNOWN

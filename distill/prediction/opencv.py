@@ -1,4 +1,4 @@
-"""OpenCV, where it is installed: it finds faces, and reads and writes films."""
+"""OpenCV, where it is installed: it finds faces, and reads and writes videos."""
 
 from types import ModuleType
 

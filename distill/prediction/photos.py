@@ -37,7 +37,7 @@ def folders_in(folder: Path) -> Iterator[Path]:
 
 
 def open_photo(path: str | Path) -> np.ndarray:
-    """Decode an image file as data sets are decoded, its first frame or page, upright as its EXIF data says.
+    """Decode an image file as datasets are decoded, its first frame or page, upright as its EXIF data says.
 
     16-bit values are divided by 257; transparent pixels are laid over black. Its header alone decides whether it is
     decoded.

@@ -1,4 +1,4 @@
-"""The data set of a trained network, split as in its training: otherwise it is tested on what it learned from."""
+"""The dataset of a trained network, split as in its training: otherwise it is tested on what it learned from."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def open_as_trained(
     split_seed: int | None = None,
     class_names: str | None = None,
 ) -> Dataset:
-    """Open a data set with the splits of `split_as_all_trained`; print what a user should know of how it was read.
+    """Open a dataset with the splits of `split_as_all_trained`; print what a user should know of how it was read.
 
     Args:
         data: whatever `open_dataset` takes.
@@ -112,7 +112,7 @@ def split_as_all_trained(
 def check_unseen(weights: str | Path, part: Dataset, *, split: str) -> None:
     """Check that a network never learned from the images that it is about to be evaluated on.
 
-    Exact copies under other ids are no reason to refuse: data sets have them, and a report counts them.
+    Exact copies under other ids are no reason to refuse: datasets have them, and a report counts them.
 
     Args:
         weights: a run's directory or a file in it; of any other file nothing is known.

@@ -33,7 +33,7 @@ class SplitRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecord:
-    """The data set of a run."""
+    """The dataset of a run."""
 
     name: str
     """Where it lay."""
@@ -117,7 +117,7 @@ class RunRecord:
     """The fields of its `Recipe`."""
     data: DataRecord
     extra_data: tuple[dict[str, Any], ...] = ()
-    """Images, fingerprint, views and teacher of each further data set."""
+    """Images, fingerprint, views and teacher of each further dataset."""
     views: ViewsRecord
     objective: dict[str, Any]
     """See `Objective.describe`; its "formula" is what it says in a line."""

@@ -30,7 +30,7 @@ class TrainingImages:
 
     @classmethod
     def of(cls, *datasets: Dataset) -> "TrainingImages":
-        """Return all images of some data sets."""
+        """Return all images of some datasets."""
         first, *others = map(image_keys, datasets)
         return cls(np.concatenate([first, *others]) if others else first)
 

@@ -24,7 +24,7 @@ Tensor: TypeAlias = KerasTensor | np.ndarray
 
 
 class TeacherOutputs(Protocol):
-    """The outputs of a teacher for the images of one data set, from a cache or computed for each batch."""
+    """The outputs of a teacher for the images of one dataset, from a cache or computed for each batch."""
 
     online: bool
     """Whether it is computed for every batch, which takes longer by far than a training step."""
@@ -35,7 +35,7 @@ class TeacherOutputs(Protocol):
         """Return each output by its name, such as "logits" float32 [n, C].
 
         Args:
-            picked: int [n], positions in the data set.
+            picked: int [n], positions in the dataset.
             views: int [n], the view of each.
             images_uint8: [n, H, W, 1 or 3], the images themselves.
             parameters: float32 [n, len(PARAMETERS)] of their views.
@@ -66,7 +66,7 @@ class Rows(NamedTuple):
     """A batch before its views are rendered, or several of them one after the other: [B, ...] or [steps, B, ...]."""
 
     images_uint8: Tensor
-    """uint8 [B, H, W, 1 or 3], as the data set serves them: a quarter of the bytes of float pixels, and fewer pixels
+    """uint8 [B, H, W, 1 or 3], as the dataset serves them: a quarter of the bytes of float pixels, and fewer pixels
     than the student takes."""
     parameters: Tensor
     """float32 [B, len(columns)] of the `ViewBatches`: which view of each image."""
@@ -245,7 +245,7 @@ class ViewBatches:
 
 
 class JointBatches:
-    """The training batches of several data sets in one run: each is of one of them, and they take turns at random.
+    """The training batches of several datasets in one run: each is of one of them, and they take turns at random.
 
     Args:
         sources: of one batch size. The first one has the labels that the run is evaluated by, and prescribes the
@@ -269,7 +269,7 @@ class JointBatches:
         return sum(map(len, self.sources))
 
     def blocks(self, epoch: int, *, steps: int, part: Callable[[np.ndarray], np.ndarray] = _whole) -> Iterator[Rows]:
-        """Yield the batches of `epoch`, as `ViewBatches.blocks` does; those in a block are of one data set."""
+        """Yield the batches of `epoch`, as `ViewBatches.blocks` does; those in a block are of one dataset."""
         orders = [iter(source.order(epoch)) for source in self.sources]
         turns = np.repeat(np.arange(len(orders)), [len(source) for source in self.sources])
         turns = np.random.default_rng([self.seed, 3, epoch]).permutation(turns)

@@ -23,7 +23,7 @@ def check_can_train(
     views: int | None,
     recipe: Recipe,
 ) -> None:
-    """Check that a network, a data set, an objective, its teacher and a recipe go together.
+    """Check that a network, a dataset, an objective, its teacher and a recipe go together.
 
     Raises:
         InputError: they do not; see `distill.training.train.train`.

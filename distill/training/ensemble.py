@@ -36,7 +36,7 @@ class CachedTeachers:
     mean: str = "logits"
     """Of what: one of `MEANS`, see `combine_logits`."""
     class_match: str = "exact"
-    """How the classes of a store are joined to those of a data set, see `LogitStore.join`."""
+    """How the classes of a store are joined to those of a dataset, see `LogitStore.join`."""
 
     def __post_init__(self):
         object.__setattr__(self, "stores", tuple(self.stores))
@@ -82,7 +82,7 @@ class CachedTeachers:
             temperature: T of the loss that these logits are for; None: it has none.
 
         Raises:
-            InputError: a store does not fit the data set (see `LogitStore.join`), or the mean of probabilities is
+            InputError: a store does not fit the dataset (see `LogitStore.join`), or the mean of probabilities is
                 requested without a temperature.
         """
         if temperature is None and self.mean == "probabilities":
@@ -147,7 +147,7 @@ class CachedTeachers:
                 would be weighed as others; or they are `CachedTeachers` with other weights or another mean.
         """
         if logits is None:
-            raise InputError(f"{name} needs logits of its own, like all data sets of the run: see --extra-logits")
+            raise InputError(f"{name} needs logits of its own, like all datasets of the run: see --extra-logits")
         own = CachedTeachers.of(logits)
         ours, theirs = ([_computation(store) for store in each.stores] for each in (own, self))
         if ours != theirs:
@@ -160,7 +160,7 @@ class CachedTeachers:
             ]
             raise InputError(
                 f"the stores of extra data are of other teachers, or in another order: {named[0]}; those of the "
-                f"first data set are {named[1]}: give stores of the same teachers in the same order"
+                f"first dataset are {named[1]}: give stores of the same teachers in the same order"
             )
         if isinstance(logits, CachedTeachers):
             self._check_combined_alike(own)

@@ -1,4 +1,4 @@
-"""The labels of a data set as probabilities, and how much each class weighs."""
+"""The labels of a dataset as probabilities, and how much each class weighs."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What a student learns from: the images of a data set, with their labels, and with a teacher's predictions."""
+"""What a student learns from: the images of a dataset, with their labels, and with a teacher's predictions."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -86,7 +86,7 @@ def as_teacher(teacher: Any, dataset: Dataset) -> Teacher | None:
 
 @dataclass(frozen=True, eq=False)
 class ExtraData:
-    """A further data set to learn from, such as unlabelled images, but for its test and validation splits."""
+    """A further dataset to learn from, such as unlabelled images, but for its test and validation splits."""
 
     dataset: Dataset
     """Of the classes of the run in the same order, or without any."""
@@ -132,7 +132,7 @@ def source_batches(
     views: int | None,
     sample_weights: np.ndarray | None = None,
 ) -> ViewBatches:
-    """Return the batches of one data set.
+    """Return the batches of one dataset.
 
     Args:
         image_shape: height, width and channels that the student takes.

@@ -71,7 +71,7 @@ def train(
             which weigh the same unless `CachedTeachers` says otherwise. None trains from labels alone.
         teacher: instead of `logits`, a `keras.Model` of the classes of `dataset` in their order, which computes its
             logits for every batch, an `OnlineTeacher`, or whatever keeps the protocol `Teacher`.
-        extra_data: further data sets that the student learns from in the same run, labelled or not. They choose
+        extra_data: further datasets that the student learns from in the same run, labelled or not. They choose
             nothing.
         objective: what is learned: an `Objective`, or anything that `as_objective` takes, such as a function of
             student_logits and teacher_logits. By default Hinton's loss (T = 4, lambda = 0.9) with a teacher, cross
@@ -93,7 +93,7 @@ def train(
         The network of the best epoch; its attribute `history` is Keras' own.
 
     Raises:
-        InputError: the logits are of another data set or class order, or were cached with other views than
+        InputError: the logits are of another dataset or class order, or were cached with other views than
             those of `recipe`, or than those of another teacher; `out` holds something else; the network has
             another number of classes or ends in a softmax; the objective has no teacher to learn from; no
             label to learn or choose by; random views where there are none to take from; a setting
@@ -235,7 +235,7 @@ class _Job:
                 check_views(CachedTeachers.of(each.logits), None, self.recipe.view)
 
     def _sources(self) -> list:
-        """Return the batches of the data set, and those of each further one with its teacher."""
+        """Return the batches of the dataset, and those of each further one with its teacher."""
         taught_at = np.flatnonzero(self.dataset.splits == "train")
         if not self.objective.teacher_outputs:
             taught_at = taught_at[is_labelled(self.dataset.split("train"))]

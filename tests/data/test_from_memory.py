@@ -1,4 +1,4 @@
-"""Data sets from arrays and from `tf.data`: what is taken as it is, what must be said, and what is refused."""
+"""Datasets from arrays and from `tf.data`: what is taken as it is, what must be said, and what is refused."""
 
 import numpy as np
 import pytest

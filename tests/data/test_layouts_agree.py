@@ -85,5 +85,5 @@ def test_every_layout_is_among_those_read_here(fer_layouts, shards):
 
 
 def test_the_folder_of_all_layouts_lists_them(fer_layouts):
-    with pytest.raises(InputError, match="holds 6 data sets, name one of them: .*ck48, .*fer2013.csv"):
+    with pytest.raises(InputError, match="holds 6 datasets, name one of them: .*ck48, .*fer2013.csv"):
         open_dataset(fer_layouts)

@@ -75,7 +75,7 @@ def test_a_table_of_another_kind_says_what_its_columns_lack(write_csv):
 
 def test_several_data_sets_in_a_folder_are_listed(npy_pair, write_csv, tmp_path):
     path = write_csv(*CSV)
-    message = f"{tmp_path} holds 2 data sets, name one of them: {npy_pair}, {path}"
+    message = f"{tmp_path} holds 2 datasets, name one of them: {npy_pair}, {path}"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         open_dataset(tmp_path)
 

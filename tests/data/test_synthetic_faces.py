@@ -60,7 +60,7 @@ def test_faces_agree_across_sizes():
 
 
 def test_first_faces_look_as_they_always_did():
-    """Typed-in mean greys of 3 x 3 tiles; a change of more than a grey level is a new data set."""
+    """Typed-in mean greys of 3 x 3 tiles; a change of more than a grey level is a new dataset."""
     tiles = pixels(synthetic_faces(21))[:3].reshape(3, 3, 16, 3, 16).mean(axis=(2, 4))
     np.testing.assert_allclose(tiles, FIRST_TILES, atol=0.1)
 

@@ -91,7 +91,7 @@ class TestFeaturesAndViews:
 class TestStudentsT:
     # Fisher and Yates' table III, as in Abramowitz & Stegun, table 26.10.
     def test_the_paired_interval_is_that_of_students_own_data(self):
-        # Student 1908, hours of sleep gained; R prints -2.4598858, -0.7001142 for its data set `sleep`.
+        # Student 1908, hours of sleep gained; R prints -2.4598858, -0.7001142 for its dataset `sleep`.
         first = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)
         second = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
         difference = paired_difference(dict(enumerate(first)), dict(enumerate(second)))

@@ -201,7 +201,7 @@ def test_samples_must_be_there_and_unique(path, writer_for, faces):
 
 
 class _Samples:
-    """Columns of a data set that checks nothing."""
+    """Columns of a dataset that checks nothing."""
 
     def __init__(self, dataset, rows):
         self.ids, self.labels = dataset.ids[rows], dataset.labels[rows]

@@ -13,7 +13,7 @@ from distill.errors import InputError
 from distill.predict import PredictSettings, _file_name, predict
 from distill.prediction import captures
 from distill.prediction.captures import is_stream, name_of
-from distill.prediction.films import Frames, film_written
+from distill.prediction.videos import Frames, video_written
 from tests.prediction.small_student import PORTRAIT, write_students
 
 cv2 = pytest.importorskip("cv2")
@@ -125,15 +125,15 @@ def test_pauses_grow_only_as_far_as_the_time_that_is_given(monkeypatch):
     assert len(pauses) in (2, 3)
 
 
-def film_file(folder):
-    with film_written(folder / "film.mp4", rate=10) as writer:
+def video_file(folder):
+    with video_written(folder / "video.mp4", rate=10) as writer:
         for shade in range(0, 200, 10):
             writer.write(np.full((48, 64, 3), shade, np.uint8))
-    return (folder / "film.mp4").read_bytes()
+    return (folder / "video.mp4").read_bytes()
 
 
-def test_a_film_that_lies_on_a_server_has_an_end(tmp_path):
-    content = film_file(tmp_path)
+def test_a_video_that_lies_on_a_server_has_an_end(tmp_path):
+    content = video_file(tmp_path)
 
     def answer(handler, _):
         first = int(handler.headers.get("Range", "bytes=0-")[len("bytes=") :].split("-")[0])
@@ -145,7 +145,7 @@ def test_a_film_that_lies_on_a_server_has_an_end(tmp_path):
         handler.wfile.write(content[first:])
 
     with served(answer) as (address, _):
-        frames = list(Frames(f"{address}/film.mp4"))
+        frames = list(Frames(f"{address}/video.mp4"))
     np.testing.assert_allclose([at for at, _ in frames], np.arange(20) / 10, atol=1e-3)
 
 
@@ -160,7 +160,7 @@ def test_an_address_where_nobody_answers_is_named(capfd, scheme):
 
 def test_what_is_an_address():
     assert all(map(is_stream, ("rtsp://camera/1", "HTTP://camera", "https://a/b.mp4")))
-    assert not any(map(is_stream, ("film.mp4", "ftp://a/b.mp4", "http:/a", "a http://b", 0)))
+    assert not any(map(is_stream, ("video.mp4", "ftp://a/b.mp4", "http:/a", "a http://b", 0)))
 
 
 def test_passwords_are_not_shown():
@@ -179,7 +179,7 @@ def test_passwords_are_not_shown():
         ("rtsp://[::1]:554/live", "::1-live"),
     ],
 )
-def test_a_film_of_a_stream_is_called_by_its_host_and_last_name(address, name):
+def test_a_video_of_a_stream_is_called_by_its_host_and_last_name(address, name):
     assert _file_name(address) == name
 
 
@@ -194,7 +194,7 @@ def test_a_malformed_address_is_wrong_input(tmp_path, monkeypatch, capfd):
         assert capfd.readouterr().err.startswith("error: rtsp://[::1/live cannot be opened: ")
 
 
-def test_the_command_shows_a_stream_and_keeps_its_film(tmp_path, monkeypatch, capfd):
+def test_the_command_shows_a_stream_and_keeps_its_video(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     write_students(tmp_path)
     capfd.readouterr()  # what the converter has to say

@@ -1,4 +1,4 @@
-"""A small data set, and what an evaluation found on it, as `python -m distill.evaluate` saves it."""
+"""A small dataset, and what an evaluation found on it, as `python -m distill.evaluate` saves it."""
 
 from typing import Any
 

@@ -138,7 +138,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture
 def run_of(tmp_path):
-    """Return a function that trains on a data set, and gives the run's path."""
+    """Return a function that trains on a dataset, and gives the run's path."""
 
     def train_on(dataset, name="run"):
         recipe = Recipe(epochs=1, batch_size=8)

@@ -1,4 +1,4 @@
-"""A data set and students so small that a whole run takes a second, and a run of them."""
+"""A dataset and students so small that a whole run takes a second, and a run of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

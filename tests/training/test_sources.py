@@ -187,7 +187,7 @@ def test_two_ways_to_be_taught_are_refused(faces, tmp_path):
         train(plain_student(), faces, out=tmp_path / "run", logits=logits, teacher=online)
 
 
-# Several data sets
+# Several datasets
 
 
 def test_batches_of_several_sources_take_turns_and_lose_nothing(faces):

@@ -1,4 +1,4 @@
-"""What `train` and `train_from_labels` make of a data set: who teaches, who chooses, what is recorded."""
+"""What `train` and `train_from_labels` make of a dataset: who teaches, who chooses, what is recorded."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Parquet files with pictures in them, as image data sets of the Hugging Face Hub lie there.
+"""Parquet files with pictures in them, as image datasets of the Hugging Face Hub lie there.
 
 https://huggingface.co/docs/datasets/about_dataset_features#image-feature
 """

@@ -1,4 +1,4 @@
-"""TFRecord files of `tf.train.Example`, with the features that TensorFlow's own image data sets have.
+"""TFRecord files of `tf.train.Example`, with the features that TensorFlow's own image datasets have.
 
 https://www.tensorflow.org/tutorials/load_data/tfrecord
 """

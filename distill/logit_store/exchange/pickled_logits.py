@@ -32,7 +32,7 @@ def import_pickled_logits(
     """Write the logits that someone pickled as a logit store of one view, the untouched image.
 
     The paths become the sample ids as they stand. Labels and pixels are unknown; `LogitStore.join` says how
-    such a store meets a data set. A finished store of the same pickle is opened as it is.
+    such a store meets a dataset. A finished store of the same pickle is opened as it is.
 
     Args:
         path: a pickled dictionary of path -> list of C floats: raw logits at temperature 1.

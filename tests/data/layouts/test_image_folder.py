@@ -1,4 +1,4 @@
-"""A folder of images without labels is a data set, too."""
+"""A folder of images without labels is a dataset, too."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pickled teacher logits become a logit store, and meet a data set by file name."""
+"""Pickled teacher logits become a logit store, and meet a dataset by file name."""
 
 import hashlib
 import pickle

@@ -1,4 +1,4 @@
-"""Films, cameras and streams, frame by frame, through OpenCV."""
+"""Videos, cameras and streams, frame by frame, through OpenCV."""
 
 import math
 import time
@@ -17,33 +17,33 @@ from distill.prediction.captures import Capture, Live, Source, is_stream, name_o
 from distill.prediction.opencv import opencv
 from distill.quiet import quiet_stderr
 
-FILM_SUFFIXES = (
+VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".3g2"),
     *(".avi", ".mkv", ".webm", ".wmv", ".asf", ".flv", ".ogv"),
     *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts"),
 )
-_USUAL_RATE = 25.0  # frames per second, where a film or camera does not say
+_USUAL_RATE = 25.0  # frames per second, where a video or camera does not say
 _HIGHEST_RATE = 1000.0
 _NEARLY_ALL = 0.95
 _MISSES = 1000
-"""How many frames in a row may fail before a film counts as ended: OpenCV fails at one that is damaged, too."""
+"""How many frames in a row may fail before a video counts as ended: OpenCV fails at one that is damaged, too."""
 
 
 class Frames:
-    """The frames of a film, camera or stream, to be iterated over once: times in seconds and uint8 RGB [H, W, 3].
+    """The frames of a video, camera or stream, to be iterated over once: times in seconds and uint8 RGB [H, W, 3].
 
-    A stream that knows its length is a film. Any other has no end, as a camera has none: where it breaks off, it is
-    reached again, and where that fails, the iteration ends in an error. So does that of a film that is damaged, after
-    all of its frames that can be read.
+    A stream that knows its length is a video. Any other has no end, as a camera has none: where it breaks off, it is
+    reached again, and where that fails, the iteration ends in an error. So does that of a damaged video, after all of
+    its frames that can be read.
 
     Args:
-        source: path of a film, number of a camera, or address of a stream, rtsp:// or http://.
+        source: path of a video, number of a camera, or address of a stream, rtsp:// or http://.
         every: one frame is given in so many seconds, 0 gives all; the others are not decoded.
         reconnect: seconds within which a stream that broke off must be back; 0 ends where it breaks off.
 
     Raises:
-        InputError: there is no such film, camera or stream, it cannot be read, it ended as above, its frames have too
-            many pixels, or OpenCV is not installed.
+        InputError: there is no such video, camera or stream, it cannot be read, it ended as above, its frames have
+            too many pixels, or OpenCV is not installed.
     """
 
     def __init__(self, source: Source, *, every: float = 0.0, reconnect: float = 30.0):
@@ -75,7 +75,7 @@ class Frames:
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         due, given = -math.inf, 0
-        with self._progress() as progress, closing(self._film() if self.has_end else self._live()) as frames:
+        with self._progress() as progress, closing(self._video() if self.has_end else self._live()) as frames:
             for at, capture in frames:
                 progress.update()
                 if at < due - 1e-6:
@@ -90,7 +90,7 @@ class Frames:
         if not given:
             raise InputError(f"{self.name} gave no frame that can be read")
 
-    def _film(self) -> Generator[tuple[float, Capture]]:
+    def _video(self) -> Generator[tuple[float, Capture]]:
         """Yield the time of each frame, while it is the present one; report at the end whether some are damaged."""
         seen, missed, lost, at = 0, 0, False, 0.0
         with closing(self._capture) as capture:
@@ -100,17 +100,17 @@ class Frames:
                     missed += 1
                     continue
                 says = capture.says("POS_MSEC") / 1000
-                at = at + step if says < at else says  # the last frame of an MPEG film says 0
+                at = at + step if says < at else says  # the last frame of an MPEG video says 0
                 lost, seen, missed = lost or missed > 0, seen + 1, 0
                 yield at, capture
             ends_early = _counts_frames(self._source) and at + step < _NEARLY_ALL * count * step
-            # A film may be trimmed by a list of what to show, or only be odd: one of both alone is no damage.
+            # A video may be trimmed by a list of what to show, or only be odd: one of both alone is no damage.
             if seen and (lost or seen < count and (capture.complained or ends_early)):
                 part = f"{seen} of {count}" if count else str(seen)
                 raise InputError(f"{self.name} is damaged, or breaks off: {part} frames could be read; copy it anew")
 
     def _live(self) -> Generator[tuple[float, Capture]]:
-        """As `_film`, of what has no end of its own."""
+        """As `_video`, of what has no end of its own."""
         started, seen = time.monotonic(), 0
         live = Live(self._source, self._capture, self._cv2, within=self._reconnect)
         try:
@@ -129,7 +129,7 @@ class Frames:
 
 
 def _counts_frames(source: Source) -> bool:
-    """Whether a film says exactly how many frames it shows, as an AVI does: one that ends before is damaged."""
+    """Whether a video says exactly how many frames it shows, as an AVI does: one that ends before is damaged."""
     if not isinstance(source, Path):
         return False
     with reading(source), open(source, "rb") as file:
@@ -145,12 +145,12 @@ def _refusal(capture: Capture, source: Source, name: str) -> InputError | None:
     if isinstance(source, int):
         return InputError(f"{name} cannot be opened: connect it, or give another number")
     if is_stream(source):
-        return InputError(f"{name} cannot be opened: nothing answers there, or it sends no film that OpenCV knows")
-    unknown = InputError(f"{name} cannot be opened: OpenCV knows no film in it")
+        return InputError(f"{name} cannot be opened: nothing answers there, or it sends no video that OpenCV knows")
+    unknown = InputError(f"{name} cannot be opened: OpenCV knows no video in it")
     return cannot_read_now(None, source) or unknown
 
 
-class FilmWriter:
+class VideoWriter:
     """Writes frames into an mp4 file, all in the size of the first."""
 
     def __init__(self, path: Path, *, rate: float):
@@ -171,7 +171,7 @@ class FilmWriter:
             with quiet_stderr():
                 self._writer = self._cv2.VideoWriter(str(self._path), code, self._rate, self._size)
             if not self._writer.isOpened():
-                raise OSError(f"OpenCV cannot write a film of {width}x{height} at {self._rate:g} frames per second")
+                raise OSError(f"OpenCV cannot write a video of {width}x{height} at {self._rate:g} frames per second")
         if (width, height) != self._size:  # a camera that came back otherwise: OpenCV would drop it in silence
             frame = self._cv2.resize(frame, self._size)
         self._writer.write(self._cv2.cvtColor(frame, self._cv2.COLOR_RGB2BGR))
@@ -182,10 +182,10 @@ class FilmWriter:
 
 
 @contextmanager
-def film_written(path: Path, *, rate: float) -> Iterator[FilmWriter]:
-    """Yield a writer; the film appears at `path` when the block ends, and vanishes when the block fails."""
+def video_written(path: Path, *, rate: float) -> Iterator[VideoWriter]:
+    """Yield a writer; the video appears at `path` when the block ends, and vanishes when the block fails."""
     with atomic_file(path) as unfinished:
-        writer = FilmWriter(unfinished, rate=rate)
+        writer = VideoWriter(unfinished, rate=rate)
         try:
             yield writer
         finally:
