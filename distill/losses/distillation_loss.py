@@ -18,10 +18,10 @@ from distill.refusals import alternatives
 class DistillationLoss:
     """(1 - lambda)·CE(y, s) + lambda·soft loss(t, s), or both terms with explicit weights.
 
-    The default is Hinton's at T = 4 and lambda = 0.9 (docs/training.md says why). What is left out is what the loss' row
-    of `SOFT_LOSSES` calls usual. After construction every field holds the value in use, and of `lambda_` and `weights`
-    the other one is None. A lambda of 0 is training from labels alone and needs no teacher; such a loss is written
-    `DistillationLoss(lambda_=0)`.
+    The default is Hinton's at T = 4 and lambda = 0.9 (docs/training.md says why). What is left out is what the loss'
+    row of `SOFT_LOSSES` calls usual. After construction every field holds the value in use, and of `lambda_` and
+    `weights` the other one is None. A lambda of 0 is training from labels alone and needs no teacher; such a loss is
+    written `DistillationLoss(lambda_=0)`.
 
     An unlabelled example has no cross entropy, and counts with its soft part alone.
 
