@@ -130,7 +130,7 @@ def verify(settings: VerifySettings) -> None:
     from distill.logit_store import open_logits
 
     if settings.teacher is not None and settings.data is None:
-        raise InputError("--teacher can score only images again: give --data")
+        raise InputError("--teacher needs images to score again: give --data")
     if settings.data_classes is not None and settings.data is None:
         raise InputError("--data-classes are those of --data: give that, or leave --data-classes out")
     _refuse_what_only_a_teacher_uses(settings)

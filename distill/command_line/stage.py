@@ -47,8 +47,8 @@ _OF_TENSORFLOW = {
     "environment may help, as with channels first",
 }
 """Errors of TensorFlow, which is not imported here -> what is said of them."""
-_GOES_ON = "interrupted: the same command goes on from here"
-_BEGINS_ANEW = "interrupted: the same command begins anew"
+_GOES_ON = "interrupted: the same command resumes from here"
+_BEGINS_ANEW = "interrupted: the same command starts over"
 
 _CONFIG_HELP = (
     "--config FILE takes what is not given here from a JSON file: an object of settings, named as the flags "

@@ -54,7 +54,7 @@ def folds_in(folder: str | Path) -> range:
     file = Path(folder) / REPORT
     folds = range(len(read_document(file, _Report, what="report on folds").folds) if is_there(file) else 0)
     if not folds or not all((fold_path(folder, fold) / SUMMARY).is_file() for fold in folds):
-        raise InputError(f"{folder} has folds that are not finished: give the command that trains them again")
+        raise InputError(f"{folder} has folds that are not finished: run the command that trains them again")
     return folds
 
 

@@ -135,7 +135,7 @@ def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[
     mine, theirs = network.layers[:last], saved.layers[:last]
     difference = _first_difference(mine, theirs)
     if difference or saved.name != network.name:
-        raise InputError(f'{weights} is "{saved.name}", not "{network.name}"{difference}: name that network')
+        raise InputError(f'{weights} is "{saved.name}", not "{network.name}"{difference}: give its name instead')
     for own, other in zip(mine, theirs, strict=True):
         if isinstance(own, keras.layers.Rescaling) and (own.scale, own.offset) != (other.scale, other.offset):
             raise InputError(
@@ -180,7 +180,9 @@ def _check_same(saved: keras.Model, table: Table, name: str, *, classes: int, im
     size, outputs = saved.input_shape[1], saved.output_shape[-1]
     if saved.name != name:
         difference = _first_difference(table[name](classes=classes).layers, saved.layers)
-        raise InputError(f'the weights are those of "{saved.name}", not of "{name}"{difference}: name that network')
+        raise InputError(
+            f'the weights are those of "{saved.name}", not of "{name}"{difference}: give its name instead'
+        )
     if outputs != classes:
         raise InputError(f"the weights of {name} are for {outputs} classes, the data has {classes}: train new ones")
     if image_size not in (None, size):

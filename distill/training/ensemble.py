@@ -86,7 +86,9 @@ class CachedTeachers:
                 requested without a temperature.
         """
         if temperature is None and self.mean == "probabilities":
-            raise InputError("teacher-mean probabilities needs a loss with a temperature: give logits")
+            raise InputError(
+                "--teacher-mean probabilities needs a loss with a temperature: give --teacher-mean logits"
+            )
         joined = [store.join(dataset, class_match=self.class_match) for store in self.stores]
         if len(joined) == 1:
             return joined[0]

@@ -73,10 +73,10 @@ class Recipe:
     clip_norm: float | None = None
     """Largest norm of all gradients together; larger ones are scaled down to it."""
     ema: float | None = None
-    """Keeps a moving average of the weights, of which this share (such as 0.999) stays in every step. It is validated
-    next to the weights, and the better of both is kept."""
+    """Decay of an exponential moving average of the weights, such as 0.999. Both the weights and their average are
+    validated, and the better of them is kept."""
     patience: int | None = None
-    """Stops after so many epochs without a better one, on validation, by what --choose-by says."""
+    """Early stopping: ends after so many epochs without a better one on validation, by what --choose-by says."""
     choose_by: str | None = None
     """What the best epoch is chosen by, on validation: "accuracy" (default), "balanced-accuracy" (default with
     balanced class weights), "macro-f1" or "loss" (cross entropy with the labels)."""

@@ -56,7 +56,7 @@ def test_flags_become_settings_and_the_exit_code_is_0():
         (InputError("no such thing: try another"), 2, "error: no such thing: try another\n"),
         (PermissionError(13, "Permission denied", "a.h5"), 2, "error: a.h5: Permission denied\n"),
         (OSError(28, "No space left on device"), 2, "error: file system: No space left on device\n"),
-        (KeyboardInterrupt(), 130, "interrupted: the same command goes on from here\n"),
+        (KeyboardInterrupt(), 130, "interrupted: the same command resumes from here\n"),
     ],
 )
 def test_mistakes_end_in_one_line(error, code, message, capsys):
@@ -127,7 +127,7 @@ def test_a_signal_ends_a_command_in_one_line(name):
         "run_stage(stage, InspectSettings, ['x'], backend=None)"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (130, "interrupted: the same command goes on from here\n")
+    assert (ended.returncode, ended.stderr) == (130, "interrupted: the same command resumes from here\n")
 
 
 def test_an_interruption_while_modules_load_is_one_line():
