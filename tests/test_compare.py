@@ -156,6 +156,14 @@ class TestWhatIsLeft:
         with Image.open(compared / "heat_map.png") as picture:
             assert picture.width > 400
 
+    def test_all_files_that_are_named_in_the_end_are_there_and_no_other(self, work, compared, tmp_path, capsys):
+        usual = ("--losses", "--usual-losses", "wttm", "--seeds", 1, "--out", tmp_path / "usual")  # no grid to draw
+        assert run(*base(work), *usual) == 0
+        named = capsys.readouterr().out.splitlines()[-1]
+        left = sorted(path.name for path in (tmp_path / "usual").iterdir())
+        assert named == f"in {tmp_path / 'usual'}: comparison.json, cells.csv, runs.csv and runs/"
+        assert left == ["cells.csv", "comparison.json", "runs", "runs.csv"]
+
     def test_the_same_command_again_trains_nothing_and_prints_the_table(self, compared, capsys):
         before = {path: path.stat().st_mtime_ns for path in compared.glob("runs/*/*")}
         assert run("--config", compared / "comparison.json") == 0
