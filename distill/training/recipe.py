@@ -232,7 +232,7 @@ RECIPES = {
         plateau=Plateau(factor=0.1, patience=2, floor=1e-5),
         view=_plain_views(),
     ),
-    # Our own, not yet compared with the others (benchmarks/recipes.sh): strong views and smoothed labels.
+    # Our own, for long trainings: strong views, smoothed labels. docs/training.md compares them in a short one.
     "strong": Recipe(
         epochs=22,
         optimizer="adamw",
