@@ -203,7 +203,7 @@ class FaceFolder:
         return path.as_posix()
 
     def _changed_since(self, sources: Sequence[str]) -> list[str]:
-        """Return the finished sources whose file is not that of then. Records of version 0.2.0 may not say."""
+        """Return the finished sources whose file is not that of then. Earlier records do not say."""
         known = [source for source in sources if self._done.get(source, {}).get("stamp")]
         return [source for source in known if self._done[source]["stamp"] != _stamp(self.root / source)]
 

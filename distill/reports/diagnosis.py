@@ -113,10 +113,12 @@ def warnings_of(found: Diagnosis, *, prefix: str = "", of_this_project: bool = F
             f"{order_text(found.better_order).replace('--', f'--{prefix}')}"
         ]
     if found.near_chance:
-        pixels = f"see whether it takes other pixels (--{prefix}input.range 0 1, or -1 1), or other classes"
-        remedy = "see how long it was trained, and on how many images" if of_this_project else pixels
-        classes = "" if of_this_project else f" (--{prefix}classes)"
-        return [f"the accuracy, {accuracy_text(found)}, is near chance, {found.chance:.1%}: {remedy}{classes}"]
+        if of_this_project:
+            remedy = "how long it was trained, and on how many images"
+        else:
+            pixels, classes = f"--{prefix}input.range 0 1, or -1 1", f"--{prefix}classes"
+            remedy = f"whether it takes other pixels ({pixels}), or other classes ({classes})"
+        return [f"the accuracy, {accuracy_text(found)}, is near chance, {found.chance:.1%}: see {remedy}"]
     return []
 
 

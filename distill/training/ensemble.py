@@ -174,8 +174,8 @@ class CachedTeachers:
         )
         if ours != theirs:
             raise InputError(
-                f"the teachers of extra data have the weights, mean and class match {ours}, those of the first data "
-                f"set {theirs}: give them alike, or the stores alone"
+                f"the teachers of extra data have the weights, mean and class match {ours}, those of the first "
+                f"dataset {theirs}: give them alike, or the stores alone"
             )
 
     def describe(self) -> dict:
@@ -318,7 +318,7 @@ def _computation(store: LogitStore) -> dict[str, Any]:
 
 
 def _how(store: LogitStore) -> str:
-    """How it was asked, where that is not as usual."""
+    """How it was asked: what `_computation` compares beside its weights."""
     asked = {**store.header.input_format, "logits_from": store.header.logits_from}
     return f" ({', '.join(f'{name} {value}' for name, value in asked.items())})"
 
