@@ -10,7 +10,7 @@ set -euo pipefail
 data=$1 out=$2
 teacher=(python "$(dirname "$0")/fast_cpu.py" distill.teacher_logits --data "$data" --teacher fer2013_resnet10 --policy mixed_bfloat16 --views 8
   --features avg_pool --view.erase 0.3 --view.zoom 0.8 1.1 --view.rotation 12)
-compare=(python -m distill.compare --data "$data" --logits "$out/plain.h5" --other-views "$out/mixed.h5"
+compare=(python -m distill.compare --data "$data" --logits "$out/plain.h5" --other-view-logits "$out/mixed.h5"
   --temperatures 2 --lambdas 0.9 --feature-losses hint --ray --cpus-per-run 1)
 
 "${teacher[@]}" --out "$out/plain.h5"

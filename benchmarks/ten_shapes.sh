@@ -19,7 +19,7 @@ teacher=("${fast[@]}" distill.teacher_logits "${data[@]}" --teacher resnet10 --w
   --policy mixed_bfloat16 --features avg_pool "${views[@]}")
 "${teacher[@]}" --out "$out/plain.h5"
 "${teacher[@]}" "${mixed[@]}" --out "$out/mixed.h5"
-python -m distill.compare "${data[@]}" --logits "$out/plain.h5" --other-views "$out/mixed.h5" --epochs 24 \
+python -m distill.compare "${data[@]}" --logits "$out/plain.h5" --other-view-logits "$out/mixed.h5" --epochs 24 \
   --students slim_resnet_small --image-size 32 --lr 0.002 --optimizer adamw --weight-decay 0.02 \
   --temperatures 2 --lambdas 0.9 --feature-losses hint --feature-weights 0.1 --feature-layers avg_pool=avg_pool \
   --ray --cpus-per-run 1 --out "$out/comparison"

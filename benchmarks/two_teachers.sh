@@ -24,6 +24,6 @@ for seed in 0 1 2; do
   "${run[@]}" --views 8 --out "$out/labels-$seed"
   "${run[@]}" --logits "$out/fer_cnn.h5" "${soft[@]}" --out "$out/one-$seed"
   "${run[@]}" --logits "$out/mini_xception.h5" "${soft[@]}" --out "$out/other-$seed"
-  "${run[@]}" --logits "$out"/{fer_cnn,mini_xception}.h5 --teacher-weights 0.4 0.6 "${soft[@]}" --out "$out/both-$seed"
+  "${run[@]}" --logits "$out"/{fer_cnn,mini_xception}.h5 --ensemble-weights 0.4 0.6 "${soft[@]}" --out "$out/both-$seed"
 done
 python "$(dirname "$0")/summarise_runs.py" "$out"/{labels,one,other,both}-*

@@ -13,6 +13,7 @@ from distill.command_line.teacher_settings import ScoringSettings
 from distill.data.class_order import ASSUMED
 from distill.errors import InputError
 from distill.keras_import import import_keras_quietly
+from distill.refusals import flag
 
 if TYPE_CHECKING:
     from distill.data.dataset import Dataset
@@ -248,7 +249,7 @@ def _refuse_what_only_a_teacher_uses(settings: VerifySettings) -> None:
         if field.name not in used and getattr(settings, field.name) != getattr(VerifySettings(store=""), field.name)
     ]
     if settings.teacher is None and given:
-        raise InputError(f"without --teacher nothing uses --{given[0].replace('_', '-')}: name the teacher")
+        raise InputError(f"without --teacher nothing uses --{flag(given[0])}: name the teacher")
 
 
 def _print_not_counted(store: "LogitStore", dataset: "Dataset") -> None:

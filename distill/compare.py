@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from distill.logit_store import LogitStore
     from distill.training.ensemble import CachedTeachers
 
-_OF_TEACHERS = ("logits", "teacher_weights", "teacher_mean", "class_match")
+_OF_TEACHERS = ("logits", "ensemble_weights", "ensemble_mean", "class_match")
 
 
 def compare(settings: CompareSettings) -> "ComparisonReport":
@@ -123,7 +123,11 @@ def _open_teachers(settings: CompareSettings, paths: Sequence[str]) -> "CachedTe
 
     stores = [open_logits(path) for path in paths]
     print_store_notes(*stores)
-    named = {"weights": settings.teacher_weights, "mean": settings.teacher_mean, "class_match": settings.class_match}
+    named = {
+        "weights": settings.ensemble_weights,
+        "mean": settings.ensemble_mean,
+        "class_match": settings.class_match,
+    }
     how: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     return CachedTeachers(stores, **how)
 

@@ -30,7 +30,7 @@ class ExportSettings(ForeignNetwork, DataClasses):
 
     model: str
     """The directory of a run or its .keras file; a trained network that comes with this package, by its name; or a
-    .keras or .h5 file from elsewhere, a graph of layers, which --input, --gives and --classes describe. What is
+    .keras or .h5 file from elsewhere, a graph of layers, which --input, --output-type and --classes describe. What is
     exported takes pixels 0..255 and has the classes of the data."""
     data: str
     """A dataset of real images, as in training (MODULE:FUNCTION is a program: it can do whatever you can do). Some

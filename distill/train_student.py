@@ -17,6 +17,7 @@ from distill.command_line.student_training import (
     train_one,
 )
 from distill.errors import InputError
+from distill.refusals import flag
 
 if TYPE_CHECKING:
     import keras
@@ -87,8 +88,8 @@ def _open_teachers(settings: TrainStudentSettings, dataset) -> list:
 
 def _how_to_combine(settings: TrainStudentSettings) -> dict:
     named = {
-        "weights": settings.teacher_weights,
-        "mean": settings.teacher_mean,
+        "weights": settings.ensemble_weights,
+        "mean": settings.ensemble_mean,
         "class_match": settings.class_match,
     }
     return {name: value for name, value in named.items() if value is not None}
@@ -141,7 +142,7 @@ def _objective(settings: TrainStudentSettings):
         )
     ignored = [name for name in OF_SEVERAL_TEACHERS if getattr(settings, name) is not None]
     if ignored and not taught:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+        flags = ", ".join(f"--{flag(name)}" for name in ignored)
         raise InputError(f"without a teacher's logits nothing uses {flags}: give --logits, or leave it out")
     return objective
 

@@ -267,7 +267,7 @@ class TestEvaluate:
         data = ("--data", work / "fer2013.csv")
         assert call(export, ExportSettings, "--model", work / "theirs.keras", *data, *RANGE, *flags) == 0
         capsys.readouterr()
-        for given in (RANGE, ("--classes", "fer2013"), ("--gives", "logits")):
+        for given in (RANGE, ("--classes", "fer2013"), ("--output-type", "logits")):
             assert call(evaluate, EvaluateSettings, "--model", tmp_path / "ex", *data, *given) == 2
             assert f"error: {given[0].split('.')[0]} describes networks from elsewhere" in capsys.readouterr().err
 

@@ -178,8 +178,11 @@ def test_a_random_split_is_the_same_at_training_and_evaluation(work, tmp_path, c
         (("--schedule", "step"), 'unknown schedule "step": did you mean steps?'),
         (("--logits", "nowhere.h5"), "nowhere.h5"),
         (("--temperature", 4), "without a teacher's logits nothing uses --temperature: give --logits"),
-        (("--teacher-weights", 1, 2), "without a teacher's logits nothing uses --teacher-weights: give --logits"),
-        (("--teacher-mean", "logits", "--class-match", "names"), "nothing uses --teacher-mean, --class-match: give"),
+        (("--ensemble-weights", 1, 2), "without a teacher's logits nothing uses --ensemble-weights: give --logits"),
+        (
+            ("--ensemble-mean", "logits", "--class-match", "names"),
+            "nothing uses --ensemble-mean, --class-match: give",
+        ),
         (("--logits",), "--logits names no file"),
         (("--view-order", "any"), 'unknown view-order "any": choose one of next, random'),
         (("--view-order", "random"), 'the view order "random" has no views to take from'),
@@ -196,8 +199,8 @@ def test_wrong_flags_of_train_student(work, tmp_path, capsys, flags, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--teacher-mean", "probabilities"), "are for several teachers, received"),
-        (("--teacher-weights", 1), "are for several teachers, received"),
+        (("--ensemble-mean", "probabilities"), "are for several teachers, received"),
+        (("--ensemble-weights", 1), "are for several teachers, received"),
         (("--class-match", "name"), 'class-match must be exact or names, received "name"'),
     ],
 )
@@ -209,7 +212,7 @@ def test_wrong_flags_for_one_teacher(work, tmp_path, capsys, flags, message):
 
 def test_a_student_of_two_teachers_can_be_repeated_from_its_settings(work, tmp_path, capsys):
     both = ("--logits", work / "logits.h5", work / "logits.h5", "--view-order", "random")
-    mixed = (*both, "--teacher-weights", 0.6, 0.4, "--teacher-mean", "probabilities")
+    mixed = (*both, "--ensemble-weights", 0.6, 0.4, "--ensemble-mean", "probabilities")
     assert student(work, tmp_path / "run", *mixed) == 0
     record = json.loads((tmp_path / "run" / "settings.json").read_text())
     assert record["teacher"]["mean"] == "probabilities"
@@ -217,8 +220,8 @@ def test_a_student_of_two_teachers_can_be_repeated_from_its_settings(work, tmp_p
     capsys.readouterr()
     assert run("train_student", "--config", tmp_path / "run" / "settings.json") == 0
     assert "already complete" in capsys.readouterr().out
-    assert student(work, tmp_path / "other", *both, "--teacher-weights", 1) == 2
-    assert "1 teacher weights [1.0] for 2 teachers" in failure(capsys)
+    assert student(work, tmp_path / "other", *both, "--ensemble-weights", 1) == 2
+    assert "1 ensemble weights [1.0] for 2 teachers" in failure(capsys)
 
 
 def test_unknown_teacher_offers_near_names(work, tmp_path, capsys):

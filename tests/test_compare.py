@@ -222,7 +222,7 @@ class TestFeaturesAndMixedPictures:
         dataset, pool = open_dataset(work / "fer2013.csv"), (Feature("pool", (4,), "float32"),)
         for name, spec in (("plain", VIEWS), ("mixed", MIXED)):
             write_logits(work / f"{name}.h5", dataset, spec, pool)
-        return ("--logits", work / "plain.h5", "--other-views", work / "mixed.h5")
+        return ("--logits", work / "plain.h5", "--other-view-logits", work / "mixed.h5")
 
     @pytest.fixture(scope="class")
     @staticmethod
@@ -230,7 +230,7 @@ class TestFeaturesAndMixedPictures:
         """A comparison of labels, logits, features and both in plain views, to which mixed ones were added."""
         grid = ("--temperatures", 2, "--lambdas", 0.9, "--seeds", 1, "--labels-epochs", 2)
         given = (*base(work), *stores, *TestFeaturesAndMixedPictures.FEATURE, *grid, "--out", work / "everything")
-        assert run(*given, "--other-views") == 0
+        assert run(*given, "--other-view-logits") == 0
         before = {path: path.stat().st_mtime_ns for path in (work / "everything").glob("runs/*/*")}
         assert run(*given) == 0
         assert {path: path.stat().st_mtime_ns for path in before} == before, "trained once more"
@@ -281,12 +281,15 @@ class TestFeaturesAndMixedPictures:
             (("--feature-weights", -1), "the weight of hint must be above 0, received -1"),
             (("--feature-losses",), "nothing uses --feature-layers and --feature-weights: give --feature-losses"),
             (("--labels-epochs", 0), "labels-epochs must be at least 1, received 0"),
-            (("--other-views", "nowhere.h5"), "nowhere.h5 does not exist"),
+            (("--other-view-logits", "nowhere.h5"), "nowhere.h5 does not exist"),
             (
                 ("--logits", "a.h5", "b.h5"),
-                "--other-views are as many stores as --logits, 2, or a multiple: received 1",
+                "--other-view-logits are as many stores as --logits, 2, or a multiple: received 1",
             ),
-            (("--other-views", "mixed.h5", "x/mixed.h5"), "two of --other-views are called mixed: rename the file"),
+            (
+                ("--other-view-logits", "mixed.h5", "x/mixed.h5"),
+                "two of --other-view-logits are called mixed: rename the file",
+            ),
         ],
     )
     def test_what_nothing_would_use_or_nobody_has_is_refused(self, work, stores, tmp_path, capsys, flags, message):
@@ -385,7 +388,7 @@ class TestWhatIsRefused:
             (("--seed", 2**32 - 1), "seed must be 0 or more, and below 4294967296, received 4294967296"),
             (("--image-size", 0), "0"),
             (("--logits", "nowhere.h5"), "nowhere.h5 does not exist"),
-            (("--teacher-mean", "logits", "--teacher-weights", 1), "are for several teachers"),
+            (("--ensemble-mean", "logits", "--ensemble-weights", 1), "are for several teachers"),
             (("--view.rotation", 3), "were cached with other views (rotation: stored 5"),
         ],
     )

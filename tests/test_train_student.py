@@ -106,8 +106,8 @@ def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(work, tmp_path):
             "--online.image-size is not for --online.teacher a",
         ),
         (
-            ("--online.teacher", "facenet", "--teacher-mean", "logits"),
-            "--teacher-mean is for --logits, not for --onl",
+            ("--online.teacher", "facenet", "--ensemble-mean", "logits"),
+            "--ensemble-mean is for --logits, not for --onl",
         ),
         (("--online.teacher", "facenet", "--lambda", 0), "the objective CE(y, s) needs nothing of --online.teacher"),
         (("--online.teacher", "facenet", "--folds", 3), "may have learned from their test images"),

@@ -28,9 +28,9 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Recipe)
     """Directory for the runs, the tables and the heat map."""
     logits: Annotated[tuple[str, ...], arg(metavar="FILE [FILE ...]")]
     """Stores that distill.teacher_logits wrote, one for each teacher. Labels alone get the same views."""
-    teacher_weights: tuple[float, ...] | None = None
+    ensemble_weights: tuple[float, ...] | None = None
     """Of several teachers: how much each counts, in the order of --logits; by default all the same."""
-    teacher_mean: str | None = None
+    ensemble_mean: str | None = None
     """Of several teachers: the mean of their "logits" (default), or of their "probabilities" at the temperature."""
     class_match: str | None = None
     """A teacher's classes are those of the data in the same order ("exact", default), or are found by name among
@@ -53,7 +53,7 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Recipe)
     """What they compare: STUDENT_LAYER=TEACHER_FEATURE, as distill.train_student takes; the same for all students."""
     feature_weights: tuple[float, ...] = ()
     """What they are multiplied by, each with each; by default the usual weight of each loss."""
-    other_views: Annotated[tuple[str, ...], arg(metavar="FILE [FILE ...]")] = ()
+    other_view_logits: Annotated[tuple[str, ...], arg(metavar="FILE [FILE ...]")] = ()
     """Stores of the same teachers in other views, such as mixed pictures, as many and in the same order as --logits,
     or a multiple: every cell is trained in these, too, and labels alone. Their file names name them."""
     labels_epochs: tuple[int, ...] = ()
@@ -78,10 +78,10 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Recipe)
             check_at_least(1, labels_epochs=epochs)
         if not self.feature_losses and (self.feature_layers or self.feature_weights):
             raise InputError("nothing uses --feature-layers and --feature-weights: give --feature-losses")
-        if len(self.other_views) % len(self.logits):
+        if len(self.other_view_logits) % len(self.logits):
             raise InputError(
-                f"--other-views are as many stores as --logits, {len(self.logits)}, or a multiple: received "
-                f"{len(self.other_views)}"
+                f"--other-view-logits are as many stores as --logits, {len(self.logits)}, or a multiple: received "
+                f"{len(self.other_view_logits)}"
             )
         if not any(self.lambdas):
             raise InputError("--lambdas 0 is labels alone, which is always trained: give one above 0, too")
@@ -94,12 +94,16 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Recipe)
             InputError: two views would have one name.
         """
         number = len(self.logits)
-        others = [self.other_views[start : start + number] for start in range(0, len(self.other_views), number)]
+        others = [
+            self.other_view_logits[start : start + number] for start in range(0, len(self.other_view_logits), number)
+        ]
         named: dict[str | None, tuple[str, ...]] = {None: self.logits}
         for group in others:
             name = Path(group[0]).stem
             if name in named:
-                raise InputError(f"two of --other-views are called {name}: rename the file, which names its runs")
+                raise InputError(
+                    f"two of --other-view-logits are called {name}: rename the file, which names its runs"
+                )
             named[name] = group
         return named
 

@@ -8,6 +8,7 @@ from tyro.conf import arg
 
 from distill.errors import InputError
 from distill.losses.schedules import Ramp, WarmedRamp
+from distill.refusals import flag
 
 if TYPE_CHECKING:
     from distill.losses.distillation_loss import DistillationLoss
@@ -54,7 +55,7 @@ class LossSettings:
         """Return the flags among these that are not at their defaults."""
         default = LossSettings()
         names = [name for name in default.__dataclass_fields__ if getattr(self, name) != getattr(default, name)]
-        return [f"--{name.strip('_').replace('_', '-')}" for name in names]
+        return [f"--{flag(name)}" for name in names]
 
     def objective(self, *, epochs: int, taught: bool) -> "Objective":
         """Return what these flags describe.
@@ -79,7 +80,7 @@ class LossSettings:
         from distill.losses.feature_objective import FeatureObjective
 
         if self.feature_loss is None:
-            if given := [flag for flag in self.loss_flags_given() if flag.startswith("--feature-")]:
+            if given := [name for name in self.loss_flags_given() if name.startswith("--feature-")]:
                 raise InputError(f"nothing uses {', '.join(given)}: give --feature-loss, or leave it out")
             return objective
         return FeatureObjective(
@@ -124,8 +125,8 @@ class LossSettings:
         )
 
     def _refuse_all_but_loss(self) -> None:
-        given = [flag for flag in self.loss_flags_given() if not flag.startswith("--feature-")]
-        ignored = [flag for flag in given if flag not in ("--loss", "--loss-options")]
+        given = [name for name in self.loss_flags_given() if not name.startswith("--feature-")]
+        ignored = [name for name in given if name not in ("--loss", "--loss-options")]
         if ignored:
             raise InputError(
                 f"the objective {self.loss} says itself how it is weighed: leave {', '.join(ignored)} out"

@@ -283,6 +283,7 @@ def _take_config(args: list[str], settings_class: type[Settings], command: str) 
     stored = read_json(path, what="JSON file of settings")
     if not isinstance(stored, dict):
         raise InputError(f"{path} holds no settings: {_WHAT_CONFIG_TAKES}")
+    from distill.runs.earlier import upgraded_settings
     from distill.runs.run_record import is_record, parse_record
 
     if is_record(stored):
@@ -293,7 +294,7 @@ def _take_config(args: list[str], settings_class: type[Settings], command: str) 
             stored = record.command.settings
         else:
             stored = _of_another_command(record.command.settings, settings_class, path)
-    return settings_from_dict(settings_class, stored.get("settings", stored))
+    return settings_from_dict(settings_class, upgraded_settings(stored.get("settings", stored)))
 
 
 def _of_another_command(stored: Mapping[str, Any], settings_class: type[Settings], path: Path) -> dict[str, Any]:

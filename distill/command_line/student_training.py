@@ -15,6 +15,7 @@ from distill.command_line.teacher_settings import OnlineTeacherSettings
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.progress import progress_bar
+from distill.refusals import flag
 from distill.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from distill.losses.objective import Objective
     from distill.training.ensemble import CachedTeachers
 
-OF_SEVERAL_TEACHERS = ("teacher_weights", "teacher_mean", "class_match")
+OF_SEVERAL_TEACHERS = ("ensemble_weights", "ensemble_mean", "class_match")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,9 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, Lo
     logits: tuple[str, ...] | None = None
     """Stores that distill.teacher_logits wrote, one for each teacher, or with --folds its folders of them; none:
     labels alone."""
-    teacher_weights: tuple[float, ...] | None = None
+    ensemble_weights: tuple[float, ...] | None = None
     """Of several teachers: how much each counts, in the order of --logits; by default all the same."""
-    teacher_mean: str | None = None
+    ensemble_mean: str | None = None
     """Of several teachers: the mean of their "logits" (default), or of their "probabilities" at the temperature."""
     class_match: str | None = None
     """A teacher's classes are those of the data in the same order ("exact", default), or are found by name among
@@ -102,9 +103,7 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, Lo
             )
         ignored = [name for name in OF_SEVERAL_TEACHERS if getattr(self, name) is not None]
         if ignored:
-            raise InputError(
-                f"--{ignored[0].replace('_', '-')} is for --logits, not for --online.teacher: leave it out"
-            )
+            raise InputError(f"--{flag(ignored[0])} is for --logits, not for --online.teacher: leave it out")
 
     def _check_extra_data(self) -> None:
         if self.extra_data and self.folds:

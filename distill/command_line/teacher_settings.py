@@ -9,6 +9,7 @@ from distill.data.class_order import KNOWN, class_order_of
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.errors import InputError
+from distill.refusals import flag
 from distill.runs.run_record import read_record
 from distill.runs.trained_networks import trained_networks, trained_path
 from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
@@ -63,7 +64,7 @@ class TeacherSettings(ForeignNetwork):
                 known=_known_classes(self.teacher) if Path(self.teacher).exists() else (),
                 policy=self.policy,
             )
-        self._refuse(("input", "gives"), "teachers from elsewhere, whose file is named as --teacher")
+        self._refuse(("input", "output_type"), "teachers from elsewhere, whose file is named as --teacher")
         weights = weights or self.weights_path
         recorded = () if weights is None else _recorded_classes(weights)
         order = class_order_of(
@@ -120,8 +121,8 @@ class TeacherSettings(ForeignNetwork):
         default = TeacherSettings()
         given = [name for name in names if getattr(self, name) != getattr(default, name)]
         if given:
-            flag = self.prefix + given[0].replace("_", "-")
-            raise InputError(f"--{flag} is not for --{self.prefix}teacher {self.teacher}, but for {wanted_by}")
+            ignored, teacher = f"--{self.prefix}{flag(given[0])}", f"--{self.prefix}teacher {self.teacher}"
+            raise InputError(f"{ignored} is not for {teacher}, but for {wanted_by}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from distill.prediction.face_crops import face_pixels
 from distill.prediction.face_finder import FaceFinder, Found
 from distill.prediction.photos import open_photo
 from distill.prediction.videos import VIDEO_SUFFIXES, Frames
+from distill.refusals import flag
 
 RECORD, FACES, LEFT_OUT, SHEET = "done.jsonl", "faces.csv", "left_out.csv", "sheet.png"
 NO_FACE, TINY, BLURRED = "no face was found", "the face is too small", "the face is blurred"
@@ -46,7 +47,7 @@ class CropSettings:
             raise InputError(f"--size must be 8 to 1024 pixels, received {self.size}")
         for name in ("min_pixels", "min_sharpness", "every"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"--{name.replace('_', '-')} must be 0 or more, received {getattr(self, name)}")
+                raise InputError(f"--{flag(name)} must be 0 or more, received {getattr(self, name)}")
 
 
 def sharpness(face: np.ndarray) -> float:

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 _OPTIONS = ("keep_prob", "pixel_scale")  # of students, until 0.1
-_RENAMED = {"beside": "extra_data", "beside_logits": "extra_logits"}  # until 0.1
+_RENAMED = {  # until 0.1
+    "beside": "extra_data",
+    "beside_logits": "extra_logits",
+    "gives": "output_type",
+    "other_views": "other_view_logits",
+    "teacher_mean": "ensemble_mean",
+    "teacher_weights": "ensemble_weights",
+}
 
 
 def upgraded_settings(settings: Any) -> Any:
@@ -14,13 +21,19 @@ def upgraded_settings(settings: Any) -> Any:
     """
     if not isinstance(settings, Mapping):
         return settings
-    settings = {_RENAMED.get(name, name): value for name, value in settings.items()}
+    settings = _renamed(settings)
+    if isinstance(settings.get("online"), Mapping):
+        settings["online"] = _renamed(settings["online"])
     if "pixel_scale" not in settings or "student_options" in settings:
         return settings
     options = {name: settings[name] for name in _OPTIONS if settings.get(name) is not None}
     unused = _OPTIONS if _is_taught(settings) or settings.get("lambda_") is not None else (*_OPTIONS, "loss")
     kept = {name: value for name, value in settings.items() if name not in unused}
     return {**kept, "student_options": options, "policy": "float32"}
+
+
+def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {_RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 def _is_taught(settings: Mapping[str, Any]) -> bool:

@@ -207,7 +207,11 @@ def parse_record(document: Any, file: Path) -> RunRecord:
     """
     if is_record(document) and "version" not in document:
         document = _upgraded(document, file)
-    record = _with_choice(parsed(document, RunRecord, source=file, what=_WHAT))
+    record = parsed(document, RunRecord, source=file, what=_WHAT)
+    if record.command is not None:
+        settings = upgraded_settings(record.command.settings)
+        record = replace(record, command=replace(record.command, settings=settings))
+    record = _with_choice(record)
     parsed(document, _Within, source=file, what=_WHAT)
     if record.version > VERSION:
         raise InputError(
@@ -246,7 +250,6 @@ def _upgraded(document: dict[str, Any], file: Path) -> dict[str, Any]:
     else:
         splits = None
     name = "train_student" if "student" in former.settings else "train_teacher"
-    settings = dict(upgraded_settings(former.settings))
     return {
         "version": VERSION,
         "recipe": {name: value for name, value in former.settings.items() if name in _RECIPE_1},
@@ -259,7 +262,7 @@ def _upgraded(document: dict[str, Any], file: Path) -> dict[str, Any]:
         "begins_with_sha256": former.provenance.begins_with_sha256,
         "sample_weights_sha256": former.sample_weights_sha256,
         "replicas": former.replicas,
-        "command": {"name": name, "settings": settings} if by_command else None,
+        "command": {"name": name, "settings": former.settings} if by_command else None,
         "versions": former.versions,
     }
 

@@ -28,11 +28,11 @@ _OUT_OF_MEMORY = re.compile(
 _process: AnsweringProcess | None = None
 
 
-def check_first_image(source: str, input_format: InputFormat, policy: str, gives: str, **more: str) -> None:
+def check_first_image(source: str, input_format: InputFormat, policy: str, output_type: str, **more: str) -> None:
     """Check that a network can be opened, and that it answers, within limits of time and memory.
 
     Args:
-        source, input_format, policy, gives, more: as of `distill.runtimes.open_model.open_model`.
+        source, input_format, policy, output_type, more: as of `distill.runtimes.open_model.open_model`.
 
     Raises:
         InputError: it gives no answer in `SECONDS`; it ends the process, as one does that asks
@@ -41,7 +41,7 @@ def check_first_image(source: str, input_format: InputFormat, policy: str, gives
     global _process
     if _process is None:
         _process = AnsweringProcess("-c", _PROGRAM.format(path=sys.path), environment={**os.environ, **_NO_GPU})
-    question = {"folder": os.getcwd(), "source": source, "policy": policy, "gives": gives, "more": more}
+    question = {"folder": os.getcwd(), "source": source, "policy": policy, "output_type": output_type, "more": more}
     try:
         answer = _process.ask(json.dumps({**question, "input_format": asdict(input_format)}), seconds=SECONDS)
     except NoAnswerError as problem:
@@ -76,7 +76,7 @@ def _refusal(question: dict[str, Any]) -> str | None:
     model_format = format_of(question["source"])
     if model_format is None:
         return None  # it is gone: whoever opens it says so
-    stated = question["source"], InputFormat(**described), question["policy"], question["gives"]
+    stated = question["source"], InputFormat(**described), question["policy"], question["output_type"]
     try:
         model = model_format.open(*stated, **question["more"])
         model.predict(probe_images(model.input_shape))

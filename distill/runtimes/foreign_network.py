@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from distill.data.class_order import ClassOrder, class_order_of
 from distill.data.expressions import class_columns
 from distill.errors import InputError
+from distill.refusals import flag
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.softmax import AUTO
@@ -28,7 +29,7 @@ class ForeignNetwork:
     "ckplus", "ckextended", or names with commas between."""
     input: InputFormat = field(default_factory=InputFormat)
     """What a network from elsewhere expects of its pixels."""
-    gives: str = AUTO
+    output_type: str = AUTO
     """What a network from elsewhere gives: "logits", "probabilities", or "auto", which looks."""
 
     @property
@@ -45,7 +46,7 @@ class ForeignNetwork:
             InputError: one is given; `why` says what they are for.
         """
         if self.stated:
-            raise InputError(f"--{self.prefix}{self.stated[0]} {why}")
+            raise InputError(f"--{self.prefix}{flag(self.stated[0])} {why}")
 
     def open_foreign(
         self,
@@ -71,7 +72,9 @@ class ForeignNetwork:
         """
         from distill.runtimes.open_model import open_model
 
-        model = open_model(source, input_format=self.input, policy=policy, gives=self.gives, weights=weights)
+        model = open_model(
+            source, input_format=self.input, policy=policy, output_type=self.output_type, weights=weights
+        )
         order = class_order_of(
             source,
             given=self.classes,

@@ -31,7 +31,7 @@ def recognise(source: str) -> bool:
 
 
 def open_file(
-    source: str, input_format: InputFormat, policy: str, gives: str, weights: str | None = None
+    source: str, input_format: InputFormat, policy: str, output_type: str, weights: str | None = None
 ) -> ImageModel:
     """Open the network in a Keras file.
 
@@ -50,14 +50,14 @@ def open_file(
     shape = _one(model, "input", source)
     pixel_format = input_format.resolve(None if shape is None else shape[1:], source=source)
     if is_graph(model):
-        network, predict, classes, logits_from = _rebuilt(model, pixel_format, policy, gives, source)
+        network, predict, classes, logits_from = _rebuilt(model, pixel_format, policy, output_type, source)
     else:
         _check_own_policy(model, policy, source)
         network = None
         predict, classes, logits_from = probed(
             lambda images: _predict(model, pixel_format(images)),
             pixel_format.image_shape,
-            gives=gives,
+            output_type=output_type,
             source=source,
         )
     return ImageModel(
@@ -132,7 +132,7 @@ def _culprit(described: dict) -> str:
 
 
 def _rebuilt(
-    model: keras.Model, pixel_format: PixelFormat, policy: str, gives: str, source: str
+    model: keras.Model, pixel_format: PixelFormat, policy: str, output_type: str, source: str
 ) -> tuple[keras.Model | None, Predict, int, str]:
     """Return the rebuilt network (None where its values, not its layers, show that it gives probabilities)."""
     shape = _one(model, "output", source) or ()  # a graph knows it
@@ -151,9 +151,11 @@ def _rebuilt(
         return _predict(network, images)
 
     if logits_from is not None:
-        check_given(logits_from, gives, source=source)
+        check_given(logits_from, output_type, source=source)
         return network, predict, shape[1], logits_from
-    probed_predict, classes, logits_from = probed(predict, pixel_format.image_shape, gives=gives, source=source)
+    probed_predict, classes, logits_from = probed(
+        predict, pixel_format.image_shape, output_type=output_type, source=source
+    )
     return (network if logits_from == LOGITS else None), probed_predict, classes, logits_from
 
 

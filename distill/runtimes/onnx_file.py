@@ -38,7 +38,7 @@ def recognise(source: str) -> bool:
     return source.endswith(SUFFIX)
 
 
-def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -> ImageModel:
+def open_file(source: str, input_format: InputFormat, policy: str, output_type: str) -> ImageModel:
     """Open the network in an ONNX file.
 
     Where it ends in a softmax, what goes into that is read instead. The file is read whole and run from memory:
@@ -61,9 +61,9 @@ def open_file(source: str, input_format: InputFormat, policy: str, gives: str) -
             return run(pixel_format(images, dtype))
 
         if stripped:
-            check_given(BEFORE_SOFTMAX, gives, source=source)
+            check_given(BEFORE_SOFTMAX, output_type, source=source)
             return *checked(predict, pixel_format.image_shape, source=source), BEFORE_SOFTMAX
-        return probed(predict, pixel_format.image_shape, gives=gives, source=source)
+        return probed(predict, pixel_format.image_shape, output_type=output_type, source=source)
 
     session = _session(model, source)
     logits, classes, logits_from = as_logits(in_batches_of(batch, lambda images: session(images)[0]))

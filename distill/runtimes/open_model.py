@@ -13,7 +13,7 @@ from distill.runtimes import keras_file, onnx_file, python_function, saved_model
 from distill.runtimes.first_image import check_first_image
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat
-from distill.runtimes.softmax import AUTO, GIVES
+from distill.runtimes.softmax import AUTO, OUTPUT_TYPES
 
 
 class Format(NamedTuple):
@@ -59,7 +59,7 @@ def open_model(
     *,
     input_format: InputFormat | None = None,
     policy: str = "float32",
-    gives: str = AUTO,
+    output_type: str = AUTO,
     weights: str | None = None,
 ) -> ImageModel:
     """Open a network that is no part of this project.
@@ -68,8 +68,8 @@ def open_model(
         source: a file or folder of one of the `FORMATS`, or `module:function`.
         input_format: what it expects of its pixels; by default 0..255, sized as its file says.
         policy: "float32" or, for Keras networks, "mixed_bfloat16".
-        gives: what its last layer gives: "logits", "probabilities", or "auto", which looks at its last layer or at
-            what it gives for a few images.
+        output_type: what its last layer gives: "logits", "probabilities", or "auto", which looks at its last layer or
+            at what it gives for a few images.
         weights: the file with the weights of a network that `source` describes alone, a `.json` file of Keras.
 
     Raises:
@@ -85,16 +85,16 @@ def open_model(
             raise InputError(f"{source} is no network that can be opened; {_EXPECTED}")
         raise InputError(f"{source} does not exist{near_paths(Path(source))}; {_EXPECTED}")
     _check_policy(policy, model_format)
-    if gives not in GIVES:
-        raise InputError(f'--gives must be {" or ".join(GIVES)}, received "{gives}"')
+    if output_type not in OUTPUT_TYPES:
+        raise InputError(f'--output-type must be {" or ".join(OUTPUT_TYPES)}, received "{output_type}"')
     if weights is not None and not is_architecture(source):
         raise InputError(f"{source} holds its own weights: leave --weights out")
     more = {} if weights is None else {"weights": weights}
     described = input_format or InputFormat()
     if model_format.checked_first:
-        check_first_image(source, described, policy, gives, **more)
+        check_first_image(source, described, policy, output_type, **more)
     try:
-        return model_format.open(source, described, policy, gives, **more)
+        return model_format.open(source, described, policy, output_type, **more)
     except OSError as error:
         wrong = InputError(f"{error.filename or source} cannot be read: {error.strerror or error}")
         raise cannot_read_now(error, error.filename or source) or wrong from error

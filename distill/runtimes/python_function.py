@@ -17,7 +17,7 @@ from distill.runtimes.weights import files_sha256
 __all__ = ["open_function", "recognise"]
 
 
-def open_function(source: str, input_format: InputFormat, policy: str, gives: str) -> ImageModel:
+def open_function(source: str, input_format: InputFormat, policy: str, output_type: str) -> ImageModel:
     """Import `module:function`, from the current directory too, as `python -m` does.
 
     The function takes float32 images in the input format, [B, h, w, c] or [B, c, h, w], and returns floats [B, C]:
@@ -39,7 +39,7 @@ def open_function(source: str, input_format: InputFormat, policy: str, gives: st
             problem = f"{type(error).__name__}: {reason(error)}"
             raise InputError(f"{source} failed on images {list(formatted.shape)} with {problem}") from error
 
-    logits, classes, logits_from = probed(predict, pixel_format.image_shape, gives=gives, source=source)
+    logits, classes, logits_from = probed(predict, pixel_format.image_shape, output_type=output_type, source=source)
     return ImageModel(
         name=source,
         input_shape=pixel_format.image_shape,

@@ -44,7 +44,7 @@ def recognise(source: str) -> bool:
     return (Path(source) / GRAPH).is_file()
 
 
-def open_folder(source: str, input_format: InputFormat, policy: str, gives: str) -> ImageModel:
+def open_folder(source: str, input_format: InputFormat, policy: str, output_type: str) -> ImageModel:
     """Open the network in a SavedModel, by its signature "serving_default" or its only one.
 
     A SavedModel is a program. One whose functions have an operation that reaches files, other machines or Python
@@ -62,7 +62,10 @@ def open_folder(source: str, input_format: InputFormat, policy: str, gives: str)
 
     def as_logits(run: Predict) -> tuple[Predict, int, str]:
         return probed(
-            lambda images: run(pixel_format(images, dtype)), pixel_format.image_shape, gives=gives, source=source
+            lambda images: run(pixel_format(images, dtype)),
+            pixel_format.image_shape,
+            output_type=output_type,
+            source=source,
         )
 
     logits, classes, logits_from = as_logits(in_batches_of(batch, function))

@@ -12,13 +12,13 @@ Predict = Callable[[np.ndarray], np.ndarray]
 SOFTMAX_NAMES = ("Softmax", "LogSoftmax", "softmax", "log_softmax")
 """Operations and activations whose input are logits, whatever the runtime."""
 
-AUTO, GIVES_LOGITS, GIVES_PROBABILITIES = GIVES = ("auto", "logits", "probabilities")
+AUTO, TYPE_LOGITS, TYPE_PROBABILITIES = OUTPUT_TYPES = ("auto", "logits", "probabilities")
 """What a network gives; auto: its last layer shows it, or else its values."""
 
 _NOISE, _FLAT = 5, (0.0, 128.0, 255.0)
 _PROBES = _NOISE + len(_FLAT)
 _TOLERANCE = 1e-3
-_MEND = "leave --gives out"
+_MEND = "leave --output-type out"
 _SMALLEST = np.finfo(np.float32).tiny
 
 
@@ -47,7 +47,7 @@ def checked(predict: Predict, image_shape: tuple[int, int, int], *, source: str)
 
 
 def probed(
-    predict: Predict, image_shape: tuple[int, int, int], *, source: str, gives: str = AUTO
+    predict: Predict, image_shape: tuple[int, int, int], *, source: str, output_type: str = AUTO
 ) -> tuple[Predict, int, str]:
     """As `checked`, and find out from the values how to get raw logits.
 
@@ -55,7 +55,7 @@ def probed(
     for each image, which no softmax sees.
 
     Args:
-        gives: one of `GIVES`. Whatever is said to be logits is taken as it is.
+        output_type: one of `OUTPUT_TYPES`. Whatever is said to be logits is taken as it is.
 
     Returns:
         A function from pixels to float32 raw logits [B, C]; C; and `LOGITS` or `LOG_PROBABILITIES`.
@@ -66,14 +66,14 @@ def probed(
     """
     predict, classes = checked(predict, image_shape, source=source)
     outputs = predict(probe_images(image_shape))
-    if gives != GIVES_LOGITS and _is_probabilities(outputs):
+    if output_type != TYPE_LOGITS and _is_probabilities(outputs):
         return lambda images: _log_probabilities(predict(images), source), classes, LOG_PROBABILITIES
-    if gives == GIVES_PROBABILITIES:
+    if output_type == TYPE_PROBABILITIES:
         raise InputError(f"{source} gives rows that are negative or do not sum to 1, so no probabilities: {_MEND}")
-    if gives == AUTO and np.all((outputs >= 0) & (outputs <= 1)):
+    if output_type == AUTO and np.all((outputs >= 0) & (outputs <= 1)):
         raise InputError(
             f"{source} gives numbers in 0..1 that do not sum to 1, which looks like a sigmoid: "
-            "save it without its last activation, or where they are raw logits say --gives logits"
+            "save it without its last activation, or where they are raw logits say --output-type logits"
         )
     return predict, classes, LOG_PROBABILITIES if _is_log_probabilities(outputs) else LOGITS
 
@@ -99,15 +99,15 @@ def from_probabilities(
     )
 
 
-def check_given(logits_from: str, gives: str, *, source: str) -> None:
+def check_given(logits_from: str, output_type: str, *, source: str) -> None:
     """Check that the description of a network agrees with its last layer, where that shows what it gives.
 
     Raises:
         InputError: it is said to give logits and ends in a softmax, or the other way round.
     """
-    if (logits_from, gives) == (BEFORE_SOFTMAX, GIVES_LOGITS):
+    if (logits_from, output_type) == (BEFORE_SOFTMAX, TYPE_LOGITS):
         raise InputError(f"{source} ends in a softmax, so it does not give logits: {_MEND}")
-    if (logits_from, gives) == (LOGITS, GIVES_PROBABILITIES):
+    if (logits_from, output_type) == (LOGITS, TYPE_PROBABILITIES):
         raise InputError(f"{source} ends without a softmax, so it does not give probabilities: {_MEND}")
 
 

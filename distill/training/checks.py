@@ -84,12 +84,12 @@ def _check_teacher(objective: Objective, teacher: Teacher | None) -> None:
     if teacher is not None and teacher.one_temperature:
         if LOGITS in objective.teacher_outputs and objective.teacher_temperature is None:
             raise InputError(
-                "--teacher-mean probabilities needs a loss with a temperature: give --teacher-mean logits"
+                "--ensemble-mean probabilities needs a loss with a temperature: give --ensemble-mean logits"
             )
         if "temperature" in objective.numbers(0.0):
             raise InputError(
                 "the mean of teachers' probabilities is exact at one temperature alone: leave --temperature-schedule "
-                "out, or give --teacher-mean logits"
+                "out, or give --ensemble-mean logits"
             )
 
 

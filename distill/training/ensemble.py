@@ -44,7 +44,7 @@ class CachedTeachers:
             raise InputError("no teacher's logits: give at least one store")
         if len(self.stores) == 1 and (self.weights is not None or self.mean != CachedTeachers.mean):
             raise InputError(
-                f"teacher weights and their mean are for several teachers, received {self.stores[0].path} alone: "
+                f"ensemble weights and their mean are for several teachers, received {self.stores[0].path} alone: "
                 "give --logits A.h5 B.h5, or leave them out"
             )
         _mean_named(self.mean)
@@ -87,7 +87,7 @@ class CachedTeachers:
         """
         if temperature is None and self.mean == "probabilities":
             raise InputError(
-                "--teacher-mean probabilities needs a loss with a temperature: give --teacher-mean logits"
+                "--ensemble-mean probabilities needs a loss with a temperature: give --ensemble-mean logits"
             )
         joined = [store.join(dataset, class_match=self.class_match) for store in self.stores]
         if len(joined) == 1:
@@ -305,10 +305,10 @@ def _shares(weights: Sequence[float] | np.ndarray | None, teachers: int) -> np.n
     """Return float64 [teachers] that sum to 1."""
     weights = [1.0] * teachers if weights is None else list(weights)
     if len(weights) != teachers:
-        raise InputError(f"{len(weights)} teacher weights {weights} for {teachers} teachers: give one for each")
+        raise InputError(f"{len(weights)} ensemble weights {weights} for {teachers} teachers: give one for each")
     total = sum(weights)
     if not (all(weight >= 0 for weight in weights) and 0 < total < float("inf")):
-        raise InputError(f"teacher weights must be 0 or more, and one of them above 0, received {weights}")
+        raise InputError(f"ensemble weights must be 0 or more, and one of them above 0, received {weights}")
     return np.array(weights, np.float64) / total
 
 

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import pytest
 import tensorflow as tf
 
 from distill.command_line.stage import run_stage, settings_from_dict
+from distill.command_line.student_training import TrainStudentSettings
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 
@@ -143,6 +145,26 @@ def test_config_loads_what_a_run_saved_and_flags_override_it(tmp_path):
     seen = []
     assert run(seen.append, "--config", str(file), "--temperature", "5") == 0
     assert seen == [Settings(data="D", temperature=5.0, view=ViewSpec(rotation=7, zoom=(0.8, 1.2)))]
+
+
+@pytest.mark.parametrize("wrapped", [lambda settings: settings, lambda settings: {"settings": settings}])
+@pytest.mark.parametrize(
+    ("former", "today"),
+    [
+        ({"beside": ["faces"]}, {"extra_data": ("faces",)}),
+        ({"logits": ["a.h5", "b.h5"], "teacher_weights": [3, 1]}, {"ensemble_weights": (3, 1)}),
+        ({"logits": ["a.h5", "b.h5"], "teacher_mean": "logits"}, {"ensemble_mean": "logits"}),
+        ({"online": {"teacher": "a.onnx", "gives": "logits"}}, {"online.output_type": "logits"}),
+    ],
+)
+def test_a_config_may_name_settings_as_earlier_versions_did(tmp_path, wrapped, former, today):
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(wrapped({"data": "D", **former})))
+    seen = []
+    with pytest.raises(SystemExit) as ended:
+        run_stage(seen.append, TrainStudentSettings, ["--config", str(file), "--out", "run"])
+    assert ended.value.code == 0
+    assert {name: attrgetter(name)(seen[0]) for name in today} == today
 
 
 @pytest.mark.parametrize(

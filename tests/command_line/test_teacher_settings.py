@@ -79,9 +79,9 @@ def test_a_description_takes_its_weights_from_another_file(faces, saved, tmp_pat
 
 
 def test_what_a_teacher_from_elsewhere_gives_can_be_said(faces, saved):
-    assert TeacherSettings(teacher=saved(), gives="probabilities").open(faces).logits_from == BEFORE_SOFTMAX
+    assert TeacherSettings(teacher=saved(), output_type="probabilities").open(faces).logits_from == BEFORE_SOFTMAX
     with pytest.raises(InputError, match="ends in a softmax, so it does not give logits"):
-        TeacherSettings(teacher=saved(), gives="logits").open(faces)
+        TeacherSettings(teacher=saved(), output_type="logits").open(faces)
 
 
 def test_a_teacher_of_more_classes_names_them(faces, saved):
@@ -104,7 +104,10 @@ def test_a_teacher_of_more_classes_names_them(faces, saved):
             {"teacher": "facenet", "weights": "run", "input": InputFormat(size=48)},
             "--input is not for --teacher facenet",
         ),
-        ({"teacher": "facenet", "weights": "run", "gives": "logits"}, "--gives is not for --teacher facenet"),
+        (
+            {"teacher": "facenet", "weights": "run", "output_type": "logits"},
+            "--output-type is not for --teacher facenet",
+        ),
         ({"teacher": "theirs.keras", "weights": "run"}, "--weights is not for --teacher theirs.keras"),
         ({"teacher": "theirs.onnx", "image_size": 64}, "--image-size is not for --teacher theirs.onnx"),
         ({"teacher": "nothing.keras"}, "nothing.keras does not exist"),

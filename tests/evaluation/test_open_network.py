@@ -48,7 +48,7 @@ def test_every_origin_names_its_classes_and_gives_their_logits(foreign_file):
 
 
 def test_what_describes_itself_is_not_described(foreign_file):
-    said = ForeignNetwork(gives="probabilities")
+    said = ForeignNetwork(output_type="probabilities")
     assert opened(foreign_file, foreign=said).model.classes == 7
     with pytest.raises(InputError, match="describes itself: leave it out"):
         opened(DEFAULT_STUDENT, foreign=said)

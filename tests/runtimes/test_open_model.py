@@ -137,14 +137,14 @@ def test_half_precision_is_for_keras_alone(written):
 
 def test_what_is_said_to_be_logits_is_taken_as_it_is(written):
     name, write, described, network = written
-    options = {"input_format": InputFormat(**described, range=(0, 1)), "gives": "logits"}
+    options = {"input_format": InputFormat(**described, range=(0, 1)), "output_type": "logits"}
     pixels = images_for(network)
     expected = network.predict_on_batch(pixels / 255)
     plain_model = open_model(write(), **options)
     np.testing.assert_allclose(plain_model.predict(pixels), expected, rtol=1e-5, atol=1e-5)
     source = write(ending="softmax")
     if name in LOOKED_INTO:
-        assert "ends in a softmax, so it does not give logits: leave --gives out" in refusal(
+        assert "ends in a softmax, so it does not give logits: leave --output-type out" in refusal(
             open_model, source, **options
         )
     else:
@@ -155,7 +155,7 @@ def test_what_is_said_to_be_logits_is_taken_as_it_is(written):
 
 def test_what_is_said_to_be_probabilities_must_be_some(written):
     name, write, described, network = written
-    options = {"input_format": InputFormat(**described, range=(0, 1)), "gives": "probabilities"}
+    options = {"input_format": InputFormat(**described, range=(0, 1)), "output_type": "probabilities"}
     pixels = images_for(network)
     expected = softmax(network.predict_on_batch(pixels / 255))
     np.testing.assert_allclose(
@@ -163,7 +163,7 @@ def test_what_is_said_to_be_probabilities_must_be_some(written):
     )
     message = refusal(open_model, write(), **options)
     assert "so it does not give probabilities" in message or "so no probabilities" in message
-    assert message.endswith(": leave --gives out")
+    assert message.endswith(": leave --output-type out")
 
 
 def test_the_fingerprint_is_that_of_the_file(plain, in_tmp_path):
@@ -201,8 +201,8 @@ def test_what_cannot_be_opened_says_what_could(in_tmp_path):
     assert "teachre.pt does not exist, did you mean teacher.pt?; expected" in refusal(open_model, "teachre.pt")
     assert "nor does its folder no" in refusal(open_model, "no/teacher.onnx")
     assert "folder.keras is no file" in refusal(open_model, "folder.keras")
-    message = refusal(open_model, "folder.keras", gives="odds")
-    assert message == '--gives must be auto or logits or probabilities, received "odds"'
+    message = refusal(open_model, "folder.keras", output_type="odds")
+    assert message == '--output-type must be auto or logits or probabilities, received "odds"'
     assert 'unknown numeric policy "float16"' in refusal(open_model, "folder.keras", policy="float16")
 
 

@@ -59,17 +59,17 @@ def test_raw_logits_in_0_to_1_are_taken_where_the_user_says_so():
     def small(images):
         return 1 / (1 + np.exp(-logits_of(images)))
 
-    predict, _, logits_from = probed(small, SHAPE, source="teacher", gives="logits")
+    predict, _, logits_from = probed(small, SHAPE, source="teacher", output_type="logits")
     np.testing.assert_allclose(predict(IMAGES), small(IMAGES), rtol=1e-6)
     assert logits_from == LOGITS
-    assert "say --gives logits" in refusal(probed, small, SHAPE, source="teacher")
+    assert "say --output-type logits" in refusal(probed, small, SHAPE, source="teacher")
 
 
 def test_what_is_said_to_be_probabilities_is_checked():
-    message = refusal(probed, logits_of, SHAPE, source="teacher", gives="probabilities")
+    message = refusal(probed, logits_of, SHAPE, source="teacher", output_type="probabilities")
     assert message.startswith("teacher gives rows that are negative or do not sum to 1, so no probabilities")
     predict, _, logits_from = probed(
-        lambda images: softmax(logits_of(images)), SHAPE, source="t", gives="probabilities"
+        lambda images: softmax(logits_of(images)), SHAPE, source="t", output_type="probabilities"
     )
     np.testing.assert_allclose(softmax(predict(IMAGES)), softmax(logits_of(IMAGES)), atol=1e-6)
     assert logits_from == LOG_PROBABILITIES

@@ -127,6 +127,6 @@ class TestRefused:
 
     def test_other_flags_than_fit(self, ending, tmp_path):
         source = written(ending[1], tmp_path)
-        assert "ends in a softmax, so it does not give logits" in refusal(open_model, source, gives="logits")
+        assert "ends in a softmax, so it does not give logits" in refusal(open_model, source, output_type="logits")
         assert "runs in its own precision" in refusal(open_model, source, policy="mixed_bfloat16")
         assert "has size 8, the settings say 9" in refusal(open_model, source, input_format=InputFormat(size=9))

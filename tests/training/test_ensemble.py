@@ -163,8 +163,8 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("how", "message"),
         [
-            ({"weights": (1.0,)}, r"1 teacher weights \[1.0\] for 2 teachers: give one for each"),
-            ({"weights": ()}, "0 teacher weights"),
+            ({"weights": (1.0,)}, r"1 ensemble weights \[1.0\] for 2 teachers: give one for each"),
+            ({"weights": ()}, "0 ensemble weights"),
             ({"weights": (1, -1)}, "must be 0 or more, and one of them above 0, received"),
             ({"weights": (0, 0)}, "must be 0 or more, and one of them above 0, received"),
             ({"weights": (1, float("nan"))}, "must be 0 or more"),
@@ -334,7 +334,7 @@ def test_each_fold_learns_from_its_own_store_of_every_teacher(store_of, faces, l
         for fold in range(3):
             store_of(f"{name}/fold-{fold}", logits[teacher] + 10 * fold)
     names = {"data": "faces", "out": "run", "logits": (str(tmp_path / "A"), str(tmp_path / "B"))}
-    settings = TrainStudentSettings(**names, folds=3, teacher_weights=(3, 1))
+    settings = TrainStudentSettings(**names, folds=3, ensemble_weights=(3, 1))
     mean = 0.75 * logits[0].astype(np.float64) + 0.25 * logits[1]
     for fold, teachers in enumerate(_open_teachers(settings, folds)):
         np.testing.assert_allclose(teachers.join(folds, temperature=1.0), mean + 10 * fold, rtol=1e-5, atol=1e-5)

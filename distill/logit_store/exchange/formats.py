@@ -21,6 +21,7 @@ from distill.logit_store.exchange.logit_table import (
 from distill.logit_store.exchange.npz_logits import MAX_BYTES, read_npz_logits, write_npz_logits
 from distill.logit_store.exchange.pickled_logits import import_pickled_logits
 from distill.logit_store.store import LogitStore
+from distill.refusals import flag
 
 
 class _Format(NamedTuple):
@@ -92,7 +93,7 @@ def import_logits(
     if table.header is None:
         return _import_unknown(table, path, out, **given)
     if given:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        flags = ", ".join(f"--{flag(name)}" for name in given)
         raise InputError(f"{path} was exported from a logit store and has a header that says all: leave out {flags}")
     return write_table(table, checked_header(table, path), out)
 
