@@ -82,7 +82,7 @@ def test_inspect_as_json_agrees_with_numpy(stored, work, capsys):
         "class_names": CLASSES.split(","),
         "teacher_input_shape": [8, 8, 1],
     }
-    assert (found["samples"], found["judged_labelled"], found["bytes"]) == (30, 10, stored.stat().st_size)
+    assert (found["samples"], found["evaluated_labelled"], found["bytes"]) == (30, 10, stored.stat().st_size)
     assert found["accuracy"] == pytest.approx((logits.argmax(1) == data.labels).mean())
     odds = np.exp(logits / 4)
     top = (odds / odds.sum(1, keepdims=True)).max(1).mean()

@@ -58,7 +58,7 @@ def test_all_files_a_table_advice_and_a_card(work, tmp_path, capsys):
     assert run(work, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in FORMATS)
-    assert "Take microexpnet-" in printed or 'no better than always saying "' in printed  # after one epoch
+    assert "Take microexpnet-" in printed or 'no better than always predicting "' in printed  # after one epoch
     facts = json.loads((tmp_path / "out" / "exports.json").read_text())
     assert [row["format"] for row in facts["exports"]] == ["keras", *FORMATS]
     names = {path.name for path in (tmp_path / "out").iterdir()}

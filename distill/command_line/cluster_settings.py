@@ -22,6 +22,9 @@ class ClusterSettings:
     """Share the work among the workers of a Ray cluster: HOST:PORT of its head, "auto" for the one that this machine
     belongs to, or nothing for one of this machine alone, which ends with the command."""
 
+    gpus_flag: ClassVar[str]
+    """Which flag gives the GPUs of a worker."""
+
     @property
     def resources(self) -> Resources:
         """Of each worker."""
@@ -44,7 +47,7 @@ class ClusterSettings:
         """
         if self.ray is None:
             if self.resources.gpus is not None:
-                raise InputError("GPUs of workers are for --ray: give it, too, or leave them out")
+                raise InputError(f"--{self.gpus_flag} is for the workers of --ray: give --ray, too, or leave it out")
             yield False
             return
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # this process shares a GPU with a worker
@@ -55,6 +58,8 @@ class ClusterSettings:
 @dataclass(frozen=True, kw_only=True)
 class ClusterScoringSettings(ClusterSettings):
     """Whether workers share the work."""
+
+    gpus_flag: ClassVar[str] = "gpus-per-worker"
 
     cpus_per_worker: int | None = None
     """Threads that compute, and with --ray the processors that each worker takes; by default all of a machine."""
@@ -70,6 +75,8 @@ class ClusterScoringSettings(ClusterSettings):
 @dataclass(frozen=True, kw_only=True)
 class ClusterRunSettings(ClusterSettings):
     """Whether workers share the runs."""
+
+    gpus_flag: ClassVar[str] = "gpus-per-run"
 
     cpus_per_run: int | None = None
     """Threads that compute, and with --ray the processors that each run takes; by default all of a machine. What is

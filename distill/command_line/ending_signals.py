@@ -26,7 +26,13 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 
 def say_interrupted_while_loading() -> None:
-    """Say in a line that Ctrl-C came while modules were loaded, before there was a command that could catch it."""
+    """Say in a line that Ctrl-C came while modules were loaded, before there was a command that could catch it.
+
+    Only where this process is a command, `python -m distill.NAME`: of other programs nothing is changed.
+    """
+    program = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if program is None or not program.name.startswith("distill."):
+        return
     before = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

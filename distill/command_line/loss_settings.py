@@ -137,13 +137,18 @@ def feature_pairs(texts: Sequence[str]) -> dict[str, str]:
     """Return the student's layer -> the teacher's feature that each STUDENT_LAYER=TEACHER_FEATURE names.
 
     Raises:
-        InputError: one that does not look so.
+        InputError: one that does not look so, or two of the same layer.
     """
     pairs = {}
     for text in texts:
         layer, _, feature = text.partition("=")
         if not (layer and feature):
             raise InputError(f"--feature-layers are pairs, STUDENT_LAYER=TEACHER_FEATURE, received {text}")
+        if layer in pairs:
+            raise InputError(
+                f"--feature-layers gives {layer} two features, {pairs[layer]} and {feature}: name a layer of the "
+                "student once"
+            )
         pairs[layer] = feature
     return pairs
 

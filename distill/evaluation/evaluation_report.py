@@ -141,7 +141,7 @@ def worst_mistakes(probs: np.ndarray, dataset: Dataset, *, most: int) -> list[di
         most: how many at most.
 
     Returns:
-        `id`, `true` and `said` (names of the true and the predicted class), and the probabilities of these:
+        `id`, `true` and `predicted` (names of the true and the predicted class), and the probabilities of these:
         `probability_of_true` and `probability`.
     """
     labels, predicted = dataset.labels, probs.argmax(1)
@@ -151,7 +151,7 @@ def worst_mistakes(probs: np.ndarray, dataset: Dataset, *, most: int) -> list[di
         {
             "id": str(dataset.ids[row]),
             "true": dataset.class_names[labels[row]],
-            "said": dataset.class_names[predicted[row]],
+            "predicted": dataset.class_names[predicted[row]],
             "probability": float(probs[row, predicted[row]]),
             "probability_of_true": float(probs[row, labels[row]]),
         }

@@ -121,7 +121,7 @@ def export_student(
 
 
 def _worthless(metrics: EvaluationMetrics) -> str | None:
-    """Return why no file of a student is recommended: it is no better than always saying one class."""
+    """Return why no file of a student is recommended: it is no better than always predicting one class."""
     return verdict(metrics) if metrics.accuracy <= metrics.most_frequent[1] else None
 
 

@@ -33,7 +33,7 @@ def model_text(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 
 def comparison_text(models: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table of several models, and what always saying one class would give, of `models`."""
+    """Return a table of several models, and what always predicting one class would give, of `models`."""
     teachers = [f"as {teacher['name']}" for teacher in models[0]["teachers"]]
     columns = (
         "model",
@@ -48,7 +48,7 @@ def comparison_text(models: Sequence[Mapping[str, Any]]) -> str:
         "frames/s",
     )
     name, share = EvaluationMetrics.from_dict(models[0]).most_frequent
-    return f'{aligned_text([columns, *map(_cells, models)])}\nalways saying "{name}" would give {share:.4f}'
+    return f'{aligned_text([columns, *map(_cells, models)])}\nalways predicting "{name}" would give {share:.4f}'
 
 
 def _cells(model: Mapping[str, Any]) -> tuple[str, ...]:

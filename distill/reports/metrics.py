@@ -76,7 +76,7 @@ class EvaluationMetrics(ComparedAccuracy):
 
     class_names: tuple[str, ...]
     confusion: np.ndarray
-    """int64 [C, C]: images of class `row` that were taken for class `column`."""
+    """int64 [C, C]: images of class `row` that were predicted to be of class `column`."""
     unlabelled: int = 0
     """Images that had no label and count nowhere else."""
 
@@ -104,7 +104,7 @@ class EvaluationMetrics(ComparedAccuracy):
 
     @property
     def predicted(self) -> np.ndarray:
-        """int64 [C]: images taken for each class."""
+        """int64 [C]: images predicted to be of each class."""
         return self.confusion.sum(axis=0)
 
     @property
@@ -114,7 +114,7 @@ class EvaluationMetrics(ComparedAccuracy):
 
     @property
     def precision(self) -> np.ndarray:
-        """float64 [C]: share of the images taken for a class that are of it; 0 where none was."""
+        """float64 [C]: share of the images predicted to be of a class that are of it; 0 where none was."""
         return _ratio(np.diag(self.confusion), self.predicted)
 
     @property
@@ -204,7 +204,7 @@ def evaluate_predictions(*, labels: np.ndarray, logits: np.ndarray, class_names:
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count how often each class was taken for each.
+    """Count how often each class was predicted to be each.
 
     Args:
         labels: int [N], 0..num_classes-1; rows that are `UNLABELLED` (-1) are left out.

@@ -75,7 +75,7 @@ def describe_store(store: LogitStore, dataset: Dataset | None = None) -> dict[st
         "labelled": int((store.labels != UNLABELLED).sum()),
         "pixels_known": store.pixels_known,
         "header": store.header.to_dict(),
-        "judged_labelled": labelled,
+        "evaluated_labelled": labelled,
         "diagnosis": diagnosis.to_dict(),
         "warnings": warnings_of(diagnosis, of_this_project=is_of_this_project(store)),
         "accuracy": accuracy(evaluated, labels),
@@ -136,7 +136,7 @@ def _accuracy_facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     views = found["accuracy_by_view"]
     by_view = f"; by view {min(views):.1%} to {max(views):.1%}" if len(views) > 1 else ""
     return [
-        ("accuracy", f"{found['accuracy']:.2%} of {found['judged_labelled']:,} samples{by_view}"),
+        ("accuracy", f"{found['accuracy']:.2%} of {found['evaluated_labelled']:,} samples{by_view}"),
         ("best calibrated", f"at temperature {found['calibrating_temperature']:.3g}"),
     ]
 

@@ -9,20 +9,20 @@ def worth_lines(metrics: EvaluationMetrics | RecordedAccuracy) -> list[str]:
     name, share = metrics.most_frequent
     classes = int((metrics.support > 0).sum())
     lines = [
-        f"on other images of the kind: {low:.1%} to {high:.1%} ({CONFIDENCE:.0%} interval, {metrics.count:,} images)",
-        f'always saying "{name}" would give {share:.1%}, and a balanced accuracy of {1 / classes:.1%}',
+        f"{CONFIDENCE:.0%} confidence interval: {low:.1%} to {high:.1%} (Wilson, {metrics.count:,} images)",
+        f'always predicting "{name}" would give {share:.1%}, and a balanced accuracy of {1 / classes:.1%}',
     ]
     said = verdict(metrics)
     return lines if said is None else [*lines, f"warning: {said}"]
 
 
 def verdict(metrics: EvaluationMetrics | RecordedAccuracy) -> str | None:
-    """Return in words that a network is not better than always saying the most frequent class; None where it is.
+    """Return in words that a network is not better than always predicting the most frequent class; None where it is.
 
     It is better where the whole interval of its accuracy lies above.
     """
     name, share = metrics.most_frequent
-    constant = f'always saying "{name}" ({share:.1%})'
+    constant = f'always predicting "{name}" ({share:.1%})'
     if metrics.accuracy <= share:
         said = f"the accuracy of {metrics.accuracy:.1%} is no better than {constant}"
     elif metrics.accuracy_interval[0] <= share:

@@ -7,6 +7,7 @@ presence of summary.json says that the run is complete.
 import csv
 import io
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from distill.refusals import reason
 from distill.runs.best_epoch import averaged_is_better, best_accuracy, best_epoch, chosen_by, kept_column, quality
 from distill.runs.checkpoints import LAST, PREVIOUS, load_checkpoint, save_checkpoint
 from distill.runs.events import event_writer
-from distill.runs.run_files import write_readme
+from distill.runs.run_files import README, write_readme
 from distill.runs.run_record import SETTINGS, RunRecord, read_record
 from distill.runs.scope import clone, scope_of
 from distill.runs.training_images import TRAINING_IMAGES, TrainingImages
@@ -37,6 +38,7 @@ from distill.versions import versions
 METRICS, CURVES, SUMMARY = "metrics.csv", "curves.png", "summary.json"
 BEST = "best.keras"
 LOCK = ".writer.lock"
+_UNTRAINED = ".untrained-"
 _WHAT = "summary of a finished run"
 _ALWAYS = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds")  # columns, in every version
 
@@ -112,6 +114,8 @@ class RunDirectory:
     def _remove_run(self) -> bool:
         """Remove the files of a run; its record goes last, so that a kill leaves what can be removed.
 
+        Its README.txt goes, too, which says what the files are and names the command.
+
         Returns:
             Whether there was one.
         """
@@ -119,8 +123,12 @@ class RunDirectory:
             return False
         self._acquire()
         try:
-            files = [self.path / name for name in (SUMMARY, LAST, PREVIOUS, BEST, CURVES, METRICS, TRAINING_IMAGES)]
-            for file in [*files, *self.path.glob("events.out.tfevents.*"), self.path / SETTINGS]:
+            names = (SUMMARY, LAST, PREVIOUS, BEST, CURVES, METRICS, TRAINING_IMAGES, README)
+            for file in [
+                *(self.path / name for name in names),
+                *self.path.glob("events.out.tfevents.*"),
+                self.path / SETTINGS,
+            ]:
                 file.unlink(missing_ok=True)
         finally:
             self._lock.release()
@@ -200,7 +208,9 @@ class RunDirectory:
 
     def _check_can_be_loaded(self, student: keras.Model) -> None:
         """Refuse a network that only its own code could load again, before hours of training are lost by it."""
-        with tempfile.TemporaryDirectory(prefix=".untrained-", dir=self.path) as folder:
+        for left in self.path.glob(f"{_UNTRAINED}*"):  # by a killed process
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=_UNTRAINED, dir=self.path) as folder:
             file = Path(folder) / "network.keras"
             try:
                 student.save(file)
@@ -215,9 +225,6 @@ class RunDirectory:
         write_readme(self.path, None if self.record.command is None else self.record.command.name)
         if self._training_images is not None and TrainingImages.read(self.path) is None:
             self._training_images.write(self.path)
-        for name in (SETTINGS, METRICS, CURVES, SUMMARY, LAST, BEST):
-            for unfinished in self.path.glob(f".{Path(name).stem}-*"):  # what a killed process was writing
-                unfinished.unlink()
         self._events = event_writer(self.path)
 
     def record_epoch(

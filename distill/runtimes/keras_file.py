@@ -43,8 +43,8 @@ def open_file(
 
     Raises:
         InputError: the file is damaged, holds weights alone or anything that could run code; the network does not
-            take one image, or does not give raw logits or probabilities, or not what `gives` says; the input format
-            or policy is not for it.
+            take one image, or does not give raw logits or probabilities, or not what `output_type` says; the input
+            format or policy is not for it.
     """
     model, description = _load(Path(source), weights)
     shape = _one(model, "input", source)

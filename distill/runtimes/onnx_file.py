@@ -47,7 +47,7 @@ def open_file(source: str, input_format: InputFormat, policy: str, output_type: 
     Raises:
         InputError: onnxruntime or onnx is not installed; the file is damaged or keeps weights elsewhere; the network
             does not take one image of floats or small whole numbers, or does not give raw logits or probabilities,
-            or not what `gives` says; the input format is not for it.
+            or not what `output_type` says; the input format is not for it.
     """
     model = _load(Path(source))
     stripped = _strip_softmax(model)

@@ -73,8 +73,8 @@ def open_model(
         weights: the file with the weights of a network that `source` describes alone, a `.json` file of Keras.
 
     Raises:
-        InputError: there is no such file, it has no known format, the policy is not for it, `gives` is none of the
-            three; and whatever its format finds wrong.
+        InputError: there is no such file, it has no known format, the policy is not for it, `output_type` is none of
+            the three; and whatever its format finds wrong.
     """
     source = str(source)
     if not python_function.recognise(source):

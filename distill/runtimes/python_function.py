@@ -25,7 +25,7 @@ def open_function(source: str, input_format: InputFormat, policy: str, output_ty
     the source file of its module does.
 
     Raises:
-        InputError: there is no such function, it fails, it returns something else, or not what `gives` says, or
+        InputError: there is no such function, it fails, it returns something else, or not what `output_type` says, or
             size or channels of its images are not given.
     """
     function = load_function(source)

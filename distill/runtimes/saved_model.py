@@ -53,7 +53,7 @@ def open_folder(source: str, input_format: InputFormat, policy: str, output_type
     Raises:
         InputError: TensorFlow is not installed; the folder is damaged, of TensorFlow 1, or refused; the network does
             not take one image of floats or small whole numbers, or does not give raw logits or probabilities, or not
-            what `gives` says; the input format is not for it.
+            what `output_type` says; the input format is not for it.
     """
     folder = Path(source)
     function, freeze, dtype, batch, shape = _load(folder)

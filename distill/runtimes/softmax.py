@@ -62,7 +62,7 @@ def probed(
 
     Raises:
         InputError: as `checked`; the outputs look like those of a sigmoid, or are not the probabilities that
-            `gives` says. The returned function raises it where they are no longer probabilities.
+            `output_type` says. The returned function raises it where they are no longer probabilities.
     """
     predict, classes = checked(predict, image_shape, source=source)
     outputs = predict(probe_images(image_shape))

@@ -41,7 +41,7 @@ def open_file(source: str, input_format: InputFormat, policy: str, output_type: 
 
     Raises:
         InputError: the file is damaged or uses operations that LiteRT lacks; the network does not take one image, or
-            does not give raw logits or probabilities, or not what `gives` says; the input format is not for it.
+            does not give raw logits or probabilities, or not what `output_type` says; the input format is not for it.
     """
     path = Path(source)
     if not path.is_file():

@@ -138,7 +138,7 @@ def test_ray_may_stand_without_an_address(flags, meant, at_the_end, settings_cla
 
 def test_what_only_a_cluster_has_is_refused_without_one():
     settings = TeacherLogitsSettings(data="faces", out="out.h5", gpus_per_worker=1)
-    with pytest.raises(InputError, match="are for --ray"), settings.cluster():
+    with pytest.raises(InputError, match="--gpus-per-worker is for the workers of --ray"), settings.cluster():
         pass
 
 

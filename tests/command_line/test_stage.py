@@ -132,10 +132,19 @@ def test_a_signal_ends_a_command_in_one_line(name):
     assert (ended.returncode, ended.stderr) == (130, "interrupted: the same command resumes from here\n")
 
 
-def test_an_interruption_while_modules_load_is_one_line():
-    program = "import distill.command_line; raise KeyboardInterrupt"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+def test_an_interruption_while_modules_load_is_one_line(tmp_path):
+    (tmp_path / "tyro.py").write_text("raise KeyboardInterrupt")
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    command, environment = [sys.executable, "-m", "distill.list_networks"], os.environ | {"PYTHONPATH": paths}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (ended.returncode, ended.stderr) == (130, "interrupted\n")
+
+
+def test_a_program_that_uses_the_library_keeps_its_own_way_to_be_interrupted():
+    program = "import atexit, distill.command_line\natexit.register(print, 'tidied up')\nraise KeyboardInterrupt\n"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stdout == "tidied up\n"
+    assert ended.stderr.endswith("KeyboardInterrupt\n")
 
 
 def test_config_loads_what_a_run_saved_and_flags_override_it(tmp_path):

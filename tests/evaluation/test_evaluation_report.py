@@ -85,7 +85,7 @@ def test_mistakes_are_the_most_confident_first_and_all_of_them_wrong(faces, logi
     assert [each["probability"] for each in found] == pytest.approx([each[0] for each in by_hand[:7]])
     assert [each["probability_of_true"] for each in found] == pytest.approx([each[2] for each in by_hand[:7]])
     label_of = dict(zip(faces.ids.tolist(), faces.labels.tolist(), strict=True))
-    assert all(each["true"] == faces.class_names[label_of[each["id"]]] != each["said"] for each in found)
+    assert all(each["true"] == faces.class_names[label_of[each["id"]]] != each["predicted"] for each in found)
     assert len(worst_mistakes(probs, faces, most=10**6)) == len(by_hand)
     assert worst_mistakes(probs, faces, most=0) == []
 

@@ -67,7 +67,7 @@ def test_pictures_are_those_of_the_mistakes_and_have_a_description(faces, page):
         content = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))
         shown = np.asarray(Image.open(io.BytesIO(content)))
         np.testing.assert_array_equal(shown, faces.read([rows[mistake["id"]]])[0, ..., 0])
-        assert image["alt"] == f"An image labelled {mistake['true']} that was taken for {mistake['said']}"
+        assert image["alt"] == f"An image labelled {mistake['true']} that is predicted to be {mistake['predicted']}"
     assert [item["title"] for item in Tags(page).all("li")] == [mistake["id"] for mistake in mistakes]
     assert all(svg["aria-label"] and svg["role"] == "img" for svg in Tags(page).all("svg"))
 

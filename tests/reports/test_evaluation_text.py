@@ -21,8 +21,8 @@ def test_a_model_is_described_with_its_tables(report):
     assert lines[0] == "one: microexpnet, Keras, 65,000 parameters"
     assert lines[1] == "on 90 validation images of /somewhere/faces"
     assert lines[2].startswith(f"accuracy {report['models'][0]['accuracy']:.4f}   balanced accuracy ")
-    assert lines[3].startswith("on other images of the kind: ")
-    assert lines[4].startswith('always saying "')
+    assert lines[3].startswith("95% confidence interval: ")
+    assert lines[4].startswith('always predicting "')
     assert lines[-2].startswith("agrees with big (accuracy ")
     assert lines[-1] == "accuracy 0.7500 of 11 exact or mirrored copies of training images, 0.5000 of 70 others"
     assert len(classes.splitlines()) == len(confusion.splitlines()) == 4
@@ -41,4 +41,4 @@ def test_models_stand_in_one_table(report):
     )
     assert one.split()[-3:] == ["260,000", "2,853,200", "20,000"]
     assert two.split()[-3:] == ["260,000", "-", "-"]
-    assert constant.startswith('always saying "')
+    assert constant.startswith('always predicting "')

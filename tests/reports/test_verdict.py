@@ -1,4 +1,4 @@
-"""A number is compared with what always saying one class would give."""
+"""A number is compared with what always predicting one class would give."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_a_class_without_images_does_not_count_in_balanced_accuracy():
 
 def test_a_model_that_always_says_one_class_is_told_so():
     said = verdict(ALWAYS_HAPPY)
-    assert said.startswith('the accuracy of 67.8% is no better than always saying "happy" (67.8%)')
+    assert said.startswith('the accuracy of 67.8% is no better than always predicting "happy" (67.8%)')
     assert worth_lines(ALWAYS_HAPPY)[-1] == f"warning: {said}"
 
 
@@ -44,4 +44,4 @@ def test_few_images_tell_little():
 
 def test_a_useful_model_is_not_warned_of():
     assert verdict(USEFUL) is None
-    assert worth_lines(USEFUL)[1] == 'always saying "happy" would give 67.8%, and a balanced accuracy of 33.3%'
+    assert worth_lines(USEFUL)[1] == 'always predicting "happy" would give 67.8%, and a balanced accuracy of 33.3%'

@@ -295,7 +295,15 @@ def test_overwriting_removes_a_run_of_any_record_and_nothing_else(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "settings.json").write_text("{damaged")
-    for name in ("summary.json", "last.keras", "previous.keras", "best.keras", "metrics.csv", "curves.png"):
+    for name in (
+        "summary.json",
+        "last.keras",
+        "previous.keras",
+        "best.keras",
+        "metrics.csv",
+        "curves.png",
+        "README.txt",
+    ):
         (run / name).write_bytes(b"old")
     (run / "events.out.tfevents.1").write_bytes(b"old")
     (run / "export").mkdir()

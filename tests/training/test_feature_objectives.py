@@ -263,6 +263,10 @@ def test_the_flags_describe_the_objective():
             {"feature_loss": "hint", "feature_layers": ("conv",)},
             "are pairs, STUDENT_LAYER=TEACHER_FEATURE, received conv",
         ),
+        (
+            {"feature_loss": "hint", "feature_layers": ("conv=low", "conv=high")},
+            "gives conv two features, low and high: name a layer of the student once",
+        ),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(flags, message):
