@@ -17,6 +17,7 @@ from distill.callable_module import let_module_be_called
 from distill.command_line.class_orders import print_store_notes
 from distill.command_line.cluster_settings import NO_CLUSTER
 from distill.command_line.compare_settings import CompareSettings
+from distill.command_line.ensemble_settings import ENSEMBLE_SETTINGS
 from distill.command_line.loss_settings import feature_pairs
 from distill.command_line.stage import run_stage
 from distill.command_line.student_training import TrainStudentSettings, train_in_cluster, train_run
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from distill.experiments.comparison_folder import ComparisonReport
     from distill.logit_store import LogitStore
     from distill.training.ensemble import CachedTeachers
-
-_OF_TEACHERS = ("logits", "ensemble_weights", "ensemble_mean", "class_match")
 
 
 def compare(settings: CompareSettings) -> "ComparisonReport":
@@ -119,17 +118,10 @@ def _test_split(dataset):
 
 def _open_teachers(settings: CompareSettings, paths: Sequence[str]) -> "CachedTeachers":
     from distill.logit_store import open_logits
-    from distill.training.ensemble import CachedTeachers
 
     stores = [open_logits(path) for path in paths]
     print_store_notes(*stores)
-    named = {
-        "weights": settings.ensemble_weights,
-        "mean": settings.ensemble_mean,
-        "class_match": settings.class_match,
-    }
-    how: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-    return CachedTeachers(stores, **how)
+    return settings.cached_teachers(stores)
 
 
 def _check_students(settings: CompareSettings, teachers: Iterable["CachedTeachers"], classes: int) -> None:
@@ -164,7 +156,7 @@ def _run_settings(settings: CompareSettings, cell: Cell, seed: int, folder, teac
         if views.view_spec.mixes:  # the stores alone say which images its views are mixed with
             own["lambda_"] = 0.0
         else:
-            own = dict.fromkeys(_OF_TEACHERS) | {"view": views.view_spec, "views": views.views}
+            own = dict.fromkeys(("logits", *ENSEMBLE_SETTINGS)) | {"view": views.view_spec, "views": views.views}
         own["epochs"] = cell.epochs or settings.epochs
     return TrainStudentSettings(**shared | vars(settings.loss_settings(cell)) | own)
 

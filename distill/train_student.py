@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from distill.command_line.class_orders import print_network_check, print_store_notes
 from distill.command_line.stage import print_next, run_stage
 from distill.command_line.student_training import (
-    OF_SEVERAL_TEACHERS,
     TrainStudentSettings,
     seeded_objective,
     train_fold,
@@ -78,21 +77,11 @@ def _open_teachers(settings: TrainStudentSettings, dataset) -> list:
     """Open the teachers to learn from, of every fold where there are folds."""
     from distill.experiments.cross_validation import open_fold_logits
     from distill.logit_store import open_logits
-    from distill.training.ensemble import CachedTeachers
 
     paths = settings.logits or ()
     stores = [open_fold_logits(path, dataset) if settings.folds else [open_logits(path)] for path in paths]
     print_store_notes(*(store for of_folds in stores for store in of_folds))
-    return [CachedTeachers(of_fold, **_how_to_combine(settings)) for of_fold in zip(*stores, strict=True)]
-
-
-def _how_to_combine(settings: TrainStudentSettings) -> dict:
-    named = {
-        "weights": settings.ensemble_weights,
-        "mean": settings.ensemble_mean,
-        "class_match": settings.class_match,
-    }
-    return {name: value for name, value in named.items() if value is not None}
+    return [settings.cached_teachers(of_fold) for of_fold in zip(*stores, strict=True)]
 
 
 def _open_online_teacher(settings: TrainStudentSettings, dataset):
@@ -112,7 +101,6 @@ def _open_extra_data(settings: TrainStudentSettings) -> list:
     from distill.command_line.data_settings import print_notes
     from distill.data.open_dataset import open_dataset
     from distill.logit_store import open_logits
-    from distill.training.ensemble import CachedTeachers
     from distill.training.sources import ExtraData
 
     opened, each = [], len(settings.logits or ())
@@ -121,7 +109,7 @@ def _open_extra_data(settings: TrainStudentSettings) -> list:
         print_notes(dataset)
         stores = [open_logits(store) for store in settings.extra_logits[number * each : (number + 1) * each]]
         print_store_notes(*stores)
-        opened.append(ExtraData(dataset, CachedTeachers(stores, **_how_to_combine(settings)) if stores else None))
+        opened.append(ExtraData(dataset, settings.cached_teachers(stores) if stores else None))
     return opened
 
 
@@ -140,9 +128,8 @@ def _objective(settings: TrainStudentSettings):
         raise InputError(
             f"the objective {objective.formula} needs nothing of --online.teacher: leave it out, or give a --lambda"
         )
-    ignored = [name for name in OF_SEVERAL_TEACHERS if getattr(settings, name) is not None]
-    if ignored and not taught:
-        flags = ", ".join(f"--{flag(name)}" for name in ignored)
+    if settings.ensemble_settings_given and not taught:
+        flags = ", ".join(f"--{flag(name)}" for name in settings.ensemble_settings_given)
         raise InputError(f"without a teacher's logits nothing uses {flags}: give --logits, or leave it out")
     return objective
 

@@ -8,6 +8,7 @@ from tyro.conf import arg
 
 from distill.command_line.cluster_settings import ClusterRunSettings
 from distill.command_line.data_settings import DataSettings
+from distill.command_line.ensemble_settings import EnsembleSettings
 from distill.command_line.loss_settings import LossSettings, soft_loss
 from distill.command_line.student_settings import StudentSettings
 from distill.command_line.student_training import TrainStudentSettings
@@ -18,7 +19,7 @@ from distill.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Recipe):
+class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, EnsembleSettings, Recipe):
     """Train students from labels alone and distilled, over a grid and several seeds, and compare them.
 
     The same command again goes on after an interruption; with a larger grid it trains what is missing.
@@ -28,13 +29,6 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Recipe)
     """Directory for the runs, the tables and the heat map."""
     logits: Annotated[tuple[str, ...], arg(metavar="FILE [FILE ...]")]
     """Stores that distill.teacher_logits wrote, one for each teacher. Labels alone get the same views."""
-    ensemble_weights: tuple[float, ...] | None = None
-    """Of several teachers: how much each counts, in the order of --logits; by default all the same."""
-    ensemble_mean: str | None = None
-    """Of several teachers: the mean of their "logits" (default), or of their "probabilities" at the temperature."""
-    class_match: str | None = None
-    """A teacher's classes are those of the data in the same order ("exact", default), or are found by name among
-    its own, in any order ("names"): what else it knows is left out."""
     students: tuple[str, ...] = (TrainStudentSettings.student,)
     """Names of the networks, or MODULE:FUNCTION, as distill.train_student takes; --student-options are for all."""
     losses: tuple[str, ...] = (TrainStudentSettings.loss,)

@@ -139,7 +139,7 @@ def feature_pairs(texts: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: one that does not look so, or two of the same layer.
     """
-    pairs = {}
+    pairs: dict[str, str] = {}
     for text in texts:
         layer, _, feature = text.partition("=")
         if not (layer and feature):

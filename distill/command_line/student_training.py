@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from distill.command_line.cluster_settings import NO_CLUSTER, ClusterRunSettings
 from distill.command_line.data_settings import FoldSettings
+from distill.command_line.ensemble_settings import EnsembleSettings
 from distill.command_line.loss_settings import LossSettings
 from distill.command_line.student_settings import StudentSettings
 from distill.command_line.teacher_settings import OnlineTeacherSettings
@@ -24,11 +25,9 @@ if TYPE_CHECKING:
     from distill.losses.objective import Objective
     from distill.training.ensemble import CachedTeachers
 
-OF_SEVERAL_TEACHERS = ("ensemble_weights", "ensemble_mean", "class_match")
-
 
 @dataclass(frozen=True, kw_only=True)
-class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, LossSettings, Recipe):
+class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, EnsembleSettings, LossSettings, Recipe):
     """Train a student, from cached logits, from an online teacher, or from labels alone.
 
     The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
@@ -43,13 +42,6 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, Lo
     logits: tuple[str, ...] | None = None
     """Stores that distill.teacher_logits wrote, one for each teacher, or with --folds its folders of them; none:
     labels alone."""
-    ensemble_weights: tuple[float, ...] | None = None
-    """Of several teachers: how much each counts, in the order of --logits; by default all the same."""
-    ensemble_mean: str | None = None
-    """Of several teachers: the mean of their "logits" (default), or of their "probabilities" at the temperature."""
-    class_match: str | None = None
-    """A teacher's classes are those of the data in the same order ("exact", default), or are found by name among
-    its own, in any order ("names"): what else it knows is left out."""
     online: OnlineTeacherSettings = field(default_factory=OnlineTeacherSettings)
     """An online teacher: slower than a cache, but every epoch can have new views."""
     extra_data: tuple[str, ...] = ()
@@ -101,8 +93,7 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, Lo
                 "--online.teacher is one for all --folds, and may have learned from their test images: cache the "
                 "logits of a teacher for each fold, and give --logits"
             )
-        ignored = [name for name in OF_SEVERAL_TEACHERS if getattr(self, name) is not None]
-        if ignored:
+        if ignored := self.ensemble_settings_given:
             raise InputError(f"--{flag(ignored[0])} is for --logits, not for --online.teacher: leave it out")
 
     def _check_extra_data(self) -> None:
