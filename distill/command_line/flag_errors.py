@@ -7,10 +7,10 @@ from contextlib import redirect_stderr
 from typing import TypeVar
 
 from distill.errors import InputError
+from distill.refusals import without_colors
 
 Parsed = TypeVar("Parsed")
 
-_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = "│─╭╮╰╯|+- "
 _FLAG = re.compile(r"(--[\w.-]+) [A-Z\[{(]")  # and what it takes; help that mentions one goes on otherwise
 _UNKNOWN = "Unrecognized options"
@@ -36,7 +36,7 @@ def parsed_flags(parse: Callable[[], Parsed], *, prog: str) -> Parsed:
 def _said(box: str) -> str:
     """Return what a box of tyro says, without the help on flags that it quotes."""
     # The frame is │, or | where that cannot be shown; a line without words divides the box.
-    lines = [line.strip().strip("│|").strip() for line in _COLORS.sub("", box).splitlines()]
+    lines = [line.strip().strip("│|").strip() for line in without_colors(box).splitlines()]
     title, *lines = [line for line in lines if line] or ["the flags cannot be understood"]
     title = title.strip(_FRAME)
     if lines and not lines[0].strip(_FRAME):  # where there is no frame at all, a line stands below the title

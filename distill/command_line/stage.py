@@ -28,7 +28,7 @@ from distill.command_line.last_resort import kept_fault
 from distill.command_line.limits import check_limits
 from distill.command_line.standard_output import harmless_output
 from distill.errors import GateError, InputError
-from distill.files.documents import read_json
+from distill.files.documents import read_json, tuples_for_lists
 from distill.keras_import import import_keras_quietly
 from distill.printable import one_line
 from distill.refusals import check_known, flag, missing_package, reason
@@ -339,7 +339,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     """Return a JSON value as the type that a field declares."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return settings_from_dict(kind, value)
-    value = _tuples(value)
+    value = tuples_for_lists(value)
     if not _fits(value, kind):
         raise InputError(f'setting "{name}" must be {_kind_text(kind)}, received {value!r}')
     return value
@@ -369,7 +369,3 @@ def _kind_text(kind: Any) -> str:
     alternatives = typing.get_args(kind) if typing.get_origin(kind) in _UNIONS else (kind,)
     names = [str(each) if typing.get_origin(each) else each.__name__ for each in alternatives]
     return " or ".join("None" if name == "NoneType" else name for name in names)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

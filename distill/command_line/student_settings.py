@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distill.command_line.literals import PythonLiteral
+from distill.files.documents import tuples_for_lists
 
 if TYPE_CHECKING:
     import keras
@@ -37,7 +38,7 @@ class StudentSettings:
         """
         from distill.runs.networks import build_network
 
-        options = {name: _tuples(value) for name, value in self.student_options.items()}
+        options = {name: tuples_for_lists(value) for name, value in self.student_options.items()}
         return build_network(
             _table_of(student),
             student,
@@ -53,8 +54,3 @@ def _table_of(student: str) -> Mapping[str, Any]:
     from students import STUDENTS
 
     return {student: load_function(student)} if recognise(student) else STUDENTS
-
-
-def _tuples(value: Any) -> Any:
-    """Return tuples for lists, which are what tuples become in a record."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from distill.data.image_files import is_visible
+from distill.data.shards import WILDCARDS
 from distill.data.split_names import split_named
 from distill.errors import InputError
 from distill.refusals import check_known, reason
@@ -24,7 +25,6 @@ SCHEMES = {
 """Scheme of a URL -> the package that serves it. Others are refused: some of fsspec's run what they find."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
-_WILDCARDS = re.compile(r"[*?\[]")
 
 
 def is_url(source: str) -> bool:
@@ -49,8 +49,8 @@ def list_files(url: str, is_wanted: Callable[[str], bool]) -> tuple[str, list[st
     """
     with _refused(url):
         files, root = _file_system(url)
-        if _WILDCARDS.search(root):
-            folder, found = _WILDCARDS.split(root)[0].rpartition("/")[0], files.glob(root)
+        if WILDCARDS.search(root):
+            folder, found = WILDCARDS.split(root)[0].rpartition("/")[0], files.glob(root)
         elif files.isfile(root):
             folder, found = root.rpartition("/")[0], [root]
         else:

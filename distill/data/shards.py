@@ -12,7 +12,8 @@ from distill.data.split_names import split_named, split_of_shard, what_works
 from distill.errors import InputError
 from distill.files.busy_files import reading
 
-_WILDCARDS = re.compile(r"[*?\[]")
+WILDCARDS = re.compile(r"[*?\[]")
+"""What makes a pattern of a path."""
 _OF = re.compile(r"(.*?)-(\d+)-of-(\d+)(.*)")
 _OTHER_DATA = (".csv", ".csv.gz", ".csv.zip", ".npy", ".tar", ".parquet", ".tfrecord", ".tfrecords", ".tfrec")
 _SHOWN = 3
@@ -42,7 +43,7 @@ class Shards(NamedTuple):
 
 def is_pattern(path: str | os.PathLike) -> bool:
     """Whether `path` is no file, but a pattern with *, ? or [...] of several."""
-    return bool(_WILDCARDS.search(str(path))) and not os.path.exists(path)
+    return bool(WILDCARDS.search(str(path))) and not os.path.exists(path)
 
 
 def shard_paths(path: Path, is_shard: IsShard) -> list[str]:

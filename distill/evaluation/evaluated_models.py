@@ -14,6 +14,7 @@ from distill.data.expressions import class_columns
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.evaluation.open_network import OpenedNetwork, is_foreign, open_network
+from distill.exporting.comparing import size_of
 from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import FLOAT32, litert_flatbuffer
 from distill.files.home import expanded
@@ -189,7 +190,7 @@ def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
         "network": model.name if network is None else network.name,
         "costs": {
             "parameters": parameters,
-            "bytes": _bytes(path) if parameters is None else 4 * parameters,
+            "bytes": size_of(path) if parameters is None else 4 * parameters,
             "multiply_adds": None if network is None else _multiply_adds(network),
         },
         "runner": lambda: _litert(_keras_network(model)),
@@ -200,11 +201,6 @@ def _keras_network(model: ImageModel) -> keras.Model:
     if model.network is None:
         raise InputError(f"{model.name} is no graph of Keras layers, which LiteRT would need")
     return model.network
-
-
-def _bytes(path: Path) -> int:
-    """Return the size of a file, or of all files in a folder; 0 of a Python function."""
-    return sum(each.stat().st_size for each in (path, *path.rglob("*")) if each.is_file())
 
 
 def _of_run(given: str, network: keras.Model) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class ComparisonReport(dict[str, Any]):
         Raises:
             InputError: pandas is not installed.
         """
-        return import_pandas("to_pandas").DataFrame(self["cells"])
+        return import_pandas().DataFrame(self["cells"])
 
 
 class ComparisonFolder:

@@ -104,3 +104,8 @@ def _check_plain(document: Any) -> None:
             raise ValueError("it holds a whole number beyond 64 bits")
         elif isinstance(each, float) and math.isinf(each):
             raise ValueError("it holds an infinite number")
+
+
+def tuples_for_lists(value: Any) -> Any:
+    """Return a value of JSON with tuples for lists, which are what tuples become in a document."""
+    return tuple(map(tuples_for_lists, value)) if isinstance(value, list) else value

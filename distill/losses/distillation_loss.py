@@ -10,8 +10,8 @@ from keras import ops
 from distill.errors import InputError
 from distill.losses import formulas
 from distill.losses.formulas import Tensor
+from distill.losses.loss_options import check_options
 from distill.losses.soft_losses import SoftLoss, loss_named
-from distill.refusals import alternatives
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class DistillationLoss:
         _combined_by(self.lambda_, self.weights)
         if self.weights is not None:
             self._set(weights=tuple(float(weight) for weight in self.weights))
-        _check_options(self.name, usual.options, self.options)
+        check_options(self.name, usual.options, self.options)
         self._set(options={**usual.options, **self.options})
 
     def _set(self, **values) -> None:
@@ -175,15 +175,3 @@ def _combined_by(lambda_: float | None, weights: tuple[float, float] | None) -> 
             f"received {tuple(weights)}: try 1 1"
         )
     return weights
-
-
-def _check_options(name: str, known: Mapping[str, float], options: Mapping[str, float]) -> None:
-    for option, value in options.items():
-        if not known:
-            raise InputError(f'the loss "{name}" has no options, received "{option}": leave it out')
-        if option not in known:
-            raise InputError(f'the loss "{name}" has no option "{option}": {alternatives(option, known)}')
-        if not 0 <= value < math.inf:
-            raise InputError(
-                f'option {option} of "{name}" must be 0 or more, received {value}: try {known[option]:g}'
-            )

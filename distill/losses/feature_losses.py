@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from distill.errors import InputError
 from distill.losses import feature_formulas as formulas
 from distill.losses.formulas import Tensor
-from distill.refusals import alternatives
+from distill.refusals import check_known
 
 SAME_SHAPE, SAME_POSITIONS, ANY_SHAPE, EMBEDDED = "same shape", "same positions", "any shape", "embedded"
 
@@ -62,6 +61,5 @@ def feature_loss_named(name: str) -> FeatureLoss:
     Raises:
         InputError: there is none.
     """
-    if name not in FEATURE_LOSSES:
-        raise InputError(f'unknown loss on features "{name}": {alternatives(name, FEATURE_LOSSES)}')
+    check_known(name, FEATURE_LOSSES, what="loss on features")
     return FEATURE_LOSSES[name]

@@ -9,10 +9,10 @@ from keras import KerasTensor, layers, ops
 
 from distill.averages import average_map
 from distill.errors import InputError
-from distill.losses.feature_losses import EMBEDDED, SAME_POSITIONS, SAME_SHAPE, FeatureLoss, feature_loss_named
+from distill.losses.feature_losses import EMBEDDED, SAME_POSITIONS, SAME_SHAPE, feature_loss_named
 from distill.losses.formulas import Tensor
+from distill.losses.loss_options import check_options
 from distill.losses.objective import FEATURES, Batch, Objective, own_layers
-from distill.refusals import alternatives
 
 _SEED = 0  # of projectors, so that they begin alike whatever was drawn before
 _EMBEDDING = 128  # numbers in a vector, as Tian et al. 2020 have them
@@ -53,7 +53,7 @@ class FeatureObjective(Objective):
             raise InputError(
                 f"the loss {loss} compares layers, and none is named: give STUDENT_LAYER=TEACHER_FEATURE"
             )
-        _check_options(loss, row, options or {})
+        check_options(loss, row.options, options or {}, above_zero=row.above_zero)
         self.logits, self.loss, self.row, self.pairs = logits, loss, row, dict(pairs)
         self.weight = row.weight if weight is None else float(weight)
         if not 0 < self.weight < math.inf:
@@ -186,16 +186,3 @@ def _averaged(features: Tensor, shape: tuple[int, ...]) -> Tensor:
     if not shape:
         return ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features
     return average_map(features, (shape[0], shape[1]), ops)
-
-
-def _check_options(loss: str, row: FeatureLoss, options: Mapping[str, float]) -> None:
-    for option, value in options.items():
-        if option not in row.options:
-            offered = alternatives(option, row.options) if row.options else "it has none"
-            raise InputError(f'the loss "{loss}" has no option "{option}": {offered}')
-        may_be_zero = option not in row.above_zero
-        if not 0 <= value < math.inf or (value == 0 and not may_be_zero):
-            bound = "0 or more" if may_be_zero else "above 0"
-            raise InputError(
-                f'option {option} of "{loss}" must be {bound}, received {value}: try {row.options[option]:g}'
-            )

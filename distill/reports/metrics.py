@@ -95,7 +95,7 @@ class EvaluationMetrics(ComparedAccuracy):
         Raises:
             InputError: pandas is not installed.
         """
-        return import_pandas("to_pandas").DataFrame.from_dict(self.to_dict()["classes"], orient="index")
+        return import_pandas().DataFrame.from_dict(self.to_dict()["classes"], orient="index")
 
     @property
     def support(self) -> np.ndarray:
@@ -265,8 +265,8 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
-def import_pandas(wanted_by: str) -> Any:
-    """Return the module, which comes with no part of the project.
+def import_pandas() -> Any:
+    """Return the module that `to_pandas` needs, which comes with no part of the project.
 
     Raises:
         InputError: it is not installed.
@@ -274,5 +274,5 @@ def import_pandas(wanted_by: str) -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise InputError(f"{wanted_by} needs pandas: pip install pandas") from error
+        raise InputError("to_pandas needs pandas: pip install pandas") from error
     return pandas

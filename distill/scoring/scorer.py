@@ -101,14 +101,6 @@ class Scorer:
         return self.score(np.arange(len(self.dataset)), self.view_spec.evaluation_views).mean(axis=1)
 
 
-def compile_scoring(
-    model: keras.Model | ImageModel, image_shape: tuple[int, int, int], columns: Sequence[str] = PARAMETERS
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Return a function from B uint8 images and the parameters of V views of each to float32 logits [B V, C]."""
-    outputs = compile_outputs(model, image_shape, columns)
-    return lambda images, parameters: outputs(images, parameters)[0]
-
-
 def compile_outputs(
     model: keras.Model | ImageModel,
     image_shape: tuple[int, int, int],
@@ -123,39 +115,62 @@ def compile_outputs(
     Raises:
         InputError: one cannot look into this kind of model for features.
     """
-    layers = list(dict.fromkeys(each.layer for each in features))
-    flip_average = isinstance(model, ImageModel) and model.flip_average
+    averages = _Averages(features, flip=isinstance(model, ImageModel) and model.flip_average)
+    network = model.network if isinstance(model, ImageModel) else model
+    if network is None:
+        predict = predict_with_layers(model, averages.layers)
 
-    def with_mirrored(pixels: Any, ops: Any = np) -> Any:
-        return ops.concatenate([pixels, pixels[:, :, ::-1]]) if flip_average else pixels
+        def run(pixels: np.ndarray) -> list[np.ndarray]:
+            logits, of_layers = predict(averages.with_mirrored(pixels))
+            return averages([np.asarray(each, np.float32) for each in (logits, *of_layers)])
 
-    def averaged(outputs: Sequence[Any], ops: Any = np) -> list[Any]:
-        logits, *of_layers = (ops.cast(each, "float32") if ops is keras.ops else each for each in outputs)
-        by_name = dict(zip(layers, of_layers, strict=True))
-        if flip_average:
+        return _with_numpy(run, model.input_shape, columns)
+    tapped = with_layers(network, averages.layers) if averages.layers else network
+    if keras.config.backend() == "tensorflow":
+        return _in_one_graph(tapped, averages, network.input_shape[1:], image_shape, columns)
+
+    def run_keras(pixels: np.ndarray) -> list[np.ndarray]:
+        given = tapped.predict_on_batch(averages.with_mirrored(pixels))
+        return averages([np.asarray(each, np.float32) for each in (given if averages.layers else [given])])
+
+    return _with_numpy(run_keras, network.input_shape[1:], columns)
+
+
+class _Averages:
+    """Averages over a view and its mirror image, and over the positions of features.
+
+    Args:
+        features: of which layers, and how each is averaged.
+        flip: whether every view is shown twice, the second time as its mirror image.
+    """
+
+    def __init__(self, features: Sequence[LayerFeature], *, flip: bool):
+        self.features = features
+        self.layers = list(dict.fromkeys(each.layer for each in features))
+        self.flip = flip
+
+    def with_mirrored(self, pixels: Any, ops: Any = np) -> Any:
+        """Return what a network is shown for `pixels`."""
+        return ops.concatenate([pixels, pixels[:, :, ::-1]]) if self.flip else pixels
+
+    def __call__(self, outputs: Sequence[Any], ops: Any = np) -> list[Any]:
+        """Return logits and features of the logits and the outputs of `layers`, all float32."""
+        logits, *of_layers = outputs
+        by_name = dict(zip(self.layers, of_layers, strict=True))
+        if self.flip:
             logits = ops.mean(ops.reshape(logits, (2, -1, logits.shape[-1])), axis=0)
-        return [logits, *(each.averaged(by_name[each.layer], ops) for each in features)]
+        return [logits, *(each.averaged(by_name[each.layer], ops) for each in self.features)]
 
-    if isinstance(model, ImageModel):
-        if model.network is None:
-            predict = predict_with_layers(model, layers)
 
-            def run(pixels: np.ndarray) -> list[np.ndarray]:
-                logits, of_layers = predict(with_mirrored(pixels))
-                return averaged([np.asarray(each, np.float32) for each in (logits, *of_layers)])
-
-            return _with_numpy(run, model.input_shape, columns)
-        model = model.network
-    shape = model.input_shape[1:]
-    tapped = with_layers(model, layers) if layers else model
-    if keras.config.backend() != "tensorflow":
-
-        def run_keras(pixels: np.ndarray) -> list[np.ndarray]:
-            given = tapped.predict_on_batch(with_mirrored(pixels))
-            return averaged([np.asarray(each, np.float32) for each in (given if layers else [given])])
-
-        return _with_numpy(run_keras, shape, columns)
-    import tensorflow as tf  # rendering and network in one graph
+def _in_one_graph(
+    network: keras.Model,
+    averages: _Averages,
+    input_shape: tuple[int, int, int],
+    image_shape: tuple[int, int, int],
+    columns: Sequence[str],
+) -> Callable[[np.ndarray, np.ndarray], list[np.ndarray]]:
+    """`compile_outputs` in TensorFlow: rendering and network in one graph."""
+    import tensorflow as tf
 
     @tf.function(
         input_signature=(
@@ -167,9 +182,10 @@ def compile_outputs(
     def outputs(images_uint8, parameters):
         views = tf.shape(parameters)[0] // tf.shape(images_uint8)[0]
         repeated = tf.repeat(images_uint8, views, axis=0)
-        images = render(repeated, parameters, image_shape=shape, columns=columns)
-        given = tapped(with_mirrored(images, keras.ops), training=False)
-        return averaged(given if layers else [given], keras.ops)
+        images = render(repeated, parameters, image_shape=input_shape, columns=columns)
+        given = network(averages.with_mirrored(images, keras.ops), training=False)
+        given = given if averages.layers else [given]
+        return averages([keras.ops.cast(each, "float32") for each in given], keras.ops)
 
     return lambda images, parameters: [each.numpy() for each in outputs(images, parameters)]
 

@@ -9,6 +9,7 @@ from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.objective import LOGITS, Objective
 from distill.scoring.network_identity import check_gives_logits
+from distill.training.ensemble import NO_TEMPERATURE
 from distill.training.labels import is_labelled
 from distill.training.recipe import Recipe
 from distill.training.sources import Teacher
@@ -83,9 +84,7 @@ def _check_teacher(objective: Objective, teacher: Teacher | None) -> None:
         )
     if teacher is not None and teacher.one_temperature:
         if LOGITS in objective.teacher_outputs and objective.teacher_temperature is None:
-            raise InputError(
-                "--ensemble-mean probabilities needs a loss with a temperature: give --ensemble-mean logits"
-            )
+            raise InputError(NO_TEMPERATURE)
         if "temperature" in objective.numbers(0.0):
             raise InputError(
                 "the mean of teachers' probabilities is exact at one temperature alone: leave --temperature-schedule "

@@ -18,6 +18,8 @@ from distill.refusals import check_known
 from distill.scoring.online_teacher import check_outputs
 from distill.training.batches import CachedOutputs
 
+NO_TEMPERATURE = "--ensemble-mean probabilities needs a loss with a temperature: give --ensemble-mean logits"
+"""Why the mean of probabilities is refused."""
 _ROWS_PER_BLOCK = 4096  # what is in float64 at a time
 
 
@@ -86,9 +88,7 @@ class CachedTeachers:
                 requested without a temperature.
         """
         if temperature is None and self.mean == "probabilities":
-            raise InputError(
-                "--ensemble-mean probabilities needs a loss with a temperature: give --ensemble-mean logits"
-            )
+            raise InputError(NO_TEMPERATURE)
         joined = [store.join(dataset, class_match=self.class_match) for store in self.stores]
         if len(joined) == 1:
             return joined[0]
