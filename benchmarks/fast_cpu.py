@@ -15,7 +15,7 @@ those of a single small norm agree with the formula to 6e-8.
 glibc is told to keep memory that was freed: else it gives large blocks back to the system, which fills new ones with
 zeros, page by page. Adding 1 to 19 MB took 4.7 ms in the place of 14; `slim_mobilenet` learned 406 images/s in the
 place of 344 (batches of 128, float32, one thread of two of an AMD EPYC with AVX2; mean of the best step of twelve in
-three runs each, by turns). There oneDNN, which TensorFlow leaves off on such a processor, made 553 and 525 of 416
+three runs each, alternating). There oneDNN, which TensorFlow leaves off on such a processor, made 553 and 525 of 416
 (batches of 64).
 """
 

@@ -6,6 +6,7 @@ import tempfile
 import traceback
 from importlib.metadata import PackageNotFoundError, version
 
+INTERNAL_ERROR = "an internal error of distill-faces, please report it"
 _FILES = "distill-faces-fault-"
 _PACKAGES = ("distill-faces", "keras", "tensorflow", "numpy", "h5py", "pillow", "tyro")
 
@@ -19,7 +20,7 @@ def kept_fault(error: BaseException) -> str:
             file.write(f"{sys.argv}\n{_installed()}\n\n{said}")
     except OSError as full:
         path = f"lost ({full.strerror}), it was {type(error).__name__}"
-    return f"this is a fault of distill-faces: the details are in {path} (--debug shows them)"
+    return f"{INTERNAL_ERROR}: the details are in {path} (--debug shows them)"
 
 
 def _installed() -> dict[str, str]:

@@ -1,8 +1,4 @@
-"""The frame of every command: flags from a settings dataclass, errors as one line, exit codes.
-
-Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, 70 a fault of this program, 130 interrupted,
-141 nobody reads the output any more.
-"""
+"""The frame of every command: flags from a settings dataclass, errors as one line, exit codes."""
 
 import dataclasses
 import inspect
@@ -24,7 +20,7 @@ import tyro.extras
 
 from distill.command_line.ending_signals import INTERRUPTED, terminated_as_interrupted
 from distill.command_line.flag_errors import parsed_flags
-from distill.command_line.last_resort import kept_fault
+from distill.command_line.last_resort import INTERNAL_ERROR, kept_fault
 from distill.command_line.limits import check_limits
 from distill.command_line.standard_output import harmless_output
 from distill.errors import GateError, InputError
@@ -40,6 +36,14 @@ Settings = TypeVar("Settings", bound="DataclassInstance")
 
 DONE, GATE_CLOSED, WRONG_INPUT, FAULT = 0, 1, 2, 70  # as in sysexits.h of BSD
 _PIPE_CLOSED = 128 + 13  # as if SIGPIPE had ended it
+_EXIT_CODES = {
+    DONE: "done",
+    GATE_CLOSED: "a limit that was set is not met",
+    WRONG_INPUT: "wrong input",
+    FAULT: "an internal error, please report it",
+    INTERRUPTED: "interrupted",
+    _PIPE_CLOSED: "whoever read the output closed it",
+}
 _UNIONS = (typing.Union, types.UnionType)  # float | None is one or the other, by version and spelling
 _OF_TENSORFLOW = {
     "ResourceExhaustedError": "there is not enough memory ({}): smaller batches need less",
@@ -56,8 +60,9 @@ _CONFIG_HELP = (
 )
 _DEBUG = "--debug"
 _EXIT_HELP = (
-    "--debug shows the traceback of an error. Exit codes: 0 done, 1 a bound that was set is missed, 2 wrong input, "
-    "70 a fault of this program, 130 interrupted, 141 nobody reads the output any more."
+    "--debug shows the traceback of an error. Exit codes: "
+    + "; ".join(f"{code} {meaning}" for code, meaning in _EXIT_CODES.items())
+    + "."
 )
 _WHAT_CONFIG_TAKES = "give a JSON file of settings, or the settings.json of a run"
 _OF_DATA = ("data", "data_classes")
@@ -203,7 +208,7 @@ def _one_line_errors(interrupted: str = _GOES_ON, *, debug: bool = False) -> Ite
         if (said := _OF_TENSORFLOW.get(type(error).__name__)) is not None:
             _exit(WRONG_INPUT, f"error: {said.format(reason(error))}")
         # What nobody foresaw.
-        _exit(FAULT, "this is a fault of distill-faces" if debug else kept_fault(error))
+        _exit(FAULT, INTERNAL_ERROR if debug else kept_fault(error))
 
 
 @contextmanager

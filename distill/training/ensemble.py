@@ -264,12 +264,12 @@ def check_same_views(stores: Sequence[LogitStore]) -> None:
     for other in stores[1:]:
         if other.header.views != first.header.views:
             raise InputError(
-                f"the teachers saw other views: {first.path} holds {first.header.views}, {other.path} holds "
+                f"the teachers saw different views: {first.path} holds {first.header.views}, {other.path} holds "
                 f"{other.header.views}: python -m distill.teacher_logits --views N adds views to a finished store"
             )
         if changed := view_differences_text(first.view_spec, other.view_spec, "{} and {}"):
             raise InputError(
-                f"the teachers saw other views, in {first.path} and {other.path}: {'; '.join(changed)}: "
+                f"the teachers saw different views, in {first.path} and {other.path}: {'; '.join(changed)}: "
                 "cache one of them again with the --view of the other"
             )
         spec = ViewSpec.from_dict(first.view_spec)

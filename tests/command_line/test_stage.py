@@ -75,7 +75,7 @@ def test_a_fault_of_the_program_is_one_line_and_its_traceback_a_file(capsys, mon
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert run(raising(ZeroDivisionError("by zero\n")), "--data", "D") == 70
     (report,) = tmp_path.iterdir()
-    line = f"this is a fault of distill-faces: the details are in {report} (--debug shows them)\n"
+    line = f"an internal error of distill-faces, please report it: the details are in {report} (--debug shows them)\n"
     assert capsys.readouterr().err == line
     assert "ZeroDivisionError: by zero" in report.read_text()
 
@@ -267,7 +267,7 @@ def test_help_answers_without_tensorflow(command):
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert f"python -m distill.{command}" in answer.stdout
-    assert "Exit codes: 0 done, 1 a bound" in answer.stdout
+    assert "Exit codes: 0 done; 1 a limit that was set is not met; 2 wrong input;" in answer.stdout
     assert answer.stdout.endswith("loaded []\n")
 
 
