@@ -18,9 +18,8 @@ from distill.command_line.class_orders import print_store_notes
 from distill.command_line.cluster_settings import NO_CLUSTER
 from distill.command_line.compare_settings import CompareSettings
 from distill.command_line.ensemble_settings import ENSEMBLE_SETTINGS
-from distill.command_line.loss_settings import feature_pairs
 from distill.command_line.stage import run_stage
-from distill.command_line.student_training import TrainStudentSettings, train_in_cluster, train_run
+from distill.command_line.student_training import TrainStudentSettings, seeded_objective, train_in_cluster, train_run
 from distill.data.dataset import Dataset, check_is_dataset
 from distill.errors import InputError
 from distill.experiments.comparison import Cell
@@ -90,9 +89,9 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
     teachers = {views: _open_teachers(settings, paths) for views, paths in stores.items()}
     record = _record(settings, learned, teachers)
     folder.check_open_for(record)
-    _check_students(settings, teachers.values(), learned.num_classes)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     runs = {(cell, seed): _run_settings(settings, cell, seed, folder, teachers) for seed in seeds for cell in cells}
+    _check_runs({cell: runs[cell, settings.seed] for cell in cells}, teachers, learned.num_classes)
     train = partial(train_run, dataset=learned, teachers={stores[views]: each for views, each in teachers.items()})
     with settings.cluster() as shared:
         if shared:
@@ -124,16 +123,22 @@ def _open_teachers(settings: CompareSettings, paths: Sequence[str]) -> "CachedTe
     return settings.cached_teachers(stores)
 
 
-def _check_students(settings: CompareSettings, teachers: Iterable["CachedTeachers"], classes: int) -> None:
-    """Refuse students that cannot be built, and features that they or the teachers do not have."""
-    from distill.losses.objective import FEATURES
-    from distill.training.student_outputs import StudentOutputs
+def _check_runs(
+    runs: Mapping[Cell, TrainStudentSettings], teachers: Mapping[str | None, "CachedTeachers"], classes: int
+) -> None:
+    """Refuse students that cannot be built, and objectives that do not fit them or the teachers."""
+    from distill.training.checks import check_teacher
+    from distill.training.student_outputs import check_objective
 
-    pairs = feature_pairs(settings.feature_layers)
-    for student in settings.students:
-        StudentOutputs(settings.build_student(student, classes), pairs)
-    for each in teachers:
-        each.check_outputs([FEATURES + feature for feature in pairs.values()])
+    students = {
+        name: run.build_student(name, classes) for name, run in {run.student: run for run in runs.values()}.items()
+    }
+    for cell, run in runs.items():
+        teacher = None if run.logits is None else teachers[cell.views]
+        objective = seeded_objective(run, taught=teacher is not None)
+        check_teacher(objective, teacher)
+        given = {} if teacher is None else teacher.specifications(objective.teacher_outputs, classes)
+        check_objective(objective, students[run.student], given)
 
 
 def _record(settings: CompareSettings, learned, teachers: Mapping[str | None, "CachedTeachers"]) -> dict:

@@ -92,8 +92,14 @@ def _crop_all(folder: "FaceFolder", sources: Sequence[str], open_finder, *, thre
 
     missing = [source for source in sources if not folder.is_done(source)]
     done = len(sources) - len(missing)
+    folder.begin()
     with progress_bar(total=len(sources), initial=done, desc="finding faces", unit="file") as bar:
-        for line in in_order(missing, lambda: partial(folder.crop, finder=open_finder()), threads=threads):
+        for line in in_order(
+            missing,
+            lambda: partial(folder.crop, finder=open_finder()),
+            threads=threads,
+            interrupt=folder.interrupt,
+        ):
             folder.record(line.result())
             bar.update()
 

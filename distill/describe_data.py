@@ -90,7 +90,7 @@ def _split_name(split: str) -> str:
 
 
 def main() -> None:
-    run_stage(describe_data, DescribeDataSettings, backend=None)
+    run_stage(describe_data, DescribeDataSettings, backend=None, begins_anew=True)
 
 
 if __name__ == "__main__":

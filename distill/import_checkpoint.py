@@ -129,7 +129,7 @@ def _check_variables(reader, network: "keras.Model", prefix: Path) -> None:
 
 
 def main() -> None:
-    run_stage(import_checkpoint, ImportCheckpointSettings)
+    run_stage(import_checkpoint, ImportCheckpointSettings, begins_anew=True)
 
 
 if __name__ == "__main__":

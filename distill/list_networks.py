@@ -211,7 +211,7 @@ def _circumstances(settings: ListNetworksSettings) -> str:
 
 
 def main() -> None:
-    run_stage(list_networks, ListNetworksSettings)
+    run_stage(list_networks, ListNetworksSettings, begins_anew=True)
 
 
 if __name__ == "__main__":

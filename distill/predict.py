@@ -1,6 +1,5 @@
 """Find faces and name their expressions: `python -m distill.predict photo.jpg`."""
 
-import json
 import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
 from distill.files.home import expanded
-from distill.printable import printable
+from distill.printable import json_line, printable
 from distill.refusals import check_known
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 
 _JSON_VERSION = 1
+_SLOWEST = 0.1  # frames per second of a video that is written; OpenCV writes none that are much slower
 """Of the shape of what --json prints; what is added needs no other, what goes or changes does."""
 _BOXES: "dict[str, Callable[[Face], Sequence[int]]]" = {"ltrb": lambda face: face.box, "xywh": lambda face: face.xywh}
 
@@ -252,7 +252,7 @@ def _show_video(source: "Source", predictor: "Predictor", settings: PredictSetti
                 _print(frames.name, time, faces, settings)
                 count += len(faces)
                 if target is not None:
-                    video = video or stack.enter_context(video_written(target, rate=frames.rate))
+                    video = video or stack.enter_context(video_written(target, rate=max(frames.rate, _SLOWEST)))
                     video.write(annotated(frame, faces))
         except (KeyboardInterrupt, InputError) as error:
             ended_by = error
@@ -266,7 +266,7 @@ def _print(source: str, time: float | None, faces: list["Face"], settings: Predi
     box_of = _BOXES[settings.boxes]
     if settings.json:
         found = [{**face.to_dict(), "box": box_of(face)} for face in faces]
-        lines = [json.dumps({"version": _JSON_VERSION, "file": source, **at, "faces": found}, ensure_ascii=False)]
+        lines = [json_line({"version": _JSON_VERSION, "file": source, **at, "faces": found})]
     else:
         where = source if time is None else f"{source} at {time:.2f} s"
         lines = [

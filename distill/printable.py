@@ -1,6 +1,8 @@
 """Text as it may be shown: whatever a name contains, a message stays one line and gives the terminal no commands."""
 
+import json
 import unicodedata
+from typing import Any
 
 _LONGEST, _END = 2000, 400  # letters; what would work stands at the end
 _SPACES = ("Zs",)  # such as that of French numbers: no letter, but harmless
@@ -15,6 +17,14 @@ def printable(text: str) -> str:
         if each.isprintable() or unicodedata.category(each) in _SPACES
         else each.encode("unicode_escape", "surrogatepass").decode()
         for each in text
+    )
+
+
+def json_line(document: Any) -> str:
+    """Return a document as one line of JSON that is `printable` as it is: what is not stands as an escape of JSON."""
+    return "".join(
+        each if each.isprintable() or unicodedata.category(each) in _SPACES else json.dumps(each)[1:-1]
+        for each in json.dumps(document, ensure_ascii=False)
     )
 
 

@@ -105,7 +105,10 @@ def _open_extra_data(settings: TrainStudentSettings) -> list:
 
     opened, each = [], len(settings.logits or ())
     for number, path in enumerate(settings.extra_data):
-        dataset = settings.merged(open_dataset(path))
+        try:
+            dataset = settings.merged(open_dataset(path, class_names=settings.extra_data_classes))
+        except InputError as error:
+            raise InputError(str(error).replace("--data-classes", "--extra-data-classes")) from error
         print_notes(dataset)
         stores = [open_logits(store) for store in settings.extra_logits[number * each : (number + 1) * each]]
         print_store_notes(*stores)

@@ -89,6 +89,19 @@ def test_an_interrupted_call_goes_on_behind_what_is_done(run, photos, monkeypatc
     assert sorted(record.read_text().splitlines()) == sorted(line.rstrip("\n") for line in lines)
 
 
+def test_a_call_that_was_interrupted_before_any_photo_was_finished_goes_on(run, photos, monkeypatch):
+    cut = FaceFolder.crop
+
+    def interrupted(self, source, finder):
+        cut(self, source, finder)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FaceFolder, "crop", interrupted)
+        assert run("photos", "--out", "faces")[0] == 130
+    assert run("photos", "--out", "faces")[0] == 0
+
+
 def test_a_photo_that_has_changed_is_cut_out_anew_and_faces_of_one_that_is_gone_are_named(run, photos, monkeypatch):
     run("photos", "--out", "faces")
     Image.fromarray(open_photo(PORTRAIT) // 2).save(photos / "happy" / "a.jpg", quality=95)

@@ -2,12 +2,13 @@
 
 import csv
 import io
+import json
 
 import pytest
 
 from distill.command_line.standard_output import harmless_output
 from distill.files.whole_files import write_csv
-from distill.printable import one_line, printable, printable_lines
+from distill.printable import json_line, one_line, printable, printable_lines
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,10 @@ def test_no_cell_of_a_table_is_a_formula(tmp_path):
     write_csv(tmp_path / "table.csv", [{"name": "=cmd()", "value": -1.5}, {"name": "plain", "value": "@x"}])
     rows = list(csv.reader(io.StringIO((tmp_path / "table.csv").read_text())))
     assert rows[1:] == [["'=cmd()", "-1.5"], ["plain", "'@x"]]
+
+
+@pytest.mark.parametrize("name", ["a\xadb", "\x85", "\U000e0067", "\udc80", "caf\xe9\u202f", "\x7f\n\u202e"])
+def test_a_line_of_json_is_printable_and_says_the_name(name):
+    line = json_line({"file": name})
+    assert printable(line) == line
+    assert json.loads(line) == {"file": name}

@@ -102,9 +102,9 @@ class LossSettings:
             options=self.loss_options,
             lambda_=self.lambda_,
         )
-        if taught or self.lambda_ is not None or not loss.uses_teacher:
+        if taught or self.loss_weights is not None or (self.lambda_ is not None and loss.uses_teacher):
             return loss
-        if given := self.loss_flags_given():
+        if given := [name for name in self.loss_flags_given() if name != "--lambda"]:  # 0, which is so anyway
             raise InputError(
                 f"without a teacher's logits nothing uses {', '.join(given)}: give --logits, or leave it out"
             )

@@ -222,6 +222,9 @@ def _shown_tracebacks() -> Iterator[None]:
 
 def _exit(code: int, message: str) -> None:
     print(one_line(message), file=sys.stderr)
+    # A KeyboardInterrupt that came while a module compiled code of its own makes Python end by the signal, whatever
+    # the exit code, until such code has run once more.
+    exec("")
     sys.exit(code)
 
 

@@ -49,6 +49,8 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, En
     They choose nothing."""
     extra_logits: tuple[str, ...] = ()
     """Their stores, as many for each of them as --logits names, dataset by dataset."""
+    extra_data_classes: str | None = None
+    """What the labels of --extra-data mean, as --data-classes says of --data."""
     student: str = "microexpnet"
     """Name of a network; or MODULE:FUNCTION, which returns a keras.Model that takes pixels 0..255 and gives logits,
     and is called with classes, --student-options, and input_shape where --image-size is given."""
@@ -99,6 +101,8 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, En
     def _check_extra_data(self) -> None:
         if self.extra_data and self.folds:
             raise InputError("--folds evaluates on every image, so that none may be extra: leave --extra-data out")
+        if self.extra_data_classes is not None and not self.extra_data:
+            raise InputError("nothing uses --extra-data-classes: give --extra-data, or leave it out")
         needed = len(self.extra_data) * len(self.logits or ())
         if len(self.extra_logits) != needed:
             raise InputError(

@@ -1,7 +1,8 @@
 """`TeacherSettings`: the flags by which commands are given a teacher, of this project or from elsewhere."""
 
+import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -47,7 +48,11 @@ class TeacherSettings(ForeignNetwork):
             InputError: an unknown teacher; flags that it would ignore; weights of other classes, or none; nothing
                 names the classes.
         """
-        return replace(self._opened(dataset, weights), flip_average=self.flip_average)
+        try:
+            model = self._opened(dataset, weights)
+        except InputError as error:
+            raise InputError(_with_prefix(str(error), self.prefix)) from error
+        return replace(model, flip_average=self.flip_average)
 
     def _opened(self, dataset: Dataset, weights: str | None) -> "ImageModel":
         from distill.runtimes.open_model import is_architecture, is_model_file
@@ -142,6 +147,12 @@ class OnlineTeacherSettings(TeacherSettings):
     teacher: str | None = None  # type: ignore[assignment]  # what others require
     """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5, .json, .onnx or .tflite
     file, the folder of a SavedModel, or MODULE:FUNCTION. By default there is none."""
+
+
+def _with_prefix(message: str, prefix: str) -> str:
+    """Return a message of what knows the flags of a teacher alone, with the names that they have here."""
+    flags = "|".join(flag(field.name) for field in fields(TeacherSettings))
+    return re.sub(rf"--(?={flags})", f"--{prefix}", message)
 
 
 def _check_known(teacher: str, class_names: tuple[str, ...], dataset: Dataset) -> None:

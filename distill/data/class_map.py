@@ -28,7 +28,22 @@ def parse_class_map(pairs: Sequence[str]) -> dict[str, str]:
         if class_map.get(name, merged) != merged:
             raise InputError(f"{FLAG} gives {name} two names, {class_map[name]} and {merged}")
         class_map[name] = merged
+    _check_can_be_repeated(class_map)
     return class_map
+
+
+def _check_can_be_repeated(class_map: Mapping[str, str]) -> None:
+    """Refuse a map that would change what it has made: it is applied to teachers, too, who may have learned under it.
+
+    Raises:
+        InputError: a new name is that of a class that becomes another one.
+    """
+    for name, new in class_map.items():
+        if class_map.get(new, new) != new:
+            raise InputError(
+                f"{FLAG} {name}={new} {new}={class_map[new]}: {new} is both an old and a new name, give each class "
+                "its last name; names that were exchanged are put right in the data (--data-classes, or its folders)"
+            )
 
 
 def with_class_map(dataset: Dataset, class_map: Mapping[str, str]) -> Dataset:
@@ -51,11 +66,15 @@ def with_class_map(dataset: Dataset, class_map: Mapping[str, str]) -> Dataset:
     if len(names) < 2:
         raise InputError(f"{FLAG} leaves the class {names[0]} alone: a network needs two classes or more")
     columns = np.array([names.index(name) for name in merged])
+    labels = columns[dataset.labels]
     probs = None
     if dataset.label_probs is not None:
         probs = np.zeros((len(dataset), len(names)), np.float32)
         np.add.at(probs.T, columns, dataset.label_probs.T)
-    labels = np.where(dataset.labels == UNLABELLED, UNLABELLED, columns[dataset.labels])
+        # Classes that were behind alone may be ahead together; of two that are even the label stays.
+        of_label = probs[np.arange(len(dataset)), labels]
+        labels = np.where(of_label < probs.max(1), probs.argmax(1), labels)
+    labels = np.where(dataset.labels == UNLABELLED, UNLABELLED, labels)
     return replace(dataset, class_names=names, labels=labels, label_probs=probs, class_map=dict(class_map))
 
 

@@ -50,7 +50,13 @@ def with_splits(
         return replace_splits(dataset, splits, how)
     keys = dataset.ids if dataset.subjects is None else dataset.subjects
     if test_fraction:
-        splits = splits.replaced(_held_out(keys, fraction=test_fraction, salt=f"test {seed}"), "test")
+        tested = _held_out(keys, fraction=test_fraction, salt=f"test {seed}")
+        if not 0 < tested.sum() < len(dataset):
+            raise InputError(
+                f"a test share of {test_fraction} leaves {tested.sum()} of {len(dataset)} images of {dataset.name} "
+                "to test on: both sides need at least one"
+            )
+        splits = splits.replaced(tested, "test")
     pool = splits != "test"
     held_out = np.zeros(len(dataset), bool)
     held_out[pool] = _held_out(keys if pool.all() else keys[pool], fraction=fraction, salt=f"split {seed}")

@@ -40,9 +40,11 @@ def evaluation_logits(
     The logits of a model that names its classes (`ImageModel.class_names`) are of these, in its own order.
 
     Raises:
-        InputError: the model names no classes, and has another number of them than the data.
+        InputError: the model names no classes, and has another number of them than the data; there are no images.
     """
     check_is_dataset(dataset)
+    if not len(dataset):
+        raise InputError(f"{dataset.name} has no images: give some to evaluate on")
     if isinstance(model, keras.Model):
         check_classes(model, dataset)
     elif not model.class_names and model.classes != dataset.num_classes:

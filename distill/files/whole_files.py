@@ -4,14 +4,16 @@ import csv
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from filelock import FileLock
+
+_TOKEN, _LOCK = 8, ".lock"  # letters that tell unfinished files of one target apart; what their locks end with
 
 
 @contextmanager
@@ -27,18 +29,13 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _swept(path), _target_in_errors(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_unfinished(path), suffix=path.suffix)
-        os.close(handle)
-        unfinished = Path(name)
-        try:
-            yield unfinished
-            unfinished.chmod(0o666 & ~_umask())  # mkstemp lets only the owner read
-            with open(unfinished, "r+b") as file:
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    with _beside(path) as unfinished, _target_in_errors(path):
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # for its owner alone until whole
+        yield unfinished
+        unfinished.chmod(0o666 & ~_umask())
+        with open(unfinished, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
 
 
 @contextmanager
@@ -50,15 +47,12 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path).resolve()  # "." and links mean the folder that they name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        _swept(path),
-        tempfile.TemporaryDirectory(dir=path.parent, prefix=_unfinished(path), suffix=path.suffix) as folder,
-    ):
-        unfinished = Path(folder) / "folder"
-        unfinished.mkdir()
+    with _beside(path) as folder:
+        unfinished = folder / "folder"
+        unfinished.mkdir(parents=True)
         yield unfinished
         if path.is_dir():
-            os.replace(path, Path(folder) / "earlier")  # goes with the temporary folder
+            os.replace(path, folder / "earlier")  # goes with the temporary folder
         os.replace(unfinished, path)
 
 
@@ -68,21 +62,54 @@ def _unfinished(path: Path) -> str:
 
 
 @contextmanager
-def _swept(path: Path) -> Iterator[None]:
-    """Remove what a killed process has left of `path`, unless another one is writing it at this moment."""
-    lock = FileLock(path.parent / f".{path.name}.lock", timeout=0)
-    with suppress(OSError, NotImplementedError):  # it is held, or there are no locks here: then nothing is removed
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield a new name next to `path`, for a file or a folder that is gone, or renamed, when the block ends.
+
+    It is locked meanwhile: what lies there under such a name and is not locked, a killed process has left, and goes.
+    """
+    _sweep(path)
+    unfinished = path.with_name(f"{_unfinished(path)}{token_hex(_TOKEN // 2)}{path.suffix}")
+    lock = FileLock(_lock_of(unfinished), timeout=0)
+    with suppress(OSError, NotImplementedError):  # no locks here: then nothing is ever swept
         lock.acquire()
     try:
-        if lock.is_locked:
-            for left in path.parent.glob(f"{escape(_unfinished(path))}????????{escape(path.suffix)}"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-        yield
+        yield unfinished
     finally:
-        if lock.is_locked:
-            with suppress(OSError):  # the next writer can have it, too
-                os.unlink(lock.lock_file)
-            lock.release()
+        _remove(unfinished)
+        _release(lock)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes have left of `path`."""
+    pattern = f"{escape(_unfinished(path))}{'[0-9a-z_]' * _TOKEN}"
+    for left in [*path.parent.glob(f"{pattern}{escape(path.suffix)}"), *path.parent.glob(f"{pattern}*{_LOCK}")]:
+        unfinished = left.with_name(left.name.removesuffix(_LOCK))
+        lock = FileLock(_lock_of(unfinished), timeout=0)
+        try:
+            lock.acquire()
+        except (OSError, NotImplementedError):  # someone is writing it, or there are no locks here
+            continue
+        with suppress(OSError):
+            _remove(unfinished)
+        _release(lock)
+
+
+def _lock_of(unfinished: Path) -> Path:
+    return unfinished.with_name(f"{unfinished.name}{_LOCK}")
+
+
+def _remove(unfinished: Path) -> None:
+    if unfinished.is_dir():
+        shutil.rmtree(unfinished)
+    else:
+        unfinished.unlink(missing_ok=True)
+
+
+def _release(lock: FileLock) -> None:
+    if lock.is_locked:
+        with suppress(OSError):
+            os.unlink(lock.lock_file)
+        lock.release()
 
 
 @contextmanager

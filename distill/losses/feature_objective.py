@@ -12,7 +12,7 @@ from distill.errors import InputError
 from distill.losses.feature_losses import EMBEDDED, SAME_POSITIONS, SAME_SHAPE, feature_loss_named
 from distill.losses.formulas import Tensor
 from distill.losses.loss_options import check_options
-from distill.losses.objective import FEATURES, Batch, Objective, own_layers
+from distill.losses.objective import FEATURES, Batch, Objective, build, own_layers
 
 _SEED = 0  # of projectors, so that they begin alike whatever was drawn before
 _EMBEDDING = 128  # numbers in a vector, as Tian et al. 2020 have them
@@ -98,7 +98,7 @@ class FeatureObjective(Objective):
         Raises:
             InputError: features of which it cannot be computed.
         """
-        self.logits.build(student_outputs, teacher_outputs)
+        build(self.logits, student_outputs, teacher_outputs)
         self.projectors = []
         for number, (layer, feature) in enumerate(self.pairs.items()):
             student, teacher = student_outputs[layer].shape[1:], teacher_outputs[FEATURES + feature].shape[1:]

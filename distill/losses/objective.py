@@ -90,7 +90,8 @@ class Objective(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return JSON-able facts for a run's record: two objectives that teach the same have the same.
 
-        By default where its class stands, the sha256 of that source file, and its own attributes.
+        By default where its class stands, the sha256 of that source file, and its own attributes, but for those that
+        `build` sets.
 
         Raises:
             InputError: an attribute that JSON does not know: write a `describe` of your own.
@@ -99,7 +100,9 @@ class Objective(Protocol):
             "formula": self.formula,
             "class": f"{type(self).__module__}:{type(self).__qualname__}",
             "source_sha256": source_sha256(type(self)),
-            "settings": _plain({name: each for name, each in vars(self).items() if not name.startswith("_")}, self),
+            "settings": _plain(
+                {name: vars(self)[name] for name in _attributes(self) if name not in _set_by_build(self)}, self
+            ),
         }
 
 
@@ -213,6 +216,7 @@ class DistillationObjective(Objective):
         return {name: (start, ramp) for name, (start, ramp) in ramps.items() if ramp.moves}
 
 
+_BUILT = "_set_by_build"
 _OF_FUNCTIONS = ("teacher_outputs", "student_layers", "uses_labels", "teacher_temperature", "build")
 
 
@@ -280,6 +284,24 @@ def own_layers(objective: Objective) -> list[keras.layers.Layer]:
         if isinstance(layer, keras.layers.Layer)
     ]
     return list({id(layer): layer for layer in found}.values())
+
+
+def build(
+    objective: Objective, student_outputs: Mapping[str, KerasTensor], teacher_outputs: Mapping[str, KerasTensor]
+) -> None:
+    """Call `objective.build`, and remember which attributes it sets: they are no settings of the objective."""
+    before = _attributes(objective)
+    objective.build(student_outputs, teacher_outputs)
+    if added := [name for name in _attributes(objective) if name not in before]:
+        object.__setattr__(objective, _BUILT, (*_set_by_build(objective), *added))
+
+
+def _attributes(objective: Objective) -> list[str]:
+    return [name for name in getattr(objective, "__dict__", {}) if not name.startswith("_")]
+
+
+def _set_by_build(objective: Objective) -> Sequence[str]:
+    return getattr(objective, _BUILT, ())
 
 
 def is_batch_function(function: Callable[..., Any]) -> bool:

@@ -50,6 +50,10 @@ class CropSettings:
                 raise InputError(f"--{flag(name)} must be 0 or more, received {getattr(self, name)}")
 
 
+class _InterruptedError(Exception):
+    """What ends `FaceFolder.crop` in the middle."""
+
+
 def sharpness(face: np.ndarray) -> float:
     """Return the variance of the Laplacian of a grey face, float [96, 96] of 0..255.
 
@@ -115,6 +119,18 @@ class FaceFolder:
         self._alike = {source for source, name in names.items() if count[name] > 1}
         self._taken = {row["face"].casefold() for line in self._done.values() for row in line["faces"]}
         self._lock = threading.Lock()
+        self._interrupted = threading.Event()
+
+    def begin(self) -> None:
+        """Write down whose faces these are, before the first one is there: the same call can go on from then on."""
+        if not (self.report / RECORD).exists():
+            self.report.mkdir(parents=True, exist_ok=True)
+            with atomic_file(self.report / RECORD) as unfinished:
+                unfinished.write_text(json.dumps(self._header) + "\n", encoding="utf-8")
+
+    def interrupt(self) -> None:
+        """Let calls of `crop` in other threads end with an exception, after the frame that they are at."""
+        self._interrupted.set()
 
     def is_done(self, source: str) -> bool:
         """Whether the faces of a source are there already."""
@@ -135,6 +151,8 @@ class FaceFolder:
         left_out: list[dict[str, Any]] = []
         try:
             for time, photo in self._photos(source):
+                if self._interrupted.is_set():
+                    raise _InterruptedError
                 found = finder(photo)
                 if not found:
                     left_out.append(_why(source, time, NO_FACE))
@@ -147,11 +165,8 @@ class FaceFolder:
 
     def record(self, line: dict[str, Any]) -> None:
         """Note that a source is finished."""
-        self.report.mkdir(parents=True, exist_ok=True)
-        fresh = not (self.report / RECORD).exists()
+        self.begin()
         with open(self.report / RECORD, "a", encoding="utf-8") as file:
-            if fresh:
-                file.write(json.dumps(self._header) + "\n")
             file.write(json.dumps(line) + "\n")
         self._done[line["source"]] = line
 

@@ -11,7 +11,11 @@ Result = TypeVar("Result")
 
 
 def in_order(
-    items: Iterable[Item], open_worker: Callable[[], Callable[[Item], Result]], *, threads: int
+    items: Iterable[Item],
+    open_worker: Callable[[], Callable[[Item], Result]],
+    *,
+    threads: int,
+    interrupt: Callable[[], None] = lambda: None,
 ) -> Iterator["Future[Result]"]:
     """Yield what becomes the result for each item; no more than two for each thread are ahead.
 
@@ -19,6 +23,7 @@ def in_order(
         open_worker: opens what detectors and students need: no two threads call one worker at once. It is called for
             each item that comes, up to `threads` times, in the thread that iterates: opening may mute the standard
             error, and what that thread prints is to be seen.
+        interrupt: called where not all results are wanted any more, before what workers have begun is waited for.
     """
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[Result]] = deque()
@@ -39,5 +44,8 @@ def in_order(
             if len(waiting) > 2 * threads:
                 yield waiting.popleft()
         yield from waiting
+    except BaseException:  # Ctrl-C among them, and the end of who iterates
+        interrupt()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)

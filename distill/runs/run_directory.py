@@ -331,8 +331,11 @@ def read_summary(path: Path) -> dict:
 class _Summary:
     """What others rely on in it."""
 
+    epochs: Count
     best_epoch: Count
     validation_accuracy: float
+    validation_balanced_accuracy: float | None = None
+    chosen_by: str = "accuracy"
 
 
 def load_network(path: str | Path) -> keras.Model:

@@ -98,7 +98,7 @@ def cache_logits(
     view_spec = view_spec or ViewSpec()
     header = describe_logits(teacher, dataset, views=views, view_spec=view_spec, teacher_training=teacher_training)
     wanted = [LayerFeature.parse(text) for text in dict.fromkeys(features)]
-    header = replace(header, features=described(wanted, teacher, dtype=feature_dtype))
+    header = replace(header, features=described(wanted, teacher, dtype=feature_dtype, listed_by="--features list"))
     view_spec.parameters([""], [views - 1])  # refuses more views than there are crops, before anything is written
     writer = LogitWriter(
         out,

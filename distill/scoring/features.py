@@ -81,8 +81,13 @@ def layer_shapes(teacher: ImageModel) -> Mapping[str, tuple[int, ...]]:
     return _inner(teacher).shapes()
 
 
-def described(requests: Iterable[LayerFeature], teacher: ImageModel, *, dtype: str) -> tuple[Feature, ...]:
+def described(
+    requests: Iterable[LayerFeature], teacher: ImageModel, *, dtype: str, listed_by: str = ""
+) -> tuple[Feature, ...]:
     """Return what a store says of the features that `requests` make of a teacher's layers.
+
+    Args:
+        listed_by: the flags that show all layers, for messages, where there are such.
 
     Raises:
         InputError: it has no such layer (near names are offered), or none of which such a map can be made; or its
@@ -90,12 +95,15 @@ def described(requests: Iterable[LayerFeature], teacher: ImageModel, *, dtype: s
     """
     requests = tuple(requests)
     if requests and teacher.flip_average:
-        raise InputError("features are those of one image: leave --features or --flip-average out")
+        raise InputError(
+            "features are those of one image, not of it and its mirror image: leave them or the flip average out"
+        )
     shapes = layer_shapes(teacher) if requests else {}
     for each in requests:
         if each.layer not in shapes:
             hint = alternatives(each.layer, shapes) if len(shapes) <= 30 else _near(each.layer, shapes)
-            raise InputError(f'{teacher.name} has no layer "{each.layer}": {hint} (--features list shows all)')
+            shown = f" ({listed_by} shows all)" if listed_by else ""
+            raise InputError(f'{teacher.name} has no layer "{each.layer}": {hint}{shown}')
     return tuple(Feature(each.name, each.shape(shapes[each.layer], teacher=teacher.name), dtype) for each in requests)
 
 

@@ -125,7 +125,7 @@ class ViewBatches:
         if view_order == "random" and views is None:
             raise InputError(
                 'the view order "random" has no views to take from, since every epoch draws new ones: '
-                "leave it out, or give --logits, --views or --view.crops"
+                "leave it out, or say which views there are, by --view.crops, or of students by --logits or --views"
             )
         check_at_least(1, batch_size=batch_size)
         self.dataset = dataset

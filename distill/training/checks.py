@@ -38,7 +38,7 @@ def check_can_train(
             f"{network.name} takes images of any size, {network.input_shape[1:]}: give it an Input of a fixed one"
         )
     check_gives_logits(network, dataset)
-    _check_teacher(objective, teacher)
+    check_teacher(objective, teacher)
     check_views(teacher, views, recipe.view)
     check_labels(dataset, objective, recipe)
 
@@ -76,7 +76,12 @@ def check_sample_weights(sample_weights: np.ndarray, taught_at: np.ndarray, *, o
     return weights
 
 
-def _check_teacher(objective: Objective, teacher: Teacher | None) -> None:
+def check_teacher(objective: Objective, teacher: Teacher | None) -> None:
+    """Check that there is a teacher where an objective needs one, and that its logits are right for it.
+
+    Raises:
+        InputError: they are not.
+    """
     if teacher is None and objective.teacher_outputs:
         raise InputError(
             f"the objective {objective.formula} needs a teacher's {' and '.join(objective.teacher_outputs)}: give "

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras import KerasTensor
 
 from distill.data.dataset import Dataset
 from distill.data.view_columns import PARAMETERS
@@ -130,6 +131,17 @@ class CachedTeachers:
         """
         have = [FEATURES + name for store in self.stores for name in store.features]
         check_outputs(names, have=(LOGITS, *have), of=", ".join(store.path.name for store in self.stores))
+
+    def specifications(self, names: Collection[str], classes: int) -> dict[str, KerasTensor]:
+        """Return shapes and types of a batch of the outputs `names`, for a dataset of so many classes.
+
+        Raises:
+            InputError: as `check_outputs`.
+        """
+        self.check_outputs(names)
+        features = {FEATURES + name: found.shape for store in self.stores for name, found in store.features.items()}
+        shapes = {LOGITS: (classes,), **features}
+        return {name: KerasTensor((None, *shapes[name]), "float32") for name in names}
 
     def _feature(self, name: str, dataset: Dataset) -> "StoredFeature":
         feature = name.removeprefix(FEATURES)

@@ -1,7 +1,8 @@
 """What an objective reads of a student, its logits and the outputs of layers, and what is trained with it."""
 
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 from keras import KerasTensor
 
 from distill.errors import InputError
-from distill.losses.objective import LOGITS, Batch, Objective, own_layers
+from distill.losses.objective import LOGITS, Batch, Objective, build, own_layers
 from distill.refusals import alternatives, reason
 from distill.training.batches import JointBatches, ViewBatches
 
@@ -70,14 +71,31 @@ def build_objective(objective: Objective, student: keras.Model, batches: ViewBat
         for name, array in batches.teacher_sample().items()
         if name in objective.teacher_outputs
     }
-    try:
-        objective.build(outputs, teacher)
+    with _in_one_line(objective):
+        build(objective, outputs, teacher)
         if not objective.tested:
             _check_parts(_traced(objective, outputs, teacher, batches), objective)
+
+
+@contextmanager
+def _in_one_line(objective: Objective) -> Iterator[None]:
+    try:
+        yield
     except InputError:
         raise
     except Exception as error:  # whatever the code of somebody else raises
         raise InputError(f"the objective {objective.formula} failed: {reason(error)}{_where(error)}") from error
+
+
+def check_objective(objective: Objective, student: keras.Model, teacher_outputs: Mapping[str, KerasTensor]) -> None:
+    """Check, before there is any batch, that an objective can be computed of what a student and a teacher give.
+
+    Raises:
+        InputError: the student has no such layer, or the objective cannot be built of these shapes.
+    """
+    outputs = StudentOutputs(student, objective.student_layers).specifications
+    with _in_one_line(objective):
+        build(objective, outputs, teacher_outputs)
 
 
 def trained_variables(student: keras.Model, objective: Objective) -> list[keras.Variable]:

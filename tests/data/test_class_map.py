@@ -34,6 +34,20 @@ def test_labels_and_soft_labels_are_merged(dataset):
     assert merged.subset([2, 3]).class_map == MAP
 
 
+def test_the_label_is_the_most_probable_of_the_merged_classes(dataset):
+    behind = replace(dataset, labels=np.array([1, 1, 2, 3, -1]), label_probs=np.array(dataset.label_probs))
+    behind.label_probs[0] = [0.3, 0.4, 0.3, 0]
+    assert with_class_map(behind, MAP).labels.tolist() == [0, 1, 0, 2, -1]
+    behind.label_probs[0] = [0.25, 0.5, 0.25, 0]  # even: the label stays
+    assert with_class_map(behind, MAP).labels.tolist() == [1, 1, 0, 2, -1]
+
+
+@pytest.mark.parametrize("pairs", [("angry=happy", "happy=angry"), ("angry=fear", "fear=other")])
+def test_a_map_that_would_change_what_it_has_made_is_refused(pairs):
+    with pytest.raises(InputError, match="is both an old and a new name"):
+        parse_class_map(pairs)
+
+
 def test_probabilities_of_a_teacher_add_up(rng):
     logits = rng.normal(size=(6, 2, 4)).astype(np.float32) * 5
     merged = softmax(merge_logits(logits, NAMES, ("neutral", "other", "happy"), MAP))
