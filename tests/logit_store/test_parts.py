@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -183,7 +182,7 @@ def test_an_error_names_the_file_and_not_its_unfinished_name(path, write_shard, 
     def read_only(*args, **options):
         raise OSError(errno.EROFS, "Read-only file system", f"{path.parent}/.{path.name}-abcdefgh.h5")
 
-    monkeypatch.setattr(tempfile, "mkstemp", read_only)
+    monkeypatch.setattr(os, "replace", read_only)
     with pytest.raises(OSError, match="Read-only file system") as raised:
         merge_parts([folder], path)
     assert raised.value.filename == str(path)
