@@ -397,6 +397,13 @@ class TestWhatIsRefused:
         assert message in failure(capsys)
         assert not list(tmp_path.glob("out/runs/*/*"))
 
+    def test_a_mean_that_one_loss_cannot_use_is_refused_before_another_is_trained(self, work, tmp_path, capsys):
+        store = dict(zip(base(work)[::2], base(work)[1::2], strict=False))["--logits"]
+        flags = ("--logits", store, store, "--losses", "hinton", "mse", "--ensemble-mean", "probabilities")
+        assert run(*base(work), "--out", tmp_path / "out", *flags) == 2
+        assert "--ensemble-mean probabilities needs a loss with a temperature" in failure(capsys)
+        assert not list(tmp_path.glob("out/runs/*/*"))
+
     def test_a_folder_of_something_else_stays_as_it_is(self, work, tmp_path, capsys):
         (tmp_path / "holidays.png").write_bytes(b"")
         assert run(*base(work), "--out", tmp_path) == 2

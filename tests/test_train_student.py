@@ -152,6 +152,17 @@ def test_an_interrupted_run_says_how_it_goes_on(work, tmp_path):
     assert len(read_metrics(out)) in (done, done + 1)
 
 
+def test_numbers_of_extra_data_are_named_by_a_flag_of_their_own(work, tmp_path, capsys):
+    numbered = tmp_path / "numbered"
+    for number in (1, 2):
+        (numbered / str(number)).mkdir(parents=True)
+        Image.new("L", (48, 48)).save(numbered / str(number) / "a.png")
+    assert student(work, tmp_path / "run", "--extra-data", numbered) == 2
+    assert "name the classes with --extra-data-classes" in error(capsys)
+    assert student(work, tmp_path / "run", "--extra-data-classes", "1=happy,2=sad") == 2
+    assert "nothing uses --extra-data-classes: give --extra-data" in error(capsys)
+
+
 def test_another_teacher_for_the_extra_data_is_refused(work, tmp_path, capsys):
     other = ("--data", work / "fer2013.csv", *TEACHER, "--epochs", 1, "--seed", 9, "--out", tmp_path / "other")
     assert run(train_teacher, TrainTeacherSettings, *other) == 0

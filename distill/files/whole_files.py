@@ -3,10 +3,10 @@
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -81,9 +81,11 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _sweep(path: Path) -> None:
     """Remove what killed processes have left of `path`."""
-    pattern = f"{escape(_unfinished(path))}{'[0-9a-z_]' * _TOKEN}"
-    for left in [*path.parent.glob(f"{pattern}{escape(path.suffix)}"), *path.parent.glob(f"{pattern}*{_LOCK}")]:
-        unfinished = left.with_name(left.name.removesuffix(_LOCK))
+    ours = re.compile(
+        rf"({re.escape(_unfinished(path))}[0-9a-z_]{{{_TOKEN}}}{re.escape(path.suffix)})({re.escape(_LOCK)})?"
+    )
+    names = {found[1] for name in os.listdir(path.parent) if (found := ours.fullmatch(name))}  # each with its lock
+    for unfinished in map(path.with_name, names):
         lock = FileLock(_lock_of(unfinished), timeout=0)
         try:
             lock.acquire()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _OPTIONS = ("keep_prob", "pixel_scale")  # of students, until 0.1
-_RENAMED = {  # until 0.1
+_RENAMED = {  # of 0.1, and of 0.2 before its release
     "beside": "extra_data",
     "beside_logits": "extra_logits",
     "gives": "output_type",

@@ -194,6 +194,8 @@ def test_a_test_share_holds_out_whole_subjects_before_validation_is_drawn(datase
         with_splits(unsplit, test_fraction=0.3)
     with pytest.raises(InputError, match="has a test split of its own: leave --test-share out"):
         with_splits(split, policy="random", test_fraction=0.3)
+    with pytest.raises(InputError, match="a test share of 0.001 leaves 0 of"):
+        with_splits(unsplit, policy="random", test_fraction=0.001)
 
 
 def test_a_missing_test_split_names_the_flag_that_makes_one(dataset_of_subjects):

@@ -180,6 +180,28 @@ def test_a_layer_that_is_an_attribute_is_trained_without_being_built_or_listed(d
     np.testing.assert_array_equal(own_weights(tmp_path)[0], objective.scale.kernel)
 
 
+def test_what_build_sets_is_no_setting_so_the_same_call_finds_the_run_complete(dataset, tmp_path, capsys):
+    class Scaled(Objective):
+        teacher_outputs = ()
+
+        def __init__(self):
+            self.by = 2.0
+
+        def build(self, student_outputs, teacher_outputs):
+            self.classes = student_outputs["logits"].shape[-1]
+
+        def __call__(self, student_outputs, batch, progress):
+            return {"loss": self.by * keras.ops.mean(student_outputs["logits"] ** 2, axis=-1) / self.classes}
+
+    objective = Scaled()
+    for _ in range(2):
+        train(plain_student(), dataset, out=tmp_path / "run", objective=objective, recipe=Recipe(epochs=1))
+    assert "is already complete" in capsys.readouterr().out
+    objective.by = 3.0
+    with pytest.raises(InputError, match="objective.settings.by: stored 2.0, now 3.0"):
+        train(plain_student(), dataset, out=tmp_path / "run", objective=objective, recipe=Recipe(epochs=1))
+
+
 def test_layers_that_the_build_of_a_function_makes_are_trained(dataset, tmp_path):
     def scaled(student_outputs, batch, progress):
         return {"loss": keras.ops.mean((scaled.layers[0](student_outputs["logits"]) - 1) ** 2, axis=-1)}
