@@ -9,7 +9,7 @@ __version__ = "0.2.0"
 
 # Commands that are called, too: `distill.export(student, ...)`. All others are run with `python -m` alone.
 _CALLED_COMMANDS = ("compare", "export")
-# Name -> module. No module here is one that is run with `python -m`.
+# Name -> module. None of these modules is run with `python -m`.
 _EXPORTS = {
     "Batch": "distill.losses.objective",
     "CachedOutputs": "distill.training.batches",

@@ -30,7 +30,7 @@ class InspectSettings(DataClasses):
     """A logit store: its .h5 file, or the folder of its parts."""
     data: str | None = None
     """The dataset, to evaluate the logits on one of its splits; by default they are evaluated on all samples. It may
-    be MODULE:FUNCTION: a program, which can do whatever you can do."""
+    be MODULE:FUNCTION, which runs code with your permissions."""
     split: str | None = None
     """Which split of --data: "train", "validation" (default) or "test"."""
     json: bool = False
@@ -40,9 +40,9 @@ class InspectSettings(DataClasses):
 
     def __post_init__(self):
         if self.split is not None and self.data is None:
-            raise InputError("--split is one of --data: give that, or leave --split out")
+            raise InputError("--split is one of --data: give that, or omit --split")
         if self.data_classes is not None and self.data is None:
-            raise InputError("--data-classes are those of --data: give that, or leave --data-classes out")
+            raise InputError("--data-classes are those of --data: give that, or omit --data-classes")
         if self.plot is not None and not self.plot.endswith(_PICTURES):
             raise InputError(f"--plot {self.plot} must end in one of {', '.join(_PICTURES)}")
 
@@ -59,7 +59,7 @@ class VerifySettings(ScoringSettings, DataClasses):
     """The teacher that wrote it, which scores some images again, with the --weights and other flags of
     distill.teacher_logits."""
     operations: tuple[str, ...] = ()
-    """MODULE:ROW of each view operation from outside that the store names. The module is a program."""
+    """MODULE:ROW of each view operation from outside that the store names. The module runs with your permissions."""
     images: int = 64
     """How many images, drawn at random, the teacher scores again."""
     seed: int = 0
@@ -78,7 +78,7 @@ class MergeSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportSettings:
-    """Turn logits from elsewhere into a store: a .npz or .csv file, or a pickled dictionary of path -> logits.
+    """Turn external logits into a store: a .npz or .csv file, or a pickled dictionary of path -> logits.
 
     A pickle is read as plain values only: nothing in it is ever called.
     """
@@ -133,7 +133,7 @@ def verify(settings: VerifySettings) -> None:
     if settings.teacher is not None and settings.data is None:
         raise InputError("--teacher needs images to score again: give --data")
     if settings.data_classes is not None and settings.data is None:
-        raise InputError("--data-classes are those of --data: give that, or leave --data-classes out")
+        raise InputError("--data-classes are those of --data: give that, or omit --data-classes")
     _refuse_what_only_a_teacher_uses(settings)
     store = open_logits(settings.store)
     _check_classes(settings, store)

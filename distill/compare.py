@@ -111,7 +111,7 @@ def _test_split(dataset):
 
     test = dataset.split("test")
     if not is_labelled(test).any():
-        raise InputError(f"the test split of {dataset.name} has no labels: leave --test out")
+        raise InputError(f"the test split of {dataset.name} has no labels: omit --test")
     return test
 
 

@@ -18,7 +18,7 @@ class ConvertDataSettings(DataClasses):
     """Write a dataset of any layout as shards, files of many images each, which every command reads as --data.
 
     Encoded pictures keep their bytes, other images become PNG. Ids, labels, class names, splits and the order within
-    each split are kept, so that logits of the source fit. OUT appears when it is whole; the same command goes on
+    each split are kept, so that logits of the source fit. OUT appears when it is whole; repeat the command to resume
     after an interruption.
     """
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class CropFacesSettings(FaceSettings, CropSettings):
     """Find the faces in photos and videos, and save each as a picture of its own, framed as distill.predict does.
 
-    Class folders stay class folders, and a label file stays one. Next to OUT, in OUT-report, stand a sheet of faces
-    to look over (sheet.png), a table of them (faces.csv), and one of what was left out and why (left_out.csv). The
-    same command again goes on after an interruption.
+    Class folders stay class folders, and a label file stays one. Next to OUT, OUT-report has a sheet of faces to
+    look over (sheet.png), a table of them (faces.csv), and one of what was left out and why (left_out.csv). Repeat
+    the command to resume after an interruption.
     """
 
     photos: tyro.conf.Positional[str]

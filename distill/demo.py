@@ -54,11 +54,11 @@ class DemoSettings(FaceSettings, ForeignNetwork):
     accurate of them."""
     teacher: str | None = None
     """A second network, shown next to the student: another exported file or folder, a run of this project, the name
-    of a trained network that comes with this package, or a .keras, .h5 or .onnx file, SavedModel or MODULE:FUNCTION
-    from elsewhere, which --input, --output-type and --classes describe. It must have the student's classes; where
-    nothing names those of one from elsewhere, they are assumed to be in the student's order. By default the trained
-    network that comes with this package stands next to its student, where TensorFlow is installed; "none" shows
-    none."""
+    of a trained network that comes with this package, or an external network (a .keras, .h5 or .onnx file, a
+    SavedModel, MODULE:FUNCTION), which --input, --output-type and --classes describe. It must have the student's
+    classes; where nothing names those of an external one, they are assumed to be in the student's order. By default
+    the trained network that comes with this package stands next to its student, where TensorFlow is installed;
+    "none" shows none."""
     port: int = 7860
     """The page is http://127.0.0.1:PORT."""
     browser: bool = True

@@ -5,7 +5,7 @@ class InputError(Exception):
     """Something the user gave is wrong.
 
     The message is one line that names the thing received and what would work. Commands print it and end with
-    exit code 2. It is no `ValueError`, because the flag parser would catch that one and print it its own way.
+    exit code 2. It is not a `ValueError`, because the flag parser would catch that one and print it its own way.
     """
 
 

@@ -28,7 +28,7 @@ class EvaluateSettings(ForeignNetwork, DataSetting):
     model: tuple[str, ...]
     """One or several, side by side: the directory of a run, the name of a trained network or student that comes
     with this package, an exported .tflite or .onnx file, the folder of an
-    export (its recommended file); or a network from elsewhere, which --input, --output-type and --classes describe: a
+    export (its recommended file); or an external network, which --input, --output-type and --classes describe: a
     .keras, .h5, .tflite or .onnx file, the folder of a SavedModel, or MODULE:FUNCTION."""
     out: str | None = None
     """Folder for report.html, evaluation.json and confusion matrices; by default RUN/evaluation-SPLIT, or one next

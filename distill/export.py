@@ -29,11 +29,11 @@ class ExportSettings(ForeignNetwork, DataClasses):
     """
 
     model: str
-    """The directory of a run or its .keras file; a trained network that comes with this package, by its name; or a
-    .keras or .h5 file from elsewhere, a graph of layers, which --input, --output-type and --classes describe. What is
+    """The directory of a run or its .keras file; a trained network that comes with this package, by its name; or an
+    external .keras or .h5 file, a graph of layers, which --input, --output-type and --classes describe. What is
     exported takes pixels 0..255 and has the classes of the data."""
     data: str
-    """A dataset of real images, as in training (MODULE:FUNCTION is a program: it can do whatever you can do). Some
+    """A dataset of real images, as in training (MODULE:FUNCTION runs code with your permissions). Some
     of its training images set the ranges of int8, and every file is compared with the student on --split."""
     out: str | None = None
     """Folder for the files, exports.json and the card (README.md); by default RUN/export, or one next to the

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 _JSON_VERSION = 1
-_SLOWEST = 0.1  # frames per second of a video that is written; OpenCV writes none that are much slower
 """Of the shape of what --json prints; what is added needs no other, what goes or changes does."""
+_SLOWEST = 0.1  # frames per second of a video that is written; OpenCV writes none that are much slower
 _BOXES: "dict[str, Callable[[Face], Sequence[int]]]" = {"ltrb": lambda face: face.box, "xywh": lambda face: face.xywh}
 
 
@@ -287,7 +287,7 @@ def _note(line: str) -> None:
 
 
 def _say_no_face(source: "Source", hint: str, *, show_hint: bool) -> None:
-    """Say that no face was found, which is no mistake, and perhaps what to try."""
+    """Say that no face was found, which is not a mistake, and perhaps what to try."""
     from distill.prediction.captures import name_of
 
     said = f"no face was found in {name_of(source)}"
@@ -335,7 +335,7 @@ def _same(path: Path) -> str:
 def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of no encoding
-    run_stage(predict, PredictSettings, backend=None)
+    run_stage(predict, PredictSettings, backend=None, begins_anew=True)
 
 
 if __name__ == "__main__":

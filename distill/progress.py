@@ -11,7 +11,7 @@ _LINE = "{desc}{percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {r
 
 
 def progress_bar(iterable: Iterable | None = None, **options: Any) -> tqdm:
-    """Return a `tqdm` with its `options`, which writes whole lines where the standard error is no terminal."""
+    """Return a `tqdm` with its `options`, which writes whole lines where the standard error is not a terminal."""
     if sys.stderr.isatty() or options.get("disable"):
         return tqdm(iterable, **options)
     lines = {"file": _Lines(sys.stderr), "mininterval": _SECONDS, "maxinterval": _SECONDS, "bar_format": _LINE}

@@ -17,7 +17,7 @@ from distill.refusals import check_at_least
 class QuickstartSettings:
     """Draw faces, train a teacher, cache its logits, and train the same student with and without them.
 
-    The same command again goes on after an interruption.
+    Repeat the command to resume after an interruption.
     """
 
     out: str = "quickstart"

@@ -18,7 +18,7 @@ _LIST = "list"
 class TeacherLogitsSettings(ClusterScoringSettings, ScoringSettings, DataSetting):
     """Score every image of a dataset, in all its splits, with a teacher, once.
 
-    The same command again goes on after an interruption, and one with more views adds them to a finished store.
+    Repeat the command to resume after an interruption; with more --views it adds them to a finished store.
     """
 
     out: str | None = None
@@ -44,7 +44,7 @@ class TeacherLogitsSettings(ClusterScoringSettings, ScoringSettings, DataSetting
 
     def __post_init__(self):
         if self.lists and self.features != (_LIST,):
-            raise InputError(f"--features {_LIST} stands alone: leave the others out, or {_LIST}")
+            raise InputError(f"--features {_LIST} stands alone: omit the others, or {_LIST}")
         if self.out is None and not self.lists:
             raise InputError("nothing says where to write: give --out, an .h5 file")
 
@@ -92,7 +92,7 @@ def _cache(settings: TeacherLogitsSettings, dataset, *, weights: str | None, out
     run = None if weights is None else recorded_run(weights)
     teacher = settings.open(dataset, weights=weights)
     print_matching_note(teacher, dataset)
-    # One from elsewhere is better checked now than after hours.
+    # An external one is better checked now than after hours.
     warned = bool(teacher.input_format) and print_network_check(teacher, dataset)
     store = cache_logits(
         teacher,

@@ -91,7 +91,7 @@ def _open_online_teacher(settings: TrainStudentSettings, dataset):
     if settings.online.teacher is None:
         return None
     model = settings.online.open(dataset)
-    if model.input_format:  # from elsewhere
+    if model.input_format:  # an external network
         print_network_check(model, dataset, prefix=settings.online.prefix)
     return OnlineTeacher(model, class_names=model.class_names)
 
@@ -129,11 +129,11 @@ def _objective(settings: TrainStudentSettings):
     objective = settings.objective(epochs=settings.epochs, taught=taught)
     if settings.online.teacher is not None and not objective.teacher_outputs:
         raise InputError(
-            f"the objective {objective.formula} needs nothing of --online.teacher: leave it out, or give a --lambda"
+            f"the objective {objective.formula} needs nothing of --online.teacher: omit it, or give a --lambda"
         )
     if settings.ensemble_settings_given and not taught:
         flags = ", ".join(f"--{flag(name)}" for name in settings.ensemble_settings_given)
-        raise InputError(f"without a teacher's logits nothing uses {flags}: give --logits, or leave it out")
+        raise InputError(f"without a teacher's logits nothing uses {flags}: give --logits, or omit it")
     return objective
 
 

@@ -13,13 +13,13 @@ from distill.training.recipe import RECIPES, Recipe
 class TrainTeacherSettings(FoldSettings, Recipe):
     """Train a teacher from labels, on any backend of Keras (KERAS_BACKEND).
 
-    The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
+    Repeat the command to resume an interrupted run, or give --resume RUN alone.
     """
 
     out: str
     """Directory of the run."""
     recipe: str | None = None
-    """"facenet", "facenet_steps", "fer_cnn" (as published) or "strong" (our own): sets what is not given here."""
+    """"facenet", "facenet_steps", "fer_cnn" (after papers) or "strong" (our own): sets what is not given here."""
     teacher: str = "facenet"
     """Name of the network."""
     weights: str | None = None

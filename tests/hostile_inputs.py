@@ -308,7 +308,7 @@ def _changed(file: Path, content: bytes, chance: random.Random) -> str:
 
 
 def _changed_document(document: Any, chance: random.Random) -> tuple[Any, str]:
-    """Put another value somewhere, or leave something out."""
+    """Put another value somewhere, or omit something."""
     places = [*_places(document)]
     holder, key = chance.choice(places)
     if chance.random() < 0.2:

@@ -1,4 +1,4 @@
-"""Networks from elsewhere whose classes stand in another order, or whose pixels have another range: what is said.
+"""External networks whose classes stand in another order, or whose pixels have another range: what is said.
 
 The network is a classifier by nearest mean brightness, as a dense layer: of a face of brightness x it gives
 x c - c^2 / 2 for the brightness c of every class, so that it is right unless noise decides.
@@ -269,7 +269,7 @@ class TestEvaluate:
         capsys.readouterr()
         for given in (RANGE, ("--classes", "fer2013"), ("--output-type", "logits")):
             assert call(evaluate, EvaluateSettings, "--model", tmp_path / "ex", *data, *given) == 2
-            assert f"error: {given[0].split('.')[0]} describes networks from elsewhere" in capsys.readouterr().err
+            assert f"error: {given[0].split('.')[0]} describes external networks" in capsys.readouterr().err
 
 
 class TestExport:
@@ -320,5 +320,5 @@ class TestDemo:
     def test_flags_without_such_a_teacher_are_refused(self):
         from distill.evaluation.side_by_side import SideBySide
 
-        with pytest.raises(InputError, match="--classes describes a --teacher from elsewhere, and none is named"):
+        with pytest.raises(InputError, match="--classes describes an external --teacher, and none is named"):
             SideBySide(foreign=ForeignNetwork(classes="fer2013"), face_detector="none")

@@ -381,7 +381,7 @@ class TestWhatIsRefused:
             (("--temperatures", 4, 0), "temperature must be above 0, received 0.0"),
             (
                 ("--losses", "mse", "--temperatures", 2, 4),
-                "no temperature reaches the loss mse: leave --temperatures",
+                "no temperature reaches the loss mse: omit --temperatures",
             ),
             (("--seeds", 0), "seeds must be at least 1, received 0"),
             (("--epochs", 0), "epochs must be at least 1, received 0"),
@@ -416,7 +416,7 @@ class TestWhatIsRefused:
     def test_a_damaged_report_is_reported(self, work, tmp_path, capsys, content):
         (tmp_path / "comparison.json").write_text(content)
         assert run(*base(work), "--out", tmp_path) == 2
-        assert "comparison.json is no report of a comparison" in failure(capsys)
+        assert "comparison.json is not a report of a comparison" in failure(capsys)
 
 
 def test_a_loss_without_a_temperature_is_trained_once_for_every_lambda(work, tmp_path, monkeypatch):

@@ -149,7 +149,7 @@ def test_a_higher_score_leaves_faces_out(run, portrait):
     code, _, err = run("portrait.jpg", "--min-face-score", "1")
     assert (code, err[0].startswith("no face was found")) == (0, True)
     assert run("portrait.jpg", "--face-detector", "haar", "--min-face-score", "0.5")[2] == [
-        "error: --face-detector haar gives no scores: leave --min-face-score out"
+        "error: --face-detector haar gives no scores: omit --min-face-score"
     ]
 
 
@@ -200,7 +200,7 @@ def test_of_an_animation_the_first_frame_is_looked_at(run, tmp_path):
         (("a.png", "--every", "nan"), "--every must be 0 or more seconds"),
         (("a.png", "--threads", "0"), "threads must be 1 or more"),
         (("a.png", "--boxes", "xyxy"), 'unknown order of boxes "xyxy": choose one of ltrb, xywh'),
-        (("a.png", "--model", "student.keras"), "student.keras is no exported student"),
+        (("a.png", "--model", "student.keras"), "student.keras is not an exported student"),
         (("a.png", "--model", "gone.tflite"), "gone.tflite does not exist"),
         (("empty.png", "--save", "text.mp4"), "text.mp4 is a file: name a folder for the copies"),
     ],

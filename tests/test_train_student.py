@@ -115,10 +115,13 @@ def test_a_teacher_in_bfloat16_leaves_the_student_in_float32(work, tmp_path):
         (("--online.weights", "run"), "--online describes a teacher that is not named: give --online.teacher"),
         (("--logits", "a.h5", "--online.teacher", "facenet"), "two ways to be taught: give one of them"),
         (("--extra-logits", "a.h5"), "received 1 --extra-logits"),
-        (("--folds", 3, "--extra-data", "x"), "leave --extra-data out"),
+        (("--folds", 3, "--extra-data", "x"), "omit --extra-data"),
         (("--distribute", "horovod"), 'unknown --distribute "horovod": choose one of none, mirrored, workers'),
         (("--distribute", "workers"), "needs the environment variable TF_CONFIG"),
-        (("--resume", "nowhere"), '--resume "nowhere" is no folder of a run: give the --out of one that was begun'),
+        (
+            ("--resume", "nowhere"),
+            '--resume "nowhere" is not a folder of a run: give the --out of one that was begun',
+        ),
     ],
 )
 def test_wrong_input_ends_in_one_line_and_writes_nothing(work, tmp_path, capsys, monkeypatch, flags, said):
@@ -197,7 +200,7 @@ def test_resume_takes_no_other_settings(work, tmp_path, capsys, monkeypatch):
     assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run") == 0
     assert "is already complete" in capsys.readouterr().out
     assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run", "--out", tmp_path / "other") == 2
-    assert "goes on in that folder: leave --out out" in error(capsys)
+    assert "resumes in that folder: omit --out" in error(capsys)
     assert run(train_student, TrainStudentSettings, "--resume", tmp_path / "run", "--lr", 1) == 2
     assert "recipe.lr: stored 0.001, now 1.0" in error(capsys)
 

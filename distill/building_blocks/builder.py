@@ -23,7 +23,7 @@ Args:
     name: name of the model.
 {options}
 Raises:
-    ValueError: an `input_shape` that is no image shape, too small, or of unknown size where the map is flattened;
+    ValueError: an `input_shape` that is not an image shape, too small, or of unknown size where the map is flattened;
         an unknown `pooling`; {wrong_options}a `weights` file that does not fit.
 """
 

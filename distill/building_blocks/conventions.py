@@ -23,7 +23,7 @@ def image_input(input_tensor, input_shape, *, default, smallest, name, any_size=
         any_size: whether H and W may be None; a network that flattens must know them.
 
     Raises:
-        ValueError: the shape is no image shape, or too small for this network.
+        ValueError: the shape is not an image shape, or too small for this network.
     """
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(f"{name} reads channels-last images. Received: image_data_format='channels_first'")

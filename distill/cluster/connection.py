@@ -147,4 +147,4 @@ def _check_answers(address: str) -> None:
     except (OSError, UnicodeError) as error:
         raise InputError(f"nobody answers at {address} ({reason(error)}): {_HOW_TO_JOIN}") from error
     if len(answer) < _FRAME_BYTES or answer[3] != _SETTINGS_FRAME:
-        raise InputError(f"what answers at {address} is no Ray cluster: {_HOW_TO_JOIN}")
+        raise InputError(f"what answers at {address} is not a Ray cluster: {_HOW_TO_JOIN}")

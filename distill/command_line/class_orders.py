@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def print_network_check(network: "ImageModel", dataset: "Dataset", *, prefix: str = "") -> bool:
-    """Check a network from elsewhere on some labelled images; print what is assumed of it, and what does not fit.
+    """Check an external network on some labelled images; print what is assumed of it, and what does not fit.
 
     Args:
         prefix: what the network's flags begin with.
@@ -69,4 +69,4 @@ def print_accuracy(store: "LogitStore", dataset: "Dataset | None" = None, *, nea
 
 def assumed_text(name: str, *, prefix: str = "") -> str:
     """Return a sentence that says that a network's order of classes is assumed."""
-    return f"the order of the classes of {name} is assumed to be that of the data: --{prefix}classes says it"
+    return f"the class order of {name} is assumed to be that of the data: set it with --{prefix}classes"

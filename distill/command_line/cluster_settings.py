@@ -47,7 +47,7 @@ class ClusterSettings:
         """
         if self.ray is None:
             if self.resources.gpus is not None:
-                raise InputError(f"--{self.gpus_flag} is for the workers of --ray: give --ray, too, or leave it out")
+                raise InputError(f"--{self.gpus_flag} is for the workers of --ray: give --ray, too, or omit it")
             yield False
             return
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # this process shares a GPU with a worker

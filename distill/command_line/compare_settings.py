@@ -22,7 +22,7 @@ from distill.training.recipe import Recipe
 class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, EnsembleSettings, Recipe):
     """Train students from labels alone and distilled, over a grid and several seeds, and compare them.
 
-    The same command again goes on after an interruption; with a larger grid it trains what is missing.
+    Repeat the command to resume; with a larger grid it trains what is missing.
     """
 
     out: str
@@ -32,7 +32,7 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Ensembl
     students: tuple[str, ...] = (TrainStudentSettings.student,)
     """Names of the networks, or MODULE:FUNCTION, as distill.train_student takes; --student-options are for all."""
     losses: tuple[str, ...] = (TrainStudentSettings.loss,)
-    """Names of the losses."""
+    """Losses to compare: names, or MODULE:FUNCTION of your own."""
     temperatures: tuple[float, ...] = (2.0, 4.0, 8.0)
     """T of every loss that has one; the others are trained once for every lambda."""
     lambdas: tuple[float, ...] = (0.5, 0.9)
@@ -51,12 +51,13 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Ensembl
     """Stores of the same teachers in other views, such as mixed pictures, as many and in the same order as --logits,
     or a multiple: every cell is trained in these, too, and labels alone. Their file names name them."""
     labels_epochs: tuple[int, ...] = ()
-    """Labels alone are trained for so many epochs, too, such as the time of the teacher would have paid for. Their
-    learning rate has the schedule of the others: by default that of --epochs."""
+    """Train from labels alone for these numbers of epochs, too, for example as many as fit into the time spent on the
+    teacher. Their learning rate has the schedule of the others: by default that of --epochs."""
     seeds: int = 3
     """Runs of every cell: with --seed and the numbers that follow it."""
     test: bool = False
-    """In the end, measure the chosen cell and labels alone on the test split, once: it closes the grid."""
+    """Finally evaluate the selected cell and the labels-only arm on the test split, once; nothing can be added to the
+    comparison afterwards."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -66,7 +67,7 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Ensembl
         if not (self.losses or self.usual_losses or self.feature_losses):
             raise InputError("--losses is empty: give at least one, or --usual-losses or --feature-losses")
         if not self.losses and self.lambdas != CompareSettings.lambdas:
-            raise InputError("no lambda reaches the grid, of which --losses is empty: leave --lambdas out")
+            raise InputError("no lambda reaches the grid, of which --losses is empty: omit --lambdas")
         check_at_least(1, seeds=self.seeds)
         for epochs in self.labels_epochs:
             check_at_least(1, labels_epochs=epochs)
@@ -111,7 +112,7 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Ensembl
         softening = [name for name in self.losses if soft_loss(name).temperature is not None]
         if not softening and self.temperatures != CompareSettings.temperatures:
             named = " or ".join(self.losses) or "of the grid, which is empty"
-            raise InputError(f"no temperature reaches the loss {named}: leave --temperatures out")
+            raise InputError(f"no temperature reaches the loss {named}: omit --temperatures")
         temperatures = {name: self.temperatures if name in softening else (None,) for name in self.losses}
         cells = grid(self.students, temperatures, self.lambdas)
         cells = with_features([*cells, *_usual_cells(self)], _weighted_features(self))

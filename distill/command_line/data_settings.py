@@ -41,7 +41,7 @@ class DataSetting(DataClasses):
 
     data: str
     """A dataset: a path whose layout is recognised, a pattern or a URL of shards, "synthetic", or MODULE:FUNCTION,
-    which takes nothing and returns a distill.Dataset. The last is a program: it can do whatever you can do."""
+    which takes nothing and returns a distill.Dataset. The last runs code with your permissions."""
 
     @property
     def data_flags(self) -> str:
@@ -87,7 +87,7 @@ class FoldSettings(DataSettings):
         """
         default = (DataSettings.splits, DataSettings.split_seed, DataSettings.test_share)
         if (self.splits, self.split_seed, self.test_share) != default:
-            raise InputError("--folds makes the splits itself: leave --splits, --split-seed and --test-share out")
+            raise InputError("--folds makes the splits itself: omit --splits, --split-seed and --test-share")
         dataset = deal_folds(self.merged(open_dataset(self.data, class_names=self.data_classes)), self.folds)
         print_notes(dataset)
         return dataset

@@ -21,22 +21,23 @@ class LossSettings:
     """What a student learns from labels and from its teacher."""
 
     loss: str = "hinton"
-    """The soft part: "hinton", "microexpnet", "standardised", "dkd", "dist", "nkd", "ttm", "wttm" or "mse"; or
+    """Distillation loss: "hinton", "microexpnet", "standardised", "dkd", "dist", "nkd", "ttm", "wttm" or "mse"; or
     MODULE:FUNCTION, your own function of student_logits and teacher_logits, or a class of distill.Objective."""
     loss_weights: tuple[float, float] | None = None
-    """Instead of lambda: what the labels and the soft part weigh. By default the usual ones of the loss."""
+    """Weights of the label loss and of the distillation loss, in place of --lambda; by default the usual ones of the
+    loss."""
     loss_options: dict[str, float] = field(default_factory=dict)
     """The loss' own parameters, such as "alpha 1 beta 8" of dkd; by default the usual ones."""
     temperature: float | None = None
-    """T, which softens both the teacher and the student in the soft part of the loss; by default the usual one of
+    """T, which softens both the teacher and the student in the distillation loss; by default the usual one of
     the loss, such as 4."""
     temperature_schedule: Ramp = Ramp()
     """Where the temperature goes in the course of the run."""
     lambda_: Annotated[float | None, arg(name="lambda")] = None
-    """Weight of the soft part, 0..1; the labels weigh 1 - lambda. By default the usual one of the loss, such as 0.9,
-    with a teacher, and 0 without."""
+    """Weight of the distillation loss, 0..1; that of the label loss is 1 - lambda. By default the
+    usual one of the loss, such as 0.9, with a teacher, and 0 without."""
     lambda_schedule: WarmedRamp = WarmedRamp()
-    """Where lambda, or the explicit weight of the soft part, goes in the course of the run."""
+    """Where lambda, or the explicit weight of the distillation loss, goes in the course of the run."""
     usual_warmup: bool = False
     """The warm-up of lambda that the loss is usually given: 20 epochs of dkd."""
 
@@ -81,7 +82,7 @@ class LossSettings:
 
         if self.feature_loss is None:
             if given := [name for name in self.loss_flags_given() if name.startswith("--feature-")]:
-                raise InputError(f"nothing uses {', '.join(given)}: give --feature-loss, or leave it out")
+                raise InputError(f"nothing uses {', '.join(given)}: give --feature-loss, or omit it")
             return objective
         return FeatureObjective(
             objective,
@@ -105,9 +106,7 @@ class LossSettings:
         if taught or self.loss_weights is not None or (self.lambda_ is not None and loss.uses_teacher):
             return loss
         if given := [name for name in self.loss_flags_given() if name != "--lambda"]:  # 0, which is so anyway
-            raise InputError(
-                f"without a teacher's logits nothing uses {', '.join(given)}: give --logits, or leave it out"
-            )
+            raise InputError(f"without a teacher's logits nothing uses {', '.join(given)}: give --logits, or omit it")
         return DistillationLoss(lambda_=0.0)
 
     def _of_logits(self, loss: "DistillationLoss", epochs: int) -> "Objective":
@@ -116,7 +115,7 @@ class LossSettings:
         soft_weight = self.lambda_schedule
         if self.usual_warmup:
             if not loss.soft.warmup_epochs:
-                raise InputError(f'the loss "{loss.name}" has no usual warm-up: leave --usual-warmup out')
+                raise InputError(f'the loss "{loss.name}" has no usual warm-up: omit --usual-warmup')
             if soft_weight.warmup_epochs:
                 raise InputError("--usual-warmup and --lambda-schedule.warmup-epochs are two warm-ups: give one")
             soft_weight = replace(soft_weight, warmup_epochs=min(loss.soft.warmup_epochs, epochs))
@@ -128,9 +127,7 @@ class LossSettings:
         given = [name for name in self.loss_flags_given() if not name.startswith("--feature-")]
         ignored = [name for name in given if name not in ("--loss", "--loss-options")]
         if ignored:
-            raise InputError(
-                f"the objective {self.loss} says itself how it is weighed: leave {', '.join(ignored)} out"
-            )
+            raise InputError(f"the objective {self.loss} says itself how it is weighed: omit {', '.join(ignored)}")
 
 
 def feature_pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -180,7 +177,7 @@ def _own_objective(source: str, options: dict[str, float]) -> "Objective | None"
         return as_objective(call_function(source, **options))
     if is_batch_function(what):
         if options:
-            raise InputError(f"{source} takes student_outputs, batch and progress alone: leave --loss-options out")
+            raise InputError(f"{source} takes student_outputs, batch and progress alone: omit --loss-options")
         return as_objective(what)
     return None
 

@@ -38,11 +38,11 @@ DONE, GATE_CLOSED, WRONG_INPUT, FAULT = 0, 1, 2, 70  # as in sysexits.h of BSD
 _PIPE_CLOSED = 128 + 13  # as if SIGPIPE had ended it
 _EXIT_CODES = {
     DONE: "done",
-    GATE_CLOSED: "a limit that was set is not met",
+    GATE_CLOSED: "a requested limit was exceeded",
     WRONG_INPUT: "wrong input",
     FAULT: "an internal error, please report it",
     INTERRUPTED: "interrupted",
-    _PIPE_CLOSED: "whoever read the output closed it",
+    _PIPE_CLOSED: "the reader of the output closed it",
 }
 _UNIONS = (typing.Union, types.UnionType)  # float | None is one or the other, by version and spelling
 _OF_TENSORFLOW = {
@@ -55,9 +55,10 @@ _GOES_ON = "interrupted: the same command resumes from here"
 _BEGINS_ANEW = "interrupted: the same command starts over"
 
 _CONFIG_HELP = (
-    "--config FILE takes what is not given here from a JSON file: an object of settings, named as the flags "
-    "with _ for -, or the settings.json of a run. Of another command's run it takes the dataset alone."
+    "--config FILE reads flags that are not given here from a JSON file: an object whose keys are the names of flags "
+    "with _ for -, or the settings.json of a run."
 )
+_CONFIG_OF_DATA = " From a run of another command only the dataset is used."
 _DEBUG = "--debug"
 _EXIT_HELP = (
     "--debug shows the traceback of an error. Exit codes: "
@@ -93,7 +94,8 @@ def run_stage(
     args = list(sys.argv[1:] if args is None else args)
     debug = _take_debug(args)
     prog = f"python -m distill.{stage.__name__}"
-    with terminated_as_interrupted(), harmless_output(), _one_line_errors(debug=debug):
+    otherwise = _BEGINS_ANEW if begins_anew else _GOES_ON
+    with terminated_as_interrupted(), harmless_output(), _one_line_errors(interrupted=otherwise, debug=debug):
         if resumes:
             _spell_out_resume(args)
         _spell_out_alone(args, getattr(settings_class, "flags_alone", {}))
@@ -115,7 +117,6 @@ def run_stage(
         check_limits(settings)
         if backend is not None:
             import_keras_quietly(backend)
-        otherwise = _BEGINS_ANEW if begins_anew else _GOES_ON
         with _one_line_errors(interrupted=_how_to_go_on(settings) if resumes else otherwise, debug=debug):
             stage(settings)
     sys.exit(DONE)
@@ -127,7 +128,9 @@ def print_next(*commands: str) -> None:
 
 
 def _description(settings_class: type[Settings]) -> str:
-    return "\n\n".join([inspect.getdoc(settings_class) or "", *outline(settings_class), _CONFIG_HELP, _EXIT_HELP])
+    takes_data = set(_OF_DATA) <= {field.name for field in dataclasses.fields(settings_class)}
+    config = _CONFIG_HELP + (_CONFIG_OF_DATA if takes_data else "")
+    return "\n\n".join([inspect.getdoc(settings_class) or "", *outline(settings_class), config, _EXIT_HELP])
 
 
 def outline(settings_class: type[Settings]) -> list[str]:
@@ -251,7 +254,7 @@ def _take_preset(
     if name is None:
         return default
     if default is not None:
-        raise InputError("--config holds a whole recipe: leave --recipe out")
+        raise InputError("--config holds a whole recipe: omit --recipe")
     check_known(name, presets, what="recipe")
     values = {field.name: getattr(presets[name], field.name) for field in dataclasses.fields(presets[name])}
     return _with_missing(settings_class, {**values, "recipe": name})
@@ -264,11 +267,11 @@ def _spell_out_resume(args: list[str]) -> None:
         return
     if not (Path(run) / "settings.json").is_file():
         raise InputError(
-            f'--resume "{run}" is no folder of a run: give the --out of one that was begun; a run of folds goes on '
-            "with the command that began it"
+            f'--resume "{run}" is not a folder of a run: give the --out of one that was begun; a run of folds '
+            "resumes by the command that began it"
         )
     if any(arg.split("=")[0] == "--out" for arg in args):
-        raise InputError(f"--resume {run} goes on in that folder: leave --out out")
+        raise InputError(f"--resume {run} resumes in that folder: omit --out")
     args[:0] = ["--config", str(Path(run) / "settings.json"), "--out", run]
 
 
@@ -287,7 +290,7 @@ def _take_config(args: list[str], settings_class: type[Settings], command: str) 
         return None
     path = Path(name)
     if not path.is_file():
-        raise InputError(f'--config "{name}" is no file: {_WHAT_CONFIG_TAKES}')
+        raise InputError(f'--config "{name}" is not a file: {_WHAT_CONFIG_TAKES}')
     stored = read_json(path, what="JSON file of settings")
     if not isinstance(stored, dict):
         raise InputError(f"{path} holds no settings: {_WHAT_CONFIG_TAKES}")

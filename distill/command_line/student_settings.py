@@ -1,4 +1,4 @@
-"""`StudentSettings`: the flags by which commands are given a student, of this project or from elsewhere."""
+"""`StudentSettings`: the flags by which commands are given a student, of this project or external."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, EnsembleSettings, LossSettings, Recipe):
     """Train a student, from cached logits, from an online teacher, or from labels alone.
 
-    The same command again goes on with a run that was interrupted, and so does --resume RUN alone.
+    Repeat the command to resume an interrupted run, or give --resume RUN alone.
     """
 
     first_flags: ClassVar[tuple[str, ...]] = (
@@ -46,7 +46,7 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, En
     """An online teacher: slower than a cache, but every epoch can have new views."""
     extra_data: tuple[str, ...] = ()
     """Further datasets to learn from in the same run, given as --data is, such as a folder of unlabelled images.
-    They choose nothing."""
+    They are not used to choose the best epoch."""
     extra_logits: tuple[str, ...] = ()
     """Their stores, as many for each of them as --logits names, dataset by dataset."""
     extra_data_classes: str | None = None
@@ -65,18 +65,19 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, En
     """Divide every batch: "mirrored" among the GPUs of this machine, "workers" among machines or processes. Each of
     these is given the same command, and the environment variable TF_CONFIG that says which one it is."""
     deterministic: bool = True
-    """Same seed, same weights, on GPUs, too. Without it they choose faster kernels; processors do not."""
+    """Same seed, same weights, on GPUs, too. --no-deterministic allows faster kernels there; it changes nothing on
+    CPUs."""
 
     def __post_init__(self):
         super().__post_init__()
         if self.logits == ():
-            raise InputError("--logits names no file: give the stores of teachers, or leave it out")
+            raise InputError("--logits names no file: give the stores of teachers, or omit it")
         self._check_online()
         if self.folds and self.distribute == "workers":
-            raise InputError("--folds are trained by one process: leave --distribute workers out")
+            raise InputError("--folds are trained by one process: omit --distribute workers")
         if (self.ray, self.gpus_per_run) != (None, None) and not self.folds:
             raise InputError(
-                "--ray shares --folds among workers: give them, or leave --ray and --gpus-per-run out (one run is "
+                "--ray shares --folds among workers: give them, or omit --ray and --gpus-per-run (one run is "
                 "divided by --distribute)"
             )
         if self.ray is not None and self.distribute != "none":
@@ -96,13 +97,13 @@ class TrainStudentSettings(ClusterRunSettings, FoldSettings, StudentSettings, En
                 "logits of a teacher for each fold, and give --logits"
             )
         if ignored := self.ensemble_settings_given:
-            raise InputError(f"--{flag(ignored[0])} is for --logits, not for --online.teacher: leave it out")
+            raise InputError(f"--{flag(ignored[0])} is for --logits, not for --online.teacher: omit it")
 
     def _check_extra_data(self) -> None:
         if self.extra_data and self.folds:
-            raise InputError("--folds evaluates on every image, so that none may be extra: leave --extra-data out")
+            raise InputError("--folds evaluates on every image, so that none may be extra: omit --extra-data")
         if self.extra_data_classes is not None and not self.extra_data:
-            raise InputError("nothing uses --extra-data-classes: give --extra-data, or leave it out")
+            raise InputError("nothing uses --extra-data-classes: give --extra-data, or omit it")
         needed = len(self.extra_data) * len(self.logits or ())
         if len(self.extra_logits) != needed:
             raise InputError(

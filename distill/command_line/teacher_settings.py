@@ -1,4 +1,4 @@
-"""`TeacherSettings`: the flags by which commands are given a teacher, of this project or from elsewhere."""
+"""`TeacherSettings`: the flags by which commands are given a teacher, of this project or external."""
 
 import re
 from contextlib import suppress
@@ -24,20 +24,20 @@ class TeacherSettings(ForeignNetwork):
     """Which teacher, and how it scores images."""
 
     teacher: str = "facenet"
-    """A trained network that comes with this package; the name of a network, whose --weights are given; or a teacher
-    from elsewhere, which --input describes: a .keras, .h5, .onnx or .tflite file, a .json file that describes a
-    network whose --weights lie in an .h5 file, the folder of a SavedModel, or MODULE:FUNCTION. The last two are
-    programs and can do whatever you can do: use those that you trust. A function is identified by the source of its
-    module; if it loads weights, give it an attribute fingerprint, a text that changes with them."""
+    """A trained network that comes with this package; the name of a network, whose --weights are given; or an
+    external network, which --input describes: a .keras, .h5, .onnx or .tflite file, a .json file that describes a
+    network whose --weights are in an .h5 file, the folder of a SavedModel, or MODULE:FUNCTION. The last two run code
+    with your permissions: use only sources you trust. A function is identified by the source of its module; if it
+    loads weights, give it an attribute fingerprint, a text that changes with them."""
     weights: str | None = None
-    """What a network learned: the directory of its run (or of its folds), a .keras or .weights.h5 file; of a .json
-    file by default the .weights.h5 or .h5 file of the same name next to it."""
+    """Trained weights: the directory of a run (or of its folds), a .keras or .weights.h5 file; of a .json file by
+    default the .weights.h5 or .h5 file of the same name next to it."""
     image_size: int | None = None
     """Height and width that a network takes; those of the weights by default."""
     policy: str = "float32"
     """"float32", or "mixed_bfloat16", which is faster on processors with bfloat16 units."""
     flip_average: bool = False
-    """Logits are the mean of those of each view and of its mirror image: better ones, in twice the time."""
+    """Average the logits of each view and its mirror image: usually more accurate, and takes twice as long."""
 
     def open(self, dataset: Dataset, *, weights: str | None = None) -> "ImageModel":
         """Return the teacher of `weights`, by default of those in the settings.
@@ -69,7 +69,7 @@ class TeacherSettings(ForeignNetwork):
                 known=_known_classes(self.teacher) if Path(self.teacher).exists() else (),
                 policy=self.policy,
             )
-        self._refuse(("input", "output_type"), "teachers from elsewhere, whose file is named as --teacher")
+        self._refuse(("input", "output_type"), "external teachers, whose file is named as --teacher")
         weights = weights or self.weights_path
         recorded = () if weights is None else _recorded_classes(weights)
         order = class_order_of(
@@ -145,8 +145,9 @@ class OnlineTeacherSettings(TeacherSettings):
     prefix: ClassVar[str] = "online."
 
     teacher: str | None = None  # type: ignore[assignment]  # what others require
-    """Name of a network, whose weights are given; or a teacher from elsewhere: a .keras, .h5, .json, .onnx or .tflite
-    file, the folder of a SavedModel, or MODULE:FUNCTION. By default there is none."""
+    """A trained network that comes with this package; the name of a network, whose weights are given; or an external
+    model: a .keras, .h5, .json, .onnx or .tflite file, the folder of a SavedModel, or MODULE:FUNCTION. By default
+    there is none."""
 
 
 def _with_prefix(message: str, prefix: str) -> str:

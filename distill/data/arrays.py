@@ -139,7 +139,7 @@ def checked_class_names(names: Sequence[str] | None, labels: Labels, *, source: 
     """Return the names of the classes in the project's spelling; without any, "0", "1", ...
 
     Raises:
-        InputError: a name that is no text or stands twice, or another number of them than the labels need.
+        InputError: a name that is not text or stands twice, or another number of them than the labels need.
     """
     if names is None:
         return tuple(map(str, range(labels.count)))

@@ -137,7 +137,7 @@ def with_classes_in(given: ClassList | None, content: bytes, source: str) -> Cla
     try:
         lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise InputError(f"{source} is no text in UTF-8 ({error.reason}): save it as UTF-8") from error
+        raise InputError(f"{source} is not text in UTF-8 ({error.reason}): save it as UTF-8") from error
     return both_named(given, class_list([line for line in lines if line], source))
 
 
@@ -151,7 +151,7 @@ def both_named(given: ClassList | None, named: ClassList | None) -> ClassList | 
         return given or named
     raise InputError(
         f"{given.source} names the classes {', '.join(given.names)}, {named.source} {', '.join(named.names)}: "
-        "leave one of them out"
+        "omit one of them"
     )
 
 

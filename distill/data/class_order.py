@@ -35,14 +35,14 @@ def class_order_of(
         data_name: for messages.
 
     Raises:
-        InputError: `given` is no list of classes, or contradicts `known`; nothing names the classes.
+        InputError: `given` is not a list of classes, or contradicts `known`; nothing names the classes.
     """
     known = tuple(map(canonical_name, known))
     if given is not None:
         names = parse_class_names(given, data_classes)
         if known and known != names and sorted(known) == sorted(names):
             raise InputError(
-                f"{source} names its classes {', '.join(known)}, received --classes {given}: leave --classes out"
+                f"{source} names its classes {', '.join(known)}, received --classes {given}: omit --classes"
             )
         return ClassOrder(names, KNOWN if known == names else GIVEN)
     if known:

@@ -32,7 +32,7 @@ def text_column(texts: Sequence[str] | np.ndarray, *, what: str, of: str) -> np.
         of: where they come from.
 
     Raises:
-        InputError: one is no UTF-8, so that no file can hold it.
+        InputError: one is not UTF-8, so that no file can hold it.
     """
     if isinstance(texts, np.ndarray) and isinstance(texts.dtype, np.dtypes.StringDType):
         return texts

@@ -25,7 +25,7 @@ _READ_BYTES = 64 * 2**20  # at once, at most, where an image is no larger than t
 
 
 class ImageSource(Protocol):
-    """Images by position: in memory, mapped from a file, or decoded when they are read."""
+    """Images by position: in memory, read row by row from a file, or decoded when they are read."""
 
     shape: tuple[int, int, int]
     """Height, width and channels (1 or 3) that every image is served at."""
@@ -312,7 +312,7 @@ class _Subset:
 
 
 def check_is_dataset(dataset: Any) -> None:
-    """Refuse what is no `Dataset`, and say what makes one.
+    """Refuse what is not a `Dataset`, and say what makes one.
 
     Raises:
         InputError: it is none.
@@ -351,7 +351,7 @@ def with_class_names(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
     if not set(own) <= set(class_names):
         raise InputError(
             f"{dataset.name} has the classes {', '.join(own)}, expected some of {', '.join(class_names)}: "
-            "leave --data-classes out"
+            "omit --data-classes"
         )
     probs = None
     if dataset.label_probs is not None:

@@ -39,7 +39,7 @@ _CANONICAL = {spelling: name for name, others in SPELLINGS.items() for spelling 
 
 
 def canonical_name(name: str) -> str:
-    """Return the project's spelling of an expression; a name that is no expression is returned as it is."""
+    """Return the project's spelling of an expression; a name that is not an expression is returned as it is."""
     return _CANONICAL.get(name.strip().lower(), name.strip())
 
 

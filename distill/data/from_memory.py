@@ -48,7 +48,7 @@ def from_tf_data(
 ) -> Dataset:
     """See `Dataset.from_tf_data`."""
     if isinstance(data, Mapping) and (splits is not None or not data):
-        raise InputError("a mapping is of split -> tf.data.Dataset, and names the splits itself: leave splits out")
+        raise InputError("a mapping is of split -> tf.data.Dataset, and names the splits itself: omit splits")
     pipelines = data if isinstance(data, Mapping) else {"": data}
     if isinstance(data, Mapping):
         _splits(list(data), count=len(data))  # before anything is read
@@ -80,7 +80,7 @@ def _read(pipeline: Any, pixel_range: tuple[float, float] | None) -> _Read:
     if not hasattr(pipeline, "as_numpy_iterator"):
         raise InputError(f"expected a tf.data.Dataset, received {type(pipeline).__name__}")
     if int(pipeline.cardinality()) == _INFINITE:
-        raise InputError("the tf.data.Dataset has no end: leave its repeat() out, or end it with take(count)")
+        raise InputError("the tf.data.Dataset has no end: omit its repeat(), or end it with take(count)")
     pixels, labels, shape = bytearray(), [], None
     for element in pipeline.as_numpy_iterator():
         image, label = _pair(element)

@@ -100,7 +100,7 @@ def open_image_files(paths: Sequence[Path]) -> tuple[ImageFiles, tuple[str, ...]
         The images, and notes on those that are served otherwise than they are stored.
 
     Raises:
-        InputError: a file is no image, or has too many pixels.
+        InputError: a file is not an image, or has too many pixels.
     """
     headers = Counter(read_header(path) for path in paths)
     shape, notes = served_shape(

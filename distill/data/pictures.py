@@ -57,7 +57,7 @@ def read_header(path: str | Path, content: IO[bytes] | None = None) -> Header:
         content: the picture, where it lies in no file of its own; `path` is then what messages call it.
 
     Raises:
-        InputError: the file is no picture of the `FORMATS`, or has more than `MAX_PIXELS` pixels.
+        InputError: the file is not a picture of the `FORMATS`, or has more than `MAX_PIXELS` pixels.
     """
     try:
         with warnings.catch_warnings():  # MAX_PIXELS is stricter than Pillow's warning
@@ -104,7 +104,7 @@ def suffix_of(content: bytes, name: str) -> str:
     """Return the usual suffix of an encoded picture, such as ".jpg", by what it is; `name` is for the message.
 
     Raises:
-        InputError: it is no picture of the `FORMATS`.
+        InputError: it is not a picture of the `FORMATS`.
     """
     try:
         with Image.open(BytesIO(content), formats=_OPENED) as image:

@@ -42,7 +42,7 @@ class Shards(NamedTuple):
 
 
 def is_pattern(path: str | os.PathLike) -> bool:
-    """Whether `path` is no file, but a pattern with *, ? or [...] of several."""
+    """Whether `path` is not a file, but a pattern with *, ? or [...] of several."""
     return bool(WILDCARDS.search(str(path))) and not os.path.exists(path)
 
 

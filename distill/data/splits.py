@@ -76,7 +76,7 @@ def _check_test_fraction(dataset: Dataset, policy: str, test_fraction: float) ->
     if policy != "random":
         raise InputError("a test share is held out at random: give --splits random with --test-share")
     if "test" in dataset.splits:
-        raise InputError(f"{dataset.name} has a test split of its own: leave --test-share out")
+        raise InputError(f"{dataset.name} has a test split of its own: omit --test-share")
 
 
 def _held_out(keys: np.ndarray, *, fraction: float, salt: str) -> np.ndarray:

@@ -109,7 +109,7 @@ class ViewSpec:
         if ignored:
             raise InputError(
                 f'the view crops "{self.crops}" are fixed and would ignore {", ".join(ignored)}: '
-                "leave these out, or the crops"
+                "omit these, or the crops"
             )
 
     @property

@@ -1,4 +1,4 @@
-"""What can be evaluated, a run, an export or a network from elsewhere, through one interface, with its costs."""
+"""What can be evaluated, a run, an export or an external network, through one interface, with its costs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -50,7 +50,7 @@ class EvaluatedModel:
     model: keras.Model | ImageModel
     """What gives the logits: of the classes of the data, or of `class_names`, where it names its own."""
     class_order: str = KNOWN
-    """How the order of its classes is known: "known", and of a network from elsewhere also "given" or "assumed"."""
+    """How the order of its classes is known: "known", and of an external network also "given" or "assumed"."""
     view_spec: ViewSpec
     """Of its training. An exported file does not record it and is evaluated on the untouched images."""
     costs: dict[str, Any]
@@ -83,7 +83,7 @@ class EvaluatedModel:
         return logits[:, class_columns(own, class_names)] if own else logits
 
     def check(self, logits: np.ndarray, dataset: Dataset) -> dict[str, Any]:
-        """Return whether classes and pixels of a network from elsewhere fit the labels, JSON-able.
+        """Return whether classes and pixels of an external network fit the labels, JSON-able.
 
         Args:
             logits: that `model` gave for `dataset`.
@@ -125,17 +125,17 @@ def open_evaluated(
 
     Args:
         models: at least one: a run's directory or its `.keras` file, an exported file or the folder of an export, or
-            a network from elsewhere.
+            an external network.
         class_names: of the data, in its order.
-        foreign: the description of those from elsewhere.
+        foreign: the description of external ones.
 
     Raises:
-        InputError: two are the same file; one cannot be opened, or has other classes; something is said of networks
-            from elsewhere, and there are none.
+        InputError: two are the same file; one cannot be opened, or has other classes; something is said of external
+            networks, and there are none.
     """
     foreign = foreign or ForeignNetwork()
     if not any(map(is_foreign, models)):
-        foreign.refuse("describes networks from elsewhere, and there is none among the models: leave it out")
+        foreign.refuse("describes external networks, and there is none among the models: omit it")
     opened: list[EvaluatedModel] = []
     for given in models:
         said = foreign if is_foreign(given) else ForeignNetwork()  # what is said is of the others
@@ -199,7 +199,7 @@ def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
 
 def _keras_network(model: ImageModel) -> keras.Model:
     if model.network is None:
-        raise InputError(f"{model.name} is no graph of Keras layers, which LiteRT would need")
+        raise InputError(f"{model.name} is not a graph of Keras layers, which LiteRT would need")
     return model.network
 
 

@@ -1,4 +1,4 @@
-"""`open_network`: an export, a run of this project, or a network from elsewhere becomes an `ImageModel`."""
+"""`open_network`: an export, a run of this project, or an external network becomes an `ImageModel`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,28 +39,28 @@ def open_network(
 
     Args:
         source: an exported file, or the folder of an export; the directory of a run, or a `.keras` file in one; else
-            a network from elsewhere, as `open_model` takes it.
+            an external network, as `open_model` takes it.
         name_of_classes: whose classes they are, for messages.
-        foreign: what is said of a network from elsewhere.
+        foreign: what is said of an external network.
 
     Raises:
         InputError: it cannot be opened, or lacks one of the classes; a run has them in another order; `foreign`
-            describes a network that is not from elsewhere.
+            describes a network that is not external.
     """
     if is_exported(source):
-        foreign.refuse(f"describes networks from elsewhere, and {source} describes itself: leave it out")
+        foreign.refuse(f"describes external networks, and {source} describes itself: omit it")
         opened = _opened_export(open_exported(source))
     elif is_foreign(source):
         opened = OpenedNetwork(foreign.open_foreign(str(source), data_classes=class_names, data_name=name_of_classes))
     else:
-        foreign.refuse(f"describes networks from elsewhere, and {source} is a run of this project: leave it out")
+        foreign.refuse(f"describes external networks, and {source} is a run of this project: omit it")
         opened = _opened_run(source, class_names)
     _check_has(opened.model, class_names, source=source, name_of_classes=name_of_classes)
     return opened
 
 
 def is_foreign(source: str | Path) -> bool:
-    """Whether `source` means a network from elsewhere: no export, and in no run's directory."""
+    """Whether `source` means an external network: no export, and in no run's directory."""
     from distill.runs.networks import recorded_run
 
     if is_exported(source):

@@ -71,9 +71,9 @@ class SideBySide:
 
     Args:
         model: an exported file, or the folder of its card; None is the student that comes with this package.
-        teacher: the same, a run of this project, or a network from elsewhere, of the student's classes; by
+        teacher: the same, a run of this project, or an external network, of the student's classes; by
             default none.
-        foreign: the description of a teacher from elsewhere.
+        foreign: the description of an external teacher.
         face_detector, min_face_score: as `Predictor` takes them.
 
     Raises:
@@ -98,7 +98,7 @@ class SideBySide:
         if teacher is not None:
             self.teacher = open_teacher(teacher, self.class_names, foreign=foreign)
         elif foreign is not None:
-            foreign.refuse("describes a --teacher from elsewhere, and none is named: leave it out")
+            foreign.refuse("describes an external --teacher, and none is named: omit it")
         for network in filter(None, (self.student, self.teacher)):
             network.probabilities(np.zeros((1, *network.input_shape), np.float32))  # the first call is slow
 
@@ -140,12 +140,12 @@ def open_teacher(
     """Open a teacher of the classes `class_names`, which it may have in another order where it names them.
 
     Args:
-        source: an exported file or folder; the directory of a run or its best.keras; a Keras or ONNX file, a
-            SavedModel or a function from elsewhere.
-        foreign: the description of one from elsewhere.
+        source: an exported file or folder; the directory of a run or its best.keras; an external Keras or ONNX
+            file, SavedModel or function.
+        foreign: the description of an external one.
 
     Raises:
-        InputError: it cannot be used, or has other classes; `foreign` describes a teacher that is not from elsewhere.
+        InputError: it cannot be used, or has other classes; `foreign` describes a teacher that is not external.
     """
     if not is_exported(source):
         import_keras_quietly()

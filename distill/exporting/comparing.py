@@ -98,7 +98,7 @@ def some_of(dataset: Dataset, count: int, *, seed: int = 0, labelled: bool = Tru
     """Return `count` images of a dataset, drawn by `seed`, in its order; all where there are no more.
 
     Args:
-        labelled: leave images without a label out.
+        labelled: omit images without a label.
     """
     eligible = np.flatnonzero((dataset.labels != UNLABELLED) | (not labelled))
     chosen = np.random.default_rng(seed).permutation(eligible)[:count]

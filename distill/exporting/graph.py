@@ -19,7 +19,7 @@ def probabilities_network(student: keras.Model) -> keras.Model:
         student: pixels 0..255 in, raw logits out.
 
     Raises:
-        InputError: it does not give raw logits, has no fixed image size, or is no graph of layers.
+        InputError: it does not give raw logits, has no fixed image size, or is not a graph of layers.
     """
     check_raw_logits(student)
     if None in student.input_shape[1:]:
@@ -33,7 +33,7 @@ def in_float32(student: keras.Model) -> keras.Model:
     """Return the network that computes in float32 with the weights of `student`: itself, where it does.
 
     Raises:
-        InputError: it is no graph of layers.
+        InputError: it is not a graph of layers.
     """
     if not is_graph(student):
         raise InputError(f"{student.name} is a Python class of its own: build it of Keras layers to export it")

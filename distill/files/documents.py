@@ -37,7 +37,7 @@ def read_json(path: Path, *, what: str) -> Any:
     """Return the content of a JSON file as plain values, see `parse_json`.
 
     Raises:
-        InputError: it is no regular file, too large, no JSON, or cannot be read now.
+        InputError: it is not a regular file, too large, no JSON, or cannot be read now.
     """
     return parse_json(read_regular(path, at_most=MAX_BYTES), source=path, what=what)
 

@@ -86,7 +86,7 @@ def load_array(path: str | os.PathLike) -> np.ndarray:
 
     Raises:
         ValueError: as `read_array`.
-        InputError: it is no regular file, or cannot be read now.
+        InputError: it is not a regular file, or cannot be read now.
     """
     check_regular(path)
     with reading(path), open(path, "rb") as file:
@@ -98,7 +98,7 @@ def open_rows(path: str | os.PathLike) -> "RowsOnDisk | np.ndarray":
 
     Raises:
         ValueError: as `read_header`.
-        InputError: it is no regular file, or cannot be read now.
+        InputError: it is not a regular file, or cannot be read now.
     """
     check_regular(path)
     with reading(path):

@@ -45,7 +45,7 @@ def read_regular(path: str | os.PathLike, *, at_most: int) -> bytes:
         at_most: how many bytes it may have, also of a file that grows while it is read.
 
     Raises:
-        InputError: it is no regular file, or larger.
+        InputError: it is not a regular file, or larger.
         BusyError: the system cannot read it now.
         OSError: it is not there.
     """

@@ -18,7 +18,7 @@ LOGITS_DTYPES = ("float32", "float16")
 _MAX_FEATURES = 100
 _WHAT = "header of logits"
 UNKNOWN = "unknown"
-"""Fingerprint and policy of logits that came from elsewhere."""
+"""Fingerprint and policy of imported logits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class LogitHeader:
     """JSON-able: how the views are drawn, their "seed" among it."""
     teacher_name: str
     teacher_sha256: str
-    """Of the teacher's weights, and of the rest of it where it comes from elsewhere (see `ImageModel.sha256`)."""
+    """Of the teacher's weights, and of the rest of an external one (see `ImageModel.sha256`)."""
     teacher_input_shape: tuple[Count, Count, Count]
     """Height, width, channels."""
     numeric_policy: str
@@ -54,7 +54,7 @@ class LogitHeader:
     logits_from: str = "logits"
     """How the teacher gave them: "logits", "before softmax" (its softmax was taken off), "log probabilities"."""
     input_format: Mapping[str, Any] = field(default_factory=dict)
-    """JSON-able: how pixels were brought to a teacher from elsewhere, and "flip_average" where the logits are the
+    """JSON-able: how pixels were brought to an external teacher, and "flip_average" where the logits are the
     mean of those of a view and of its mirror image; else empty for the project's own networks."""
     teacher_training: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
     """`Dataset.fingerprint` of the "train" and the "validation" split that the teacher learned from; or empty."""

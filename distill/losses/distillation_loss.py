@@ -51,7 +51,7 @@ class DistillationLoss:
         if self.temperature is None:
             self._set(temperature=usual.temperature)
         elif usual.temperature is None:
-            raise InputError(f'the loss "{self.name}" has no temperature, received {self.temperature}: leave it out')
+            raise InputError(f'the loss "{self.name}" has no temperature, received {self.temperature}: omit it')
         elif not 0 < self.temperature < math.inf:
             raise InputError(f"temperature must be above 0, received {self.temperature}: try {usual.temperature:g}")
         if self.lambda_ is None and self.weights is None:
@@ -162,7 +162,7 @@ class DistillationLoss:
 def _combined_by(lambda_: float | None, weights: tuple[float, float] | None) -> tuple[float, float]:
     """Return what cross entropy and the soft loss are multiplied by."""
     if lambda_ is not None and weights is not None:
-        raise InputError(f"lambda {lambda_:g} and weights {tuple(weights)} are two ways to combine: leave one out")
+        raise InputError(f"lambda {lambda_:g} and weights {tuple(weights)} are two ways to combine: omit one")
     if weights is None:
         if lambda_ is None:
             raise InputError("nothing says how the soft loss is combined with cross entropy: give lambda or weights")

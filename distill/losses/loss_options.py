@@ -23,7 +23,7 @@ def check_options(
     """
     for option, value in given.items():
         if not known:
-            raise InputError(f'the loss "{loss}" has no options, received "{option}": leave it out')
+            raise InputError(f'the loss "{loss}" has no options, received "{option}": omit it')
         if option not in known:
             raise InputError(f'the loss "{loss}" has no option "{option}": {alternatives(option, known)}')
         if not 0 <= value < math.inf or (value == 0 and option in above_zero):

@@ -128,8 +128,8 @@ class DistillationObjective(Objective):
             return
         if not self.loss.uses_teacher:
             raise InputError(
-                f"the loss {self.loss.formula} has no soft part that a schedule could move: leave "
-                "--temperature-schedule and --lambda-schedule out, or give --logits and a --lambda above 0"
+                f"the loss {self.loss.formula} has no soft part that a schedule could move: omit "
+                "--temperature-schedule and --lambda-schedule, or give --logits and a --lambda above 0"
             )
         if self.temperature.moves:
             self._check_temperature()
@@ -137,7 +137,7 @@ class DistillationObjective(Objective):
 
     def _check_temperature(self) -> None:
         if self.loss.temperature is None:
-            raise InputError(f'the loss "{self.loss.name}" has no temperature: leave --temperature-schedule out')
+            raise InputError(f'the loss "{self.loss.name}" has no temperature: omit --temperature-schedule')
         if self.temperature.end is not None and not self.temperature.end > 0:
             raise InputError(f"temperature must stay above 0, received the end {self.temperature.end:g}: try 1")
 

@@ -36,7 +36,7 @@ class SoftLoss:
     warmup_epochs: float = 0.0
     """Epochs over which the weight of the soft part usually rises from 0."""
     source: Mapping[str, str] = field(default_factory=dict)
-    """Of a loss from elsewhere: "function", where it stands, and "source_sha256", of the code there."""
+    """Of an external loss: "function", where it stands, and "source_sha256", of the code there."""
 
     @classmethod
     def of(cls, function: Callable[..., Tensor]) -> "SoftLoss":

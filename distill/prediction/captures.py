@@ -37,7 +37,7 @@ def name_of(source: Source) -> str:
     if is_stream(source):  # cut as text: a password may hold what an address may not
         scheme, _, rest = str(source).partition("://")
         host, slash, path = rest.partition("/")
-        if _HOST.fullmatch(host):  # an @ in the path is no password's end
+        if _HOST.fullmatch(host):  # an @ in the path is not a password's end
             return f"{scheme}://{host}{slash}{path}"
         return f"{scheme}://{rest.rpartition('@')[2]}"
     return str(source)

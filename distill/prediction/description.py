@@ -40,7 +40,7 @@ class ModelDescription:
     version: str
     """Of this project, when it was exported."""
     class_order: str = KNOWN
-    """How it is known that the classes stand in this order: "known", or of a network from elsewhere also "given" by
+    """How it is known that the classes stand in this order: "known", or of an external network also "given" by
     who exported it, or "assumed"."""
 
     def to_dict(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
     if path.suffix not in RUNTIMES:
         folder, names = "the folder that python -m distill.export wrote", ", ".join(trained_students())
         what_works = f"expected {' or '.join(RUNTIMES)}, {folder}, or a student of the package ({names})"
-        raise InputError(f"{path} is no exported student: {what_works}{_hint(path)}")
+        raise InputError(f"{path} is not an exported student: {what_works}{_hint(path)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     with reading(path):
@@ -117,10 +117,10 @@ def _recommended(folder: Path) -> str:
         name = read_document(file, _Exports, what="list of exports").recommended
     except FileNotFoundError:
         raise InputError(
-            f"{folder} is no folder that python -m distill.export wrote: it holds no {EXPORTS}"
+            f"{folder} is not a folder that python -m distill.export wrote: it holds no {EXPORTS}"
         ) from None
     if Path(name).name != name or not Path(name).suffix:  # it never leads out of the folder
-        raise InputError(f"{file} recommends {name!r}, which is no file in it: export anew")
+        raise InputError(f"{file} recommends {name!r}, which is not a file in it: export anew")
     return name
 
 

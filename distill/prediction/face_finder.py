@@ -43,7 +43,7 @@ class FaceFinder:
         self._row = detector_row(self.name)
         if min_face_score is not None:
             if not self._row.gives_scores:
-                raise InputError(f"--face-detector {self.name} gives no scores: leave --min-face-score out")
+                raise InputError(f"--face-detector {self.name} gives no scores: omit --min-face-score")
             if not 0 < min_face_score <= 1:
                 raise InputError(f"--min-face-score must be above 0 and at most 1, received {min_face_score}")
         self._find_faces = self._row.make() if min_face_score is None else self._row.make(min_face_score)

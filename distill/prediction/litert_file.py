@@ -102,5 +102,5 @@ def litert_interpreter(flatbuffer: bytes, source: str, *, threads: int = 1):
             interpreter = Interpreter(model_content=flatbuffer, num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{source} is no network that LiteRT can run: {error}".splitlines()[0]) from error
+        raise InputError(f"{source} is not a network that LiteRT can run: {error}".splitlines()[0]) from error
     return interpreter

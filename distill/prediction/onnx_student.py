@@ -37,7 +37,7 @@ class ONNXStudent:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own kinds, of which none is public
             line = next(iter(str(error).splitlines()), type(error).__name__)
-            raise InputError(f"{source} is no ONNX file that can be run: {line:.200}") from error
+            raise InputError(f"{source} is not an ONNX file that can be run: {line:.200}") from error
         self._input = self._session.get_inputs()[0].name
         self.properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
 

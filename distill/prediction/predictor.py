@@ -59,7 +59,8 @@ class Predictor:
     """Says which faces a photo shows, and with which expressions.
 
     Args:
-        model: an exported file, or the folder of its card; None is the student that comes with this package.
+        model: an exported file, the folder of its card, or the name of a student that comes with this package; None
+            is the usual one of these.
         face_detector: a name in `distill.prediction.face_detectors.DETECTORS`; None is BlazeFace, which
             comes with this package.
         min_face_score: faces that the detector is less sure of, 0..1, are left out; None is its usual one.

@@ -104,7 +104,7 @@ class Frames:
                 lost, seen, missed = lost or missed > 0, seen + 1, 0
                 yield at, capture
             ends_early = _counts_frames(self._source) and at + step < _NEARLY_ALL * count * step
-            # A video may be trimmed by a list of what to show, or only be odd: one of both alone is no damage.
+            # A video may be trimmed by a list of what to show, or only be odd: either alone is not damage.
             if seen and (lost or seen < count and (capture.complained or ends_early)):
                 part = f"{seen} of {count}" if count else str(seen)
                 raise InputError(f"{self.name} is damaged, or breaks off: {part} frames could be read; copy it anew")

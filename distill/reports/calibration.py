@@ -30,7 +30,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float | None:
         0..1; None where no row has a label.
 
     Raises:
-        ValueError: shapes that do not fit together, or a label that is no class.
+        ValueError: shapes that do not fit together, or a label that is not a class.
     """
     logits, labels = _labelled(logits, labels)
     return float((logits.argmax(1) == labels).mean()) if len(labels) else None
@@ -52,7 +52,7 @@ def calibration_error(probs: np.ndarray, labels: np.ndarray, *, bins: int = 15) 
 
     Raises:
         InputError: no row has a label.
-        ValueError: shapes that do not fit together, or a label that is no class.
+        ValueError: shapes that do not fit together, or a label that is not a class.
     """
     filled = [row for row in reliability_curve(probs, labels, bins=bins) if row["count"]]
     gaps = sum(row["count"] * abs(row["accuracy"] - row["mean_top_probability"]) for row in filled)
@@ -76,7 +76,7 @@ def reliability_curve(probs: np.ndarray, labels: np.ndarray, *, bins: int = 15) 
 
     Raises:
         InputError: no row has a label.
-        ValueError: shapes that do not fit together, or a label that is no class.
+        ValueError: shapes that do not fit together, or a label that is not a class.
     """
     probs, labels = _labelled(probs, labels)
     _check_some(labels)
@@ -112,7 +112,7 @@ def temperature_table(
 
     Raises:
         InputError: a temperature out of range.
-        ValueError: shapes that do not fit together, or a label that is no class.
+        ValueError: shapes that do not fit together, or a label that is not a class.
     """
     labels = np.asarray(labels)
     any_label = len(_labelled(logits, labels)[1]) > 0
@@ -148,7 +148,7 @@ def calibrating_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Raises:
         InputError: no row has a label.
-        ValueError: shapes that do not fit together, or a label that is no class.
+        ValueError: shapes that do not fit together, or a label that is not a class.
     """
     logits, labels = _labelled(logits, labels)
     _check_some(labels)

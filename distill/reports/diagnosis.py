@@ -65,7 +65,7 @@ def diagnose(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str])
         class_names: the C names.
 
     Raises:
-        ValueError: shapes that do not fit together, or a label that is no class.
+        ValueError: shapes that do not fit together, or a label that is not a class.
     """
     labelled = np.asarray(labels) != UNLABELLED
     labels, predicted = np.asarray(labels)[labelled], np.asarray(logits)[labelled].argmax(axis=1)

@@ -184,7 +184,7 @@ def evaluate_predictions(*, labels: np.ndarray, logits: np.ndarray, class_names:
 
     Raises:
         InputError: no row has a label, or a logit is not finite.
-        ValueError: shapes that do not fit together, or a label that is no class.
+        ValueError: shapes that do not fit together, or a label that is not a class.
     """
     labels, logits = np.asarray(labels), np.asarray(logits)
     if logits.shape != (len(labels), len(class_names)):
@@ -214,7 +214,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
         int64 [num_classes, num_classes]: rows are true classes, columns predicted ones.
 
     Raises:
-        ValueError: lengths that differ, or a number that is no class.
+        ValueError: lengths that differ, or a number that is not a class.
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.ndim != 1 or labels.shape != predictions.shape:

@@ -17,7 +17,7 @@ _RENAMED = {  # of 0.1, and of 0.2 before its release
 def upgraded_settings(settings: Any) -> Any:
     """Return the settings of a run or a comparison of any version, as this version would write them.
 
-    What is no settings is returned as it is, for others to refuse.
+    What is not settings is returned as it is, for others to refuse.
     """
     if not isinstance(settings, Mapping):
         return settings

@@ -83,7 +83,7 @@ def _arguments(
     known = [each for each in parameters if each != "classes"]
     for option in options:
         if option == "classes":
-            raise InputError(f"the data says how many classes {name} must have: leave the option classes out")
+            raise InputError(f"the data says how many classes {name} must have: omit the option classes")
         if option not in known and not takes_all:
             hint = alternatives(option, known) if known else "it takes none"
             raise InputError(f'{name} has no option "{option}": {hint}')
@@ -95,7 +95,7 @@ def _arguments(
     if "input_shape" in options:
         raise InputError("--image-size and the option input_shape say the same: give one of them")
     if "input_shape" not in parameters and not takes_all:
-        raise InputError(f"{name} takes no input_shape, so its image size is its own: leave --image-size out")
+        raise InputError(f"{name} takes no input_shape, so its image size is its own: omit --image-size")
     return arguments | {"input_shape": (image_size, image_size)}
 
 
@@ -187,8 +187,7 @@ def _check_same(saved: keras.Model, table: Table, name: str, *, classes: int, im
         raise InputError(f"the weights of {name} are for {outputs} classes, the data has {classes}: train new ones")
     if image_size not in (None, size):
         raise InputError(
-            f"the weights of {name} are for images of {size}x{size}, not {image_size}x{image_size}: "
-            "leave --image-size out"
+            f"the weights of {name} are for images of {size}x{size}, not {image_size}x{image_size}: omit --image-size"
         )
 
 

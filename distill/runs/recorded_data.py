@@ -73,7 +73,7 @@ def split_as_trained(
         of_fold = _as_fold(dataset, trained, record)
         if of_fold is not None:
             if (splits, split_seed) != (None, None):
-                raise InputError(f"{weights} was trained in a fold, which makes its own splits: leave --splits out")
+                raise InputError(f"{weights} was trained in a fold, which makes its own splits: omit --splits")
             return of_fold
         trained = SplitPolicy()  # other data
     policy = splits or trained.policy
@@ -133,7 +133,7 @@ def check_unseen(weights: str | Path, part: Dataset, *, split: str) -> None:
     if learned.any():
         raise InputError(
             f"{learned.sum():,} of the {len(part):,} images of the {split} split are among those that {weights} "
-            "learned from, in other splits of the same data: leave --splits out to have those of its training, or "
+            "learned from, in other splits of the same data: omit --splits to have those of its training, or "
             "give the data with them"
         )
 

@@ -305,7 +305,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         text = read_regular(file, at_most=MAX_BYTES).decode()
         return [_metrics(row) for row in csv.DictReader(io.StringIO(text), strict=True)]
     except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
-        raise InputError(f"{file} is no table of the metrics of a run ({reason(error)}): train again") from error
+        raise InputError(f"{file} is not a table of the metrics of a run ({reason(error)}): train again") from error
 
 
 def _metrics(row: Mapping[str, str]) -> dict[str, float]:

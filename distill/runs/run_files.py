@@ -12,7 +12,7 @@ FILES = {
     "metrics.csv": "a row an epoch; tensorboard --logdir shows the same figures from the files events.*",
     "curves.png": "learning curves",
     "best.keras": "the network of the best epoch: evaluate, export and distill.load_network take this folder for it",
-    "last.keras": "network and optimizer after the last finished epoch, from which an interrupted run goes on",
+    "last.keras": "network and optimizer after the last finished epoch, from which an interrupted run resumes",
     "previous.keras": "the same of the epoch before, in case last.keras is damaged",
     "summary.json": "what came out; it is there when the run is complete",
 }
@@ -32,7 +32,7 @@ def write_readme(folder: Path, command: str | None) -> None:
     if (folder / README).exists():
         return
     again = _GOES_ON.get(command or "")
-    how = f"{again} with this folder goes on" if again else "the same call goes on"
+    how = f"{again} with this folder resumes" if again else "the same call resumes"
     width = max(map(len, FILES)) + 2
     lines = [
         f"A training run of distill-faces {__version__}.",

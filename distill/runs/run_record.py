@@ -77,7 +77,7 @@ def _with_absolute_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _absolute(name: str, value: Any) -> Any:
-    """Return a setting with its paths made absolute; of what is no path, such as "synthetic", nothing changes."""
+    """Return a setting with its paths made absolute; of what is not a path, such as "synthetic", nothing changes."""
     if isinstance(value, Mapping):
         return _with_absolute_paths(value)
     if isinstance(value, list | tuple):

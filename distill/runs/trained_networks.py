@@ -44,14 +44,14 @@ def write_trained(run: Path, out: Path) -> None:
     the copy to see what that costs.
 
     Raises:
-        InputError: `run` is no finished run; `out` is not empty.
+        InputError: `run` is not a finished run; `out` is not empty.
     """
     from distill.runs.run_directory import BEST, SUMMARY
     from distill.runs.training_images import TRAINING_IMAGES
 
     missing = [name for name in (SETTINGS, SUMMARY, BEST) if not (run / name).is_file()]
     if missing:
-        raise InputError(f"{run} is no finished run, it has no {missing[0]}: give the folder of one")
+        raise InputError(f"{run} is not a finished run, it has no {missing[0]}: give the folder of one")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty: name a new folder")
     with atomic_folder(out) as unfinished:

@@ -1,6 +1,6 @@
-"""Another process opens a network from elsewhere first, and asks it about a few images.
+"""Another process opens an external network first, and asks it about a few images.
 
-A graph from elsewhere is a program: it can come to no end, ask for more memory than there is, or meet a fault of its
+An external graph is a program: it can come to no end, ask for more memory than there is, or meet a fault of its
 runtime that ends the process. Here that ends another process, on the CPU, with limits.
 """
 
@@ -60,7 +60,7 @@ def answer_questions() -> None:
     The main program of the other process.
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what a runtime prints is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what a runtime prints is not an answer
     _limit_memory()
     for line in sys.stdin:
         question = json.loads(line)

@@ -1,4 +1,4 @@
-"""`ForeignNetwork`: the description of a network from elsewhere: what its file does not say."""
+"""`ForeignNetwork`: the description of an external network: what its file does not say."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignNetwork:
-    """What a network from elsewhere expects and gives, and its classes. Settings that take one inherit its flags."""
+    """What an external network expects and gives, and its classes. Settings that take one inherit its flags."""
 
     prefix: ClassVar[str] = ""
     """What the flags begin with."""
@@ -28,9 +28,9 @@ class ForeignNetwork:
     data sorted, as folder readers do), "fer2013", "ferplus", "affectnet", "affectnet7", "rafdb", "microexpnet",
     "ckplus", "ckextended", or names with commas between."""
     input: InputFormat = field(default_factory=InputFormat)
-    """What a network from elsewhere expects of its pixels."""
+    """How an external network expects its pixels."""
     output_type: str = AUTO
-    """What a network from elsewhere gives: "logits", "probabilities", or "auto", which looks."""
+    """Output of an external network: "logits", "probabilities", or "auto" to detect it."""
 
     @property
     def stated(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class ForeignNetwork:
         known: Sequence[str] = (),
         policy: str = "float32",
     ) -> ImageModel:
-        """Open a network from elsewhere; its `class_names` and `class_order` describe its classes.
+        """Open an external network; its `class_names` and `class_order` describe its classes.
 
         Args:
             source, weights: as of `open_model`.
@@ -89,13 +89,13 @@ def in_order_of(model: ImageModel, class_names: Sequence[str]) -> "keras.Model":
     """Return the Keras network of `model` with the logits of the classes `class_names`, found by their names.
 
     Raises:
-        InputError: it is no graph of Keras layers, or lacks one of the classes.
+        InputError: it is not a graph of Keras layers, or lacks one of the classes.
     """
     import keras
 
     if model.network is None:
         raise InputError(
-            f"{model.name} is no graph of Keras layers that ends in logits or a softmax, which exporting needs: "
+            f"{model.name} is not a graph of Keras layers that ends in logits or a softmax, which exporting needs: "
             "give a .keras or .h5 file of one"
         )
     columns = class_columns(model.class_names, class_names)

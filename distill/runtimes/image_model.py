@@ -16,7 +16,7 @@ LOGITS, BEFORE_SOFTMAX, LOG_PROBABILITIES = "logits", "before softmax", "log pro
 
 @dataclass(frozen=True, eq=False)
 class InnerOutputs:
-    """What else than its logits can be read of a network that is no Keras model."""
+    """What else than its logits can be read of a network that is not a Keras model."""
 
     shapes: Callable[[], Mapping[str, tuple[int, ...]]]
     """By name what there is for each image, [..., channels]."""

@@ -26,11 +26,11 @@ class InputFormat:
     channels: int | None = None
     """1 (grey) or 3 (color); by default what the file says."""
     range: tuple[float, float] = (0.0, 255.0)
-    """What black and white become, such as "-1 1" or "0 1"."""
+    """Range that pixels 0..255 are scaled to, such as "-1 1" or "0 1"."""
     mean: tuple[float, ...] = ()
-    """Then subtracted: one number, or one per channel in the order that the network takes."""
+    """Mean that is then subtracted: one number, or one per channel in the order that the network takes."""
     std: tuple[float, ...] = ()
-    """Then divided by: one number, or one per channel."""
+    """Standard deviation that is then divided by: one number, or one per channel."""
     order: str = "rgb"
     """Order of the color channels, "rgb" or "bgr"."""
     layout: str = "auto"
@@ -74,7 +74,7 @@ class InputFormat:
         if channels not in (1, 3):
             raise InputError(f"{source} takes {channels} channels ({layout}), expected 1 (grey) or 3 (color)")
         if self.order == "bgr" and channels == 1:
-            raise InputError(f'{source} takes grey pixels, which have no order "bgr": leave --input.order out')
+            raise InputError(f'{source} takes grey pixels, which have no order "bgr": omit --input.order')
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (0, 1, channels):
                 raise InputError(f"--input.{name} has {len(values)} numbers, {source} takes {channels} channels")
@@ -169,7 +169,7 @@ def _agreed(stated: int | None, wanted: int | None, name: str, source: str) -> i
             raise InputError(f"{source} does not say which {name} its images have: give --input.{name}")
         return stated
     if stated not in (None, wanted):
-        raise InputError(f"{source} has {name} {stated}, the settings say {wanted}: leave --input.{name} out")
+        raise InputError(f"{source} has {name} {stated}, the settings say {wanted}: omit --input.{name}")
     return wanted
 
 

@@ -85,14 +85,14 @@ def check_keras_file(path: Path) -> Description:
         raise InputError(f"{path} {error}: {mend}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{path} is no Keras model that can be loaded: its description is incomplete ({reason(error)})"
+            f"{path} is not a Keras model that can be loaded: its description is incomplete ({reason(error)})"
         ) from error
     for each in objects(translated):
         if not _is_known(each):
             name = each.get("config") if each["class_name"] == "function" else each["class_name"]
             place = f" of {each['module']!r:.80}" if each.get("module") else ""
             raise InputError(
-                f"{path} holds {name!r:.80}{place}{_called(each)}, which is no layer that Keras knows: {mend}"
+                f"{path} holds {name!r:.80}{place}{_called(each)}, which is not a layer that Keras knows: {mend}"
             )
     return Description(stated, translated, old)
 
@@ -114,10 +114,10 @@ def _read_config(path: Path) -> tuple[dict, str]:
         if isinstance(config, str):  # written by json.dump, which made a text of the text
             config = json.loads(config, object_hook=_without_addresses)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, RecursionError) as error:
-        unknown = InputError(f"{path} is no Keras model that can be loaded: {reason(error)}")
+        unknown = InputError(f"{path} is not a Keras model that can be loaded: {reason(error)}")
         raise cannot_read_now(error, path) or unknown from error
     if not isinstance(config, dict) or "class_name" not in config:
-        raise InputError(f"{path} is no Keras model that can be loaded: it describes no network")
+        raise InputError(f"{path} is not a Keras model that can be loaded: it describes no network")
     version = str(version or config.get("keras_version") or "")
     return {key: value for key, value in config.items() if key not in _NOT_OF_THE_NETWORK}, version
 
@@ -147,7 +147,7 @@ def _hdf5_config(path: Path) -> tuple[bytes | str, str | None]:
     if text is None:
         raise InputError(
             f"{path} holds weights without their network: give the network's name as --teacher, the file as "
-            "--weights; of a network from elsewhere the .json file that describes it as --teacher"
+            "--weights; of an external network the .json file that describes it as --teacher"
         )
     return text, version.decode() if isinstance(version, bytes) else version
 

@@ -81,14 +81,14 @@ def load_network(path: Path, weights: str | None = None) -> keras.Model:
 def _load(path: Path, weights: str | None) -> tuple[keras.Model, dict]:
     """Return the network, and its description in the file."""
     if not path.is_file():
-        raise InputError(f"{path} is no file: expected a network saved by Keras, {', '.join(SUFFIXES)}")
+        raise InputError(f"{path} is not a file: expected a network saved by Keras, {', '.join(SUFFIXES)}")
     description = check_keras_file(path)
     file = path if path.suffix != ARCHITECTURE else _weights_of(path, weights)
     try:
         model = keras.saving.deserialize_keras_object(copy.deepcopy(description.translated), safe_mode=True)
     except Exception as error:  # Keras fails in as many ways as it has layers
         culprit = _culprit(description.translated)
-        raise InputError(f"{path} is no Keras model that can be loaded: {culprit}{reason(error)}") from error
+        raise InputError(f"{path} is not a Keras model that can be loaded: {culprit}{reason(error)}") from error
     if not isinstance(model, keras.Model):
         raise InputError(f"{path} holds a {type(model).__name__}, expected a whole network: save a keras.Model")
     if not model.built:
@@ -99,7 +99,7 @@ def _load(path: Path, weights: str | None) -> tuple[keras.Model, dict]:
         raise
     except Exception as error:  # Keras, h5py and zipfile each fail in their own way
         holder = path if file == path else f"{file}, given as the weights of {path},"
-        unknown = InputError(f"{holder} is no Keras model that can be loaded: {reason(error)}")
+        unknown = InputError(f"{holder} is not a Keras model that can be loaded: {reason(error)}")
         raise cannot_read_now(error, file) or unknown from error
     give_safe_names(model)  # not before: weights are found by name
     return model, description.stated
@@ -116,7 +116,7 @@ def _weights_of(path: Path, given: str | None) -> Path:
             f"{', '.join(file.name for file in candidates)} next to it ({names})"
         )
     if not found[0].is_file():
-        raise InputError(f"{found[0]} is no file: expected the weights of {path}, .h5 or .hdf5")
+        raise InputError(f"{found[0]} is not a file: expected the weights of {path}, .h5 or .hdf5")
     return found[0]
 
 

@@ -83,7 +83,7 @@ def with_float32_head(network: keras.Model) -> keras.Model:
     """Return a graph whose head computes in float32, as in `in_policy`; other layers are those of `network`.
 
     Raises:
-        InputError: its head is no plain layer.
+        InputError: its head is not a plain layer.
     """
     if network.outputs[0].dtype == "float32":
         return network

@@ -1,6 +1,7 @@
 """Networks in ONNX files, on the CPU through onnxruntime."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,21 +9,12 @@ import numpy as np
 
 from distill.errors import InputError
 from distill.refusals import reason
-from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
-from distill.runtimes.inner_tensors import Run
-from distill.runtimes.input_format import CHANNELS_FIRST, InputFormat
+from distill.runtimes.graph_model import Graph, Run, graph_model
+from distill.runtimes.image_model import ImageModel
+from distill.runtimes.input_format import InputFormat
 from distill.runtimes.named_classes import classes_in_properties
-from distill.runtimes.onnx_tensors import onnx_outputs
-from distill.runtimes.softmax import (
-    SOFTMAX_NAMES,
-    Predict,
-    check_given,
-    checked,
-    in_batches_of,
-    probe_images,
-    probed,
-)
-from distill.runtimes.weights import files_sha256
+from distill.runtimes.onnx_tensors import float_names, tensors_in, with_outputs
+from distill.runtimes.softmax import SOFTMAX_NAMES
 
 if TYPE_CHECKING:
     import onnx
@@ -55,36 +47,25 @@ def open_file(source: str, input_format: InputFormat, policy: str, output_type: 
     pixel_format = input_format.resolve(shape, source=source)
     dtype = _input_dtype(model, source)
     pixel_format.check_dtype(dtype, source=source)
-
-    def as_logits(run: Predict) -> tuple[Predict, int, str]:
-        def predict(images: np.ndarray) -> np.ndarray:
-            return run(pixel_format(images, dtype))
-
-        if stripped:
-            check_given(BEFORE_SOFTMAX, output_type, source=source)
-            return *checked(predict, pixel_format.image_shape, source=source), BEFORE_SOFTMAX
-        return probed(predict, pixel_format.image_shape, output_type=output_type, source=source)
-
-    session = _session(model, source)
-    logits, classes, logits_from = as_logits(in_batches_of(batch, lambda images: session(images)[0]))
-    return ImageModel(
+    graph = Graph(
+        run=_session(model, source),
+        dtype=dtype,
+        batch=batch,
+        before_softmax=stripped,
+        tensors=cache(lambda: tensors_in(model)),
+        names=cache(lambda: float_names(model)),
+        read=lambda names: _session(with_outputs(model, names), source),
+    )
+    return graph_model(
+        graph,
+        pixel_format,
+        output_type,
         name=Path(source).stem,
-        input_shape=pixel_format.image_shape,
-        classes=classes,
-        sha256=files_sha256({"model": Path(source)}),
-        numeric_policy=policy,
-        logits_from=logits_from,
-        input_format=pixel_format.to_dict(),
-        network=None,
-        predict=logits,
-        class_names=classes_in_properties({each.key: each.value for each in model.metadata_props}, count=classes),
-        inner=onnx_outputs(
-            model,
-            lambda opened: _session(opened, source),
-            lambda run: as_logits(run)[0],
-            batch=batch,
-            probe=lambda images: pixel_format(probe_images(pixel_format.image_shape)[:images], dtype),
-            channels_first=pixel_format.layout == CHANNELS_FIRST,
+        source=source,
+        files={"model": Path(source)},
+        policy=policy,
+        class_names=lambda classes: classes_in_properties(
+            {each.key: each.value for each in model.metadata_props}, count=classes
         ),
     )
 
@@ -98,15 +79,15 @@ def _load(path: Path) -> "onnx.ModelProto":
     from google.protobuf.message import DecodeError
 
     if not path.is_file():
-        raise InputError(f"{path} is no file: expected an ONNX file")
+        raise InputError(f"{path} is not a file: expected an ONNX file")
     if path.stat().st_size > _MAX_BYTES:
         raise InputError(f"{path} is larger than 2 GiB, which no ONNX file is")
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except DecodeError as error:
-        raise InputError(f"{path} is no ONNX file that can be read: {reason(error)}") from error
+        raise InputError(f"{path} is not an ONNX file that can be read: {reason(error)}") from error
     if not model.HasField("graph"):
-        raise InputError(f"{path} is no ONNX file that can be read: it holds no graph")
+        raise InputError(f"{path} is not an ONNX file that can be read: it holds no graph")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise InputError(f"{path} keeps weights in other files: save it as one, onnx.save(onnx.load(A), B)")
     loops = sorted({node.op_type for node in _nodes(model)} & _LOOPS)

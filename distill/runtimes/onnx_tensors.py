@@ -1,11 +1,9 @@
 """What lies within an ONNX file: its tensors, by the names that its nodes give them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from distill.runtimes.image_model import InnerOutputs
-from distill.runtimes.inner_tensors import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Made, Run, inner_outputs
+from distill.runtimes.graph_model import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Made
 
 if TYPE_CHECKING:
     import onnx
@@ -18,25 +16,16 @@ _CHANNELS_FIRST = {
 }
 
 
-def onnx_outputs(
-    model: "onnx.ModelProto", open_session: Callable[["onnx.ModelProto"], Run], as_logits: Callable, **how
-) -> InnerOutputs:
-    """Return what can be read of a model with one output: the tensors of floats that its nodes give for each image.
-
-    Args:
-        open_session: makes a model run.
-        as_logits, how: as of `inner_outputs`.
-    """
-    return inner_outputs(
-        cache(lambda: _tensors(model)),
-        lambda names: open_session(_with_outputs(model, names)),
-        as_logits,
-        names=cache(lambda: _of_floats(model)),
-        **how,
-    )
+def tensors_in(model: "onnx.ModelProto") -> Mapping[str, Made]:
+    """Return how the tensors that the nodes give were made, by their names."""
+    made = {output: node for node in model.graph.node for output in node.output}
+    return {
+        name: Made(_channels_first(node), next((each for each in node.input if each in made), None))
+        for name, node in made.items()
+    }
 
 
-def _of_floats(model: "onnx.ModelProto") -> list[str]:
+def float_names(model: "onnx.ModelProto") -> list[str]:
     """Return the names of the tensors that ONNX can tell to be floats, in the order of the nodes."""
     import onnx
 
@@ -46,7 +35,7 @@ def _of_floats(model: "onnx.ModelProto") -> list[str]:
     return [name for node in model.graph.node for name in node.output if kinds.get(name) in floats]
 
 
-def _with_outputs(model: "onnx.ModelProto", names: Sequence[str]) -> "onnx.ModelProto":
+def with_outputs(model: "onnx.ModelProto", names: Sequence[str]) -> "onnx.ModelProto":
     """Return a copy that gives these tensors after its output."""
     import onnx
 
@@ -59,14 +48,6 @@ def _with_outputs(model: "onnx.ModelProto", names: Sequence[str]) -> "onnx.Model
             name = f"{name}:again"
         copy.graph.output.append(onnx.ValueInfoProto(name=name))
     return copy
-
-
-def _tensors(model: "onnx.ModelProto") -> Mapping[str, Made]:
-    made = {output: node for node in model.graph.node for output in node.output}
-    return {
-        name: Made(_channels_first(node), next((each for each in node.input if each in made), None))
-        for name, node in made.items()
-    }
 
 
 def _channels_first(node: "onnx.NodeProto") -> bool | None:

@@ -82,13 +82,13 @@ def open_model(
     model_format = format_of(source)
     if model_format is None or not (Path(source).exists() or python_function.recognise(source)):
         if Path(source).exists():
-            raise InputError(f"{source} is no network that can be opened; {_EXPECTED}")
+            raise InputError(f"{source} is not a network that can be opened; {_EXPECTED}")
         raise InputError(f"{source} does not exist{near_paths(Path(source))}; {_EXPECTED}")
     _check_policy(policy, model_format)
     if output_type not in OUTPUT_TYPES:
         raise InputError(f'--output-type must be {" or ".join(OUTPUT_TYPES)}, received "{output_type}"')
     if weights is not None and not is_architecture(source):
-        raise InputError(f"{source} holds its own weights: leave --weights out")
+        raise InputError(f"{source} holds its own weights: omit --weights")
     more = {} if weights is None else {"weights": weights}
     described = input_format or InputFormat()
     if model_format.checked_first:
@@ -109,5 +109,5 @@ def _check_policy(policy: str, model_format: Format) -> None:
     check_known(policy, keras_file.POLICIES, what="numeric policy")
     if policy not in model_format.policies:
         raise InputError(
-            f"--policy {policy} works for Keras networks, {model_format.name} runs in its own precision: leave it out"
+            f"--policy {policy} works for Keras networks, {model_format.name} runs in its own precision: omit it"
         )

@@ -12,13 +12,11 @@ from distill.errors import InputError
 from distill.files.busy_files import cannot_read_now
 from distill.files.regular_files import check_regular_files
 from distill.refusals import reason
+from distill.runtimes.graph_model import Graph, graph_model
 from distill.runtimes.image_model import ImageModel
-from distill.runtimes.inner_tensors import inner_outputs
-from distill.runtimes.input_format import CHANNELS_FIRST, InputFormat
+from distill.runtimes.input_format import InputFormat
 from distill.runtimes.named_classes import classes_in_description
 from distill.runtimes.saved_model_tensors import FrozenSignature
-from distill.runtimes.softmax import Predict, in_batches_of, probe_images, probed
-from distill.runtimes.weights import files_sha256
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -56,40 +54,27 @@ def open_folder(source: str, input_format: InputFormat, policy: str, output_type
             what `output_type` says; the input format is not for it.
     """
     folder = Path(source)
-    function, freeze, dtype, batch, shape = _load(folder)
+    run, freeze, dtype, batch, shape = _load(folder)
     pixel_format = input_format.resolve(shape, source=source)
     pixel_format.check_dtype(dtype, source=source)
-
-    def as_logits(run: Predict) -> tuple[Predict, int, str]:
-        return probed(
-            lambda images: run(pixel_format(images, dtype)),
-            pixel_format.image_shape,
-            output_type=output_type,
-            source=source,
-        )
-
-    logits, classes, logits_from = as_logits(in_batches_of(batch, function))
     frozen = cache(freeze)
-    return ImageModel(
+    graph = Graph(
+        run=run,
+        dtype=dtype,
+        batch=batch,
+        tensors=lambda: frozen().tensors,
+        names=lambda: frozen().names,
+        read=lambda names: frozen().read(names),
+    )
+    return graph_model(
+        graph,
+        pixel_format,
+        output_type,
         name=folder.resolve().name,
-        input_shape=pixel_format.image_shape,
-        classes=classes,
-        sha256=files_sha256({GRAPH: folder / GRAPH, **_weight_files(folder)}),
-        numeric_policy=policy,
-        logits_from=logits_from,
-        input_format=pixel_format.to_dict(),
-        network=None,
-        predict=logits,
-        class_names=classes_in_description(_description(folder), count=classes),
-        inner=inner_outputs(
-            lambda: frozen().tensors,
-            lambda names: frozen().read(names),
-            lambda run: as_logits(run)[0],
-            names=lambda: frozen().names,
-            batch=batch,
-            probe=lambda images: pixel_format(probe_images(pixel_format.image_shape)[:images], dtype),
-            channels_first=pixel_format.layout == CHANNELS_FIRST,
-        ),
+        source=source,
+        files={GRAPH: folder / GRAPH, **_weight_files(folder)},
+        policy=policy,
+        class_names=lambda classes: classes_in_description(_description(folder), count=classes),
     )
 
 
@@ -104,7 +89,7 @@ def _weight_files(folder: Path) -> dict[str, Path]:
 
 
 def _load(folder: Path):
-    """Return the signature's function from array to array, one that freezes it, its numbers, batch size and shape."""
+    """Return what runs the signature, one that freezes it, its numbers, batch size and shape."""
     try:
         import tensorflow as tf
     except ImportError as error:
@@ -119,8 +104,8 @@ def _load(folder: Path):
         raise cannot_read_now(error, folder) or unknown from error
     (name, spec), output = _one_input_and_output(signature, folder)
 
-    def run(images: np.ndarray, owner=loaded) -> np.ndarray:  # the signature does not keep its variables alive
-        return signature(**{name: tf.constant(images)})[output].numpy()
+    def run(images: np.ndarray, owner=loaded) -> list[np.ndarray]:  # the signature does not keep its variables alive
+        return [signature(**{name: tf.constant(images)})[output].numpy()]
 
     def freeze(owner=loaded) -> FrozenSignature:
         return FrozenSignature(signature, str(folder))
@@ -146,7 +131,7 @@ def _check_operations(folder: Path) -> None:
     try:
         saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except DecodeError as error:
-        raise InputError(f"{path} is no SavedModel that can be read: {reason(error)}") from error
+        raise InputError(f"{path} is not a SavedModel that can be read: {reason(error)}") from error
     for graph in saved.meta_graphs:
         # Where there are objects, TensorFlow runs their functions alone: nothing else of the graph, no saver.
         if not graph.object_graph_def.concrete_functions:

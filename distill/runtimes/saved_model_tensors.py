@@ -9,7 +9,7 @@ import numpy as np
 
 from distill.errors import InputError
 from distill.refusals import reason
-from distill.runtimes.inner_tensors import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Made, Run
+from distill.runtimes.graph_model import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Made, Run
 
 if TYPE_CHECKING:
     import tensorflow as tf

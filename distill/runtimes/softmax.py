@@ -18,7 +18,7 @@ AUTO, TYPE_LOGITS, TYPE_PROBABILITIES = OUTPUT_TYPES = ("auto", "logits", "proba
 _NOISE, _FLAT = 5, (0.0, 128.0, 255.0)
 _PROBES = _NOISE + len(_FLAT)
 _TOLERANCE = 1e-3
-_MEND = "leave --output-type out"
+_MEND = "omit --output-type"
 _SMALLEST = np.finfo(np.float32).tiny
 
 
@@ -109,20 +109,6 @@ def check_given(logits_from: str, output_type: str, *, source: str) -> None:
         raise InputError(f"{source} ends in a softmax, so it does not give logits: {_MEND}")
     if (logits_from, output_type) == (LOGITS, TYPE_PROBABILITIES):
         raise InputError(f"{source} ends without a softmax, so it does not give probabilities: {_MEND}")
-
-
-def in_batches_of(count: int | None, predict: Predict) -> Predict:
-    """Return `predict` for any number of images, where it takes exactly `count` at a time (None: any number)."""
-    if count is None:
-        return predict
-
-    def predict_all(images: np.ndarray) -> np.ndarray:
-        padding = np.zeros((-len(images) % count, *images.shape[1:]), images.dtype)
-        padded = np.concatenate([images, padding])
-        outputs = [predict(padded[start : start + count]) for start in range(0, len(padded), count)]
-        return np.concatenate(outputs)[: len(images)]
-
-    return predict_all
 
 
 def probe_images(image_shape: tuple[int, int, int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Networks in LiteRT files (`.tflite`) from elsewhere, on the CPU, with float or quantised numbers."""
+"""External networks in LiteRT files (`.tflite`), on the CPU, with float or quantised numbers."""
 
 import os
 from collections.abc import Sequence
@@ -10,10 +10,9 @@ import numpy as np
 from distill.errors import InputError
 from distill.prediction.litert_file import SUFFIX, litert_interpreter
 from distill.refusals import reason
-from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel
-from distill.runtimes.inner_tensors import inner_outputs
-from distill.runtimes.input_format import CHANNELS_FIRST, InputFormat, PixelFormat
-from distill.runtimes.softmax import Predict, check_given, checked, in_batches_of, probe_images, probed
+from distill.runtimes.graph_model import Graph, graph_model
+from distill.runtimes.image_model import ImageModel
+from distill.runtimes.input_format import InputFormat, PixelFormat
 from distill.runtimes.tflite_tensors import (
     FILE_IDENTIFIER,
     operator_codes,
@@ -22,7 +21,6 @@ from distill.runtimes.tflite_tensors import (
     unpacked,
     with_outputs,
 )
-from distill.runtimes.weights import files_sha256
 
 _KINDS = ("float32", "float16", "float64", "uint8", "int8", "int16")
 _LEAST_OVERLAP = 0.6  # of the numbers that pixels become and those that a quantised input stands for
@@ -45,46 +43,27 @@ def open_file(source: str, input_format: InputFormat, policy: str, output_type: 
     """
     path = Path(source)
     if not path.is_file():
-        raise InputError(f"{path} is no file: expected a LiteRT file")
+        raise InputError(f"{path} is not a file: expected a LiteRT file")
     flatbuffer = path.read_bytes()
     if flatbuffer[4:8] != FILE_IDENTIFIER:
-        raise InputError(f"{path} is no LiteRT file that can be read: it does not begin like one")
+        raise InputError(f"{path} is not a LiteRT file that can be read: it does not begin like one")
     before_softmax = _without_softmax(flatbuffer, source)
     flatbuffer = before_softmax or flatbuffer
     network = _Network(flatbuffer, source)
     pixel_format = input_format.resolve(network.image_shape, source=source)
     network.check(pixel_format)
 
-    def as_logits(run: Predict) -> tuple[Predict, int, str]:
-        def predict(images: np.ndarray) -> np.ndarray:
-            return run(pixel_format(images))
-
-        if before_softmax:
-            check_given(BEFORE_SOFTMAX, output_type, source=source)
-            return *checked(predict, pixel_format.image_shape, source=source), BEFORE_SOFTMAX
-        return probed(predict, pixel_format.image_shape, output_type=output_type, source=source)
-
     tensors = cache(lambda: tensors_in(flatbuffer, source))
-    logits, classes, logits_from = as_logits(in_batches_of(network.batch, lambda pixels: network(pixels)[0]))
-    return ImageModel(
-        name=path.stem,
-        input_shape=pixel_format.image_shape,
-        classes=classes,
-        sha256=files_sha256({"model": path}),
-        numeric_policy=policy,
-        logits_from=logits_from,
-        input_format=pixel_format.to_dict(),
-        network=None,
-        predict=logits,
-        inner=inner_outputs(
-            lambda: {name: each.made for name, each in tensors().items()},
-            lambda names: _Network(flatbuffer, source, [tensors()[name].place for name in names]),
-            lambda run: as_logits(run)[0],
-            names=lambda: [name for name, each in tensors().items() if each.numbers],
-            batch=network.batch,
-            probe=lambda images: pixel_format(probe_images(pixel_format.image_shape)[:images]),
-            channels_first=pixel_format.layout == CHANNELS_FIRST,
-        ),
+    graph = Graph(
+        run=network,
+        batch=network.batch,
+        before_softmax=before_softmax is not None,
+        tensors=lambda: {name: each.made for name, each in tensors().items()},
+        names=lambda: [name for name, each in tensors().items() if each.numbers],
+        read=lambda names: _Network(flatbuffer, source, [tensors()[name].place for name in names]),
+    )
+    return graph_model(
+        graph, pixel_format, output_type, name=path.stem, source=source, files={"model": path}, policy=policy
     )
 
 
@@ -186,7 +165,7 @@ def _without_softmax(flatbuffer: bytes, source: str) -> bytes | None:
         if last is None or codes[last.opcodeIndex] not in (BuiltinOperator.SOFTMAX, BuiltinOperator.LOG_SOFTMAX):
             return None
     except Exception as error:  # the reader of flatbuffers checks nothing: a damaged file fails anywhere in it
-        raise InputError(f"{source} is no LiteRT file that can be read: {reason(error)}") from error
+        raise InputError(f"{source} is not a LiteRT file that can be read: {reason(error)}") from error
     graph.outputs = [int(last.inputs[0])]
     graph.operators = [each for each in graph.operators if each is not last and not _follows(each, last, producers)]
     return packed(model)

@@ -7,7 +7,7 @@ import numpy as np
 
 from distill.errors import InputError
 from distill.refusals import reason
-from distill.runtimes.inner_tensors import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Made
+from distill.runtimes.graph_model import TO_CHANNELS_FIRST, TO_CHANNELS_LAST, Made
 
 if TYPE_CHECKING:
     from ai_edge_litert.schema_py_generated import ModelT, OperatorT
@@ -43,11 +43,11 @@ def unpacked(flatbuffer: bytes, source: str) -> "ModelT":
     try:
         model = ModelT.InitFromPackedBuf(flatbuffer, 0)
         if not model.subgraphs:
-            raise InputError(f"{source} is no LiteRT file that can be read: it holds no graph")
+            raise InputError(f"{source} is not a LiteRT file that can be read: it holds no graph")
     except InputError:
         raise
     except Exception as error:  # the reader of flatbuffers checks nothing: a damaged file fails anywhere in it
-        raise InputError(f"{source} is no LiteRT file that can be read: {reason(error)}") from error
+        raise InputError(f"{source} is not a LiteRT file that can be read: {reason(error)}") from error
     return model
 
 
@@ -77,7 +77,7 @@ def tensors_in(flatbuffer: bytes, source: str) -> dict[str, Tensor]:
         found = {index: tensor for operator in model.subgraphs[0].operators for index, tensor in _of(operator, model)}
         names = {index: model.subgraphs[0].tensors[index].name.decode() for index in found}
     except Exception as error:  # as above
-        raise InputError(f"{source} is no LiteRT file that can be read: {reason(error)}") from error
+        raise InputError(f"{source} is not a LiteRT file that can be read: {reason(error)}") from error
     short = _unique({index: name.partition(";")[0] for index, name in names.items()}, instead=names)
     named = {index: short[index] for index in found if short[index]}
     return {

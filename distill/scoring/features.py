@@ -96,7 +96,7 @@ def described(
     requests = tuple(requests)
     if requests and teacher.flip_average:
         raise InputError(
-            "features are those of one image, not of it and its mirror image: leave them or the flip average out"
+            "features are those of one image, not of it and its mirror image: omit them or the flip average"
         )
     shapes = layer_shapes(teacher) if requests else {}
     for each in requests:

@@ -44,7 +44,7 @@ def check_raw_logits(network: keras.Model) -> None:
     """Check that `network` takes images and gives raw logits.
 
     Raises:
-        InputError: it is no graph of layers from one input to one output; takes neither grey nor RGB pixels; gives
+        InputError: it is not a graph of layers from one input to one output; takes neither grey nor RGB pixels; gives
             something else than a row of numbers for each image; or ends in an activation such as softmax, whose
             probabilities a temperature would flatten out.
     """
@@ -67,7 +67,7 @@ def check_raw_logits(network: keras.Model) -> None:
             "build it for grey or RGB pixels"
         )
     if isinstance(network.layers[-1], keras.layers.Softmax):
-        raise InputError(f"{network.name} ends in a layer Softmax: leave it out, raw logits are needed")
+        raise InputError(f"{network.name} ends in a layer Softmax: omit it, raw logits are needed")
     activation = getattr(network.layers[-1], "activation", None)
     if activation not in (None, keras.activations.linear):
         name = getattr(activation, "__name__", activation)

@@ -81,7 +81,7 @@ class OnlineTeacher:
             InputError: there are some.
         """
         if logits is not None:
-            raise InputError(f"{name} has cached logits, but the teacher of this run is online: leave them out")
+            raise InputError(f"{name} has cached logits, but the teacher of this run is online: omit them")
         return self
 
     def describe(self) -> dict:

@@ -1,4 +1,4 @@
-"""Check a network from elsewhere on a few labelled images: do its classes and its pixels fit the labels?"""
+"""Check an external network on a few labelled images: do its classes and its pixels fit the labels?"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -136,7 +136,7 @@ def _flags(settings: Mapping[str, str | Sequence[float]]) -> str:
 
 
 def _format_of(network: ImageModel) -> PixelFormat | None:
-    """Return what becomes of the pixels that a network from elsewhere is given; None of one of this project."""
+    """Return what becomes of the pixels that an external network is given; None of one of this project."""
     if not network.input_format:
         return None
     given = network.input_format.items()

@@ -91,7 +91,7 @@ class ViewBatches:
         views: V, the number of views that epochs take from; None draws a new view in every epoch, which only
             labels can teach.
         view_order: "next": every image goes through its views in turn; "random": an epoch takes any of the V, for
-            each image by itself, and V epochs may leave some out.
+            each image by itself, and V epochs may omit some.
         partner_ids: among which the partners of mixed views are drawn, see `Mixer`. In the place of a view whose
             partner `dataset` lacks, the next one is taken.
         sample_weights: float32 [N], how much each image of `dataset` counts in the loss; None: all the same.
@@ -125,7 +125,7 @@ class ViewBatches:
         if view_order == "random" and views is None:
             raise InputError(
                 'the view order "random" has no views to take from, since every epoch draws new ones: '
-                "leave it out, or say which views there are, by --view.crops, or of students by --logits or --views"
+                "omit it, or say which views there are, by --view.crops, or of students by --logits or --views"
             )
         check_at_least(1, batch_size=batch_size)
         self.dataset = dataset

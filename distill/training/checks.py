@@ -92,8 +92,8 @@ def check_teacher(objective: Objective, teacher: Teacher | None) -> None:
             raise InputError(NO_TEMPERATURE)
         if "temperature" in objective.numbers(0.0):
             raise InputError(
-                "the mean of teachers' probabilities is exact at one temperature alone: leave --temperature-schedule "
-                "out, or give --ensemble-mean logits"
+                "the mean of teachers' probabilities is exact at one temperature alone: omit --temperature-schedule, "
+                "or give --ensemble-mean logits"
             )
 
 
@@ -116,12 +116,10 @@ def _check_same_views(teacher: Teacher, scored: ViewSpec, views: int | None, vie
     name = teacher.describe().get("name", "the teachers")
     if views not in (None, teacher.views):
         raise InputError(
-            f"{views} views are wanted, the logits of {name} are of {teacher.views}: leave --views out, or cache "
-            "again"
+            f"{views} views are wanted, the logits of {name} are of {teacher.views}: omit --views, or cache again"
         )
     changed = view_differences_text(scored, view_spec, "stored {}, wanted {}")
     if changed and view_spec != ViewSpec():
         raise InputError(
-            f"the logits of {name} were cached with other views ({'; '.join(changed)}): leave --view out, or cache "
-            "again"
+            f"the logits of {name} were cached with other views ({'; '.join(changed)}): omit --view, or cache again"
         )

@@ -48,7 +48,7 @@ class CachedTeachers:
         if len(self.stores) == 1 and (self.weights is not None or self.mean != CachedTeachers.mean):
             raise InputError(
                 f"ensemble weights and their mean are for several teachers, received {self.stores[0].path} alone: "
-                "give --logits A.h5 B.h5, or leave them out"
+                "give --logits A.h5 B.h5, or omit them"
             )
         _mean_named(self.mean)
         _shares(self.weights, len(self.stores))

@@ -37,7 +37,7 @@ def build_optimizer(recipe: Recipe, *, steps_per_epoch: int, replicas: int = 1) 
         options["ema_momentum"] = recipe.ema
     if recipe.momentum is not None:
         if "momentum" not in inspect.signature(kind).parameters:
-            raise InputError(f'the optimizer "{recipe.optimizer}" takes no momentum: leave it out, or give sgd')
+            raise InputError(f'the optimizer "{recipe.optimizer}" takes no momentum: omit it, or give sgd')
         options["momentum"] = recipe.momentum
     optimizer = kind(learning_rate=_rate(recipe, steps_per_epoch), **options)
     optimizer.exclude_from_weight_decay(var_names=list(_NEVER_DECAY))

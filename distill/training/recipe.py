@@ -58,7 +58,7 @@ class Recipe:
     """Peak learning rate."""
     schedule: str | None = None
     """Learning rate over the run: "cosine" or "linear", down to 0; "constant"; "steps". By default "constant" in
-    runs of up to 10 epochs, which end worse where it falls (docs/training.md), and "cosine" in longer ones."""
+    runs of up to 10 epochs without a warm-up, which end worse where it falls (docs/training.md), else "cosine"."""
     warmup_epochs: float | None = None
     """Epochs over which the learning rate rises from 0 to its peak: step by step in "cosine" and "linear", by default
     a twentieth of the run; epoch by epoch in "constant" and "steps", by default none."""
@@ -76,7 +76,7 @@ class Recipe:
     """Decay of an exponential moving average of the weights, such as 0.999. Both the weights and their average are
     validated, and the better of them is kept."""
     patience: int | None = None
-    """Early stopping: ends after so many epochs without a better one on validation, by what --choose-by says."""
+    """Early stopping: stop after this many epochs without improvement on validation, measured by --choose-by."""
     choose_by: str | None = None
     """What the best epoch is chosen by, on validation: "accuracy" (default), "balanced-accuracy" (default with
     balanced class weights), "macro-f1" or "loss" (cross entropy with the labels)."""
@@ -91,7 +91,7 @@ class Recipe:
     view_order: str = "next"
     """Of a fixed number of views: every image goes through them in turn ("next"), or takes any of them ("random")."""
     seed: int = 0
-    """Of the initial weights, the order of images and views, and the dropout."""
+    """Random seed of the initial weights, the order of images and views, and dropout."""
 
     def __post_init__(self):
         if self.schedule is None:
@@ -172,7 +172,7 @@ def optimizer_settings(optimizer: Any) -> dict[str, Any]:
     """Return the fields of a `Recipe` that an optimizer of Keras stands for.
 
     Raises:
-        InputError: it is no optimizer, or has a setting that a recipe does not know.
+        InputError: it is not an optimizer, or has a setting that a recipe does not know.
     """
     if not hasattr(optimizer, "get_config") or not hasattr(optimizer, "learning_rate"):
         raise InputError(f'an optimizer is a name, such as "adam", or one of Keras, received {optimizer!r}')
@@ -191,7 +191,7 @@ def optimizer_settings(optimizer: Any) -> dict[str, Any]:
             if given or value != usual.get(name):
                 settings[_OF_OPTIMIZERS[name]] = value
         elif name not in ("name", "ema_momentum") and value != usual.get(name):
-            raise InputError(f"a recipe does not know {name}={value!r} of an optimizer: leave it out")
+            raise InputError(f"a recipe does not know {name}={value!r} of an optimizer: omit it")
     return settings
 
 

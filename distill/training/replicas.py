@@ -172,4 +172,4 @@ def _check_configuration(configuration: str | None) -> None:
     known &= all(re.fullmatch(r"[^:/\s]+:\d{1,5}", address) for address in addresses)
     known &= task.index < len(cluster.get(task.type, []))
     if not known:
-        raise InputError(f"TF_CONFIG is no list of workers at HOST:PORT with this one among them: {hint}")
+        raise InputError(f"TF_CONFIG is not a list of workers at HOST:PORT with this one among them: {hint}")

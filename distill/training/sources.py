@@ -108,7 +108,7 @@ class ExtraData:
         """
         name = f"{self.dataset.name} (extra data of {main.name})"
         if teacher is None and self.logits is not None:
-            raise InputError(f"{name} has logits, but {main.name} has none: leave them out, or see --logits")
+            raise InputError(f"{name} has logits, but {main.name} has none: omit them, or see --logits")
         own = None if teacher is None else teacher.on_extra_data(name, self.logits)
         dataset = _with_classes_of(main, self.dataset)
         copies = copies_of(dataset, main.subset(np.isin(main.splits, ("validation", "test"))))
@@ -118,7 +118,7 @@ class ExtraData:
         if not objective.teacher_outputs:
             learned &= is_labelled(dataset)
         if not learned.any():
-            raise InputError(f"{name} has nothing to learn from: leave it out")
+            raise InputError(f"{name} has nothing to learn from: omit it")
         return dataset.subset(learned), own
 
 

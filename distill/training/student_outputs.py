@@ -28,7 +28,7 @@ class StudentOutputs:
         layers: names of its layers.
 
     Raises:
-        InputError: it has no such layer (near names are offered), or is no graph of layers to look into.
+        InputError: it has no such layer (near names are offered), or is not a graph of layers to look into.
     """
 
     def __init__(self, student: keras.Model, layers: Collection[str] = ()):
@@ -169,6 +169,6 @@ def _graph(student: keras.Model, layers: Collection[str]) -> keras.Model:
         return keras.Model(student.inputs, {LOGITS: student.outputs[0], **named}, name=f"{student.name}_outputs")
     except (AttributeError, ValueError) as error:
         raise InputError(
-            f"{student.name} is no graph of layers whose outputs {', '.join(layers)} could be read: build it with "
+            f"{student.name} is not a graph of layers whose outputs {', '.join(layers)} could be read: build it with "
             "the functional API"
         ) from error

@@ -223,7 +223,7 @@ def fit(
             raise
         raise InputError(
             f"the other workers cannot be reached any more ({reason(error)}); {run.saved_epochs} of {epochs} epochs "
-            f"are kept in {run.path}: give all of them the same command again, to go on"
+            f"are kept in {run.path}: repeat the command of each of them to resume"
         ) from error
 
 

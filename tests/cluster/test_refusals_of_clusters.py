@@ -73,7 +73,7 @@ def test_another_server_is_refused(bound):
 
     server = threading.Thread(target=answer, daemon=True)
     server.start()
-    assert f"what answers at {address_of(bound)} is no Ray cluster" in refused(address_of(bound))
+    assert f"what answers at {address_of(bound)} is not a Ray cluster" in refused(address_of(bound))
     server.join()
 
 
@@ -145,8 +145,8 @@ def test_what_only_a_cluster_has_is_refused_without_one():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"ray": "local"}, "give them, or leave --ray"),
-        ({"gpus_per_run": 1}, "give them, or leave --ray"),
+        ({"ray": "local"}, "give them, or omit --ray"),
+        ({"gpus_per_run": 1}, "give them, or omit --ray"),
         ({"ray": "local", "folds": 3, "distribute": "mirrored"}, "give one of them"),
     ],
 )

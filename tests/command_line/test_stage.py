@@ -218,7 +218,7 @@ def test_what_a_config_lacks_may_be_a_flag(tmp_path, spelling):
 def test_a_config_that_is_not_there_is_named(capsys):
     assert run(raising(None), "--config", "nowhere.json") == 2
     assert capsys.readouterr().err.startswith(
-        'error: --config "nowhere.json" is no file: give a JSON file of settings'
+        'error: --config "nowhere.json" is not a file: give a JSON file of settings'
     )
 
 

@@ -192,7 +192,7 @@ def test_a_test_share_holds_out_whole_subjects_before_validation_is_drawn(datase
     assert split.split_policy.test_fraction == 0.3
     with pytest.raises(InputError, match="--splits random with --test-share"):
         with_splits(unsplit, test_fraction=0.3)
-    with pytest.raises(InputError, match="has a test split of its own: leave --test-share out"):
+    with pytest.raises(InputError, match="has a test split of its own: omit --test-share"):
         with_splits(split, policy="random", test_fraction=0.3)
     with pytest.raises(InputError, match="a test share of 0.001 leaves 0 of"):
         with_splits(unsplit, policy="random", test_fraction=0.001)

@@ -174,7 +174,7 @@ class TestTfData:
         pairs = pipeline((IMAGES, [0, 1, 2] * 2))
         sizes = pipeline(IMAGES).concatenate(pipeline(IMAGES[:, :2]))
         for data, options, message in (
-            (pairs.repeat(), {}, "has no end: leave its repeat"),
+            (pairs.repeat(), {}, "has no end: omit its repeat"),
             (IMAGES, {}, "expected a tf.data.Dataset, received ndarray"),
             (pairs.take(0), {}, "the tf.data.Dataset is empty"),
             (pipeline(IMAGES / 255), {}, "the tf.data.Dataset holds float64, expected uint8"),
@@ -182,7 +182,7 @@ class TestTfData:
             (pipeline([1, 2]), {}, "expected images"),
             (sizes, {}, r"has images of \(4, 5, 3\) and \(2, 5, 3\): resize"),
             ({"train": pairs, "val": pairs}, {}, 'splits has "val"'),
-            ({"train": pairs}, {"splits": "train"}, "leave splits out"),
+            ({"train": pairs}, {"splits": "train"}, "omit splits"),
             ({"train": pairs, "test": pipeline(IMAGES)}, {}, "only some have labels"),
         ):
             with pytest.raises(InputError, match=message) as caught:

@@ -63,7 +63,7 @@ def test_named_classes_put_drawn_faces_into_their_order(monkeypatch, name):
 
 def test_classes_of_unlabelled_images_are_refused(write_image, tmp_path):
     write_image("a.png")
-    with pytest.raises(InputError, match="its images have no labels: leave --data-classes out"):
+    with pytest.raises(InputError, match="its images have no labels: omit --data-classes"):
         open_dataset(tmp_path, class_names="fer2013")
 
 

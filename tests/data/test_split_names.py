@@ -76,7 +76,7 @@ def test_shards_whose_split_is_in_doubt_are_refused(name):
 
 def test_any_folder_of_a_path_names_the_split():
     assert split_of_path("images/Test/a.png", "") == "test"
-    assert split_of_path("images/happy/test.png", "") == ""  # a file is no folder
+    assert split_of_path("images/happy/test.png", "") == ""  # a file is not a folder
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_random_views_are_described_as_before_there_were_crops():
         ({"rotation": "10"}, "rotation must lie in 0..180, received 10"),
         ({"contrast": float("nan")}, "contrast must lie in 0..10, received nan"),
         ({"crops": "ten"}, 'unknown view crops "ten": known are microexpnet_original, microexpnet'),
-        ({"crops": "microexpnet", "flip": False}, "would ignore flip=False: leave these out"),
+        ({"crops": "microexpnet", "flip": False}, "would ignore flip=False: omit these"),
         ({"crops": "microexpnet", "rotation": 5, "zoom": (1, 1)}, r"ignore rotation=5, zoom=\(1, 1\)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Exports, runs and networks from elsewhere are opened in one place, and an export without TensorFlow."""
+"""Exports, runs and external networks are opened in one place, and an export without TensorFlow."""
 
 import json
 import subprocess
@@ -50,9 +50,9 @@ def test_every_origin_names_its_classes_and_gives_their_logits(foreign_file):
 def test_what_describes_itself_is_not_described(foreign_file):
     said = ForeignNetwork(output_type="probabilities")
     assert opened(foreign_file, foreign=said).model.classes == 7
-    with pytest.raises(InputError, match="describes itself: leave it out"):
+    with pytest.raises(InputError, match="describes itself: omit it"):
         opened(DEFAULT_STUDENT, foreign=said)
-    with pytest.raises(InputError, match="is a run of this project: leave it out"):
+    with pytest.raises(InputError, match="is a run of this project: omit it"):
         opened(VERSION_0_1 / "distilled", foreign=said)
 
 

@@ -129,7 +129,7 @@ def test_an_error_of_the_system_is_found_behind_what_a_library_made_of_it(tmp_pa
         try:
             raise OSError(number, os.strerror(number))
         except OSError as error:
-            raise ValueError("this is no model") from error
+            raise ValueError("this is not a model") from error
 
     with pytest.raises(ValueError, match="no model") as raised:
         wrapped()

@@ -322,7 +322,7 @@ def test_projectors_begin_alike_whatever_was_drawn_before(student, teacher):
         ("hnt", {}, r'unknown loss on features "hnt": did you mean hint\?'),
         ("hint", {"pairs": {}}, "none is named: give STUDENT_LAYER=TEACHER_FEATURE"),
         ("hint", {"weight": 0}, "the weight of hint must be above 0, received 0: try 1"),
-        ("hint", {"options": {"a": 1}}, 'the loss "hint" has no options, received "a": leave it out'),
+        ("hint", {"options": {"a": 1}}, 'the loss "hint" has no options, received "a": omit it'),
         ("relational", {"options": {"angel": 1}}, 'no option "angel": did you mean angle'),
         ("relational", {"options": {"angle": -1}}, "must be 0 or more, received -1: try 2"),
         ("contrastive", {"options": {"temperature": 0}}, "must be above 0, received 0: try 0.07"),

@@ -78,7 +78,7 @@ def test_blazeface_is_the_default_and_needs_no_other_package(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "score", "message"),
     [
-        ("none", 0.5, "--face-detector none gives no scores: leave --min-face-score out"),
+        ("none", 0.5, "--face-detector none gives no scores: omit --min-face-score"),
         ("blazeface", 0.0, "--min-face-score must be above 0 and at most 1, received 0.0"),
         ("blazeface", float("nan"), "--min-face-score must be above 0"),
     ],

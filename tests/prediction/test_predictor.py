@@ -127,11 +127,11 @@ def test_a_damaged_model_is_refused(students, tmp_path, suffix):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.keras", b"PK", "a.keras is no exported student: .*; export it first"),
+        ("a.keras", b"PK", "a.keras is not an exported student: .*; export it first"),
         ("a.tflite", b"\x1c\0\0\0TFL3" + bytes(100), "a.tflite is damaged, or was not exported here"),
-        ("a.tflite", b"text", "a.tflite is no LiteRT file, or was not exported here"),
+        ("a.tflite", b"text", "a.tflite is not a LiteRT file, or was not exported here"),
         ("a.tflite", None, "a.tflite does not exist"),
-        ("folder", None, "folder is no exported student"),
+        ("folder", None, "folder is not an exported student"),
     ],
 )
 def test_other_files_are_no_models(tmp_path, name, content, message):

@@ -83,7 +83,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(
     last.write_bytes(damage(last.read_bytes()))
     capsys.readouterr()
     fit_small(dataset, run, epochs=4, student=plain_student())
-    assert capsys.readouterr().out == f"note: {last} is damaged: training goes on from previous.keras\n"
+    assert capsys.readouterr().out == f"note: {last} is damaged: training resumes from previous.keras\n"
     assert_same_weights(tmp_path / "whole", run)
     assert len(read_metrics(run)) == 4
 
@@ -96,7 +96,7 @@ def test_where_both_checkpoints_are_damaged_training_begins_again(dataset, tmp_p
         (run / name).write_bytes(b"")
     capsys.readouterr()
     fit_small(dataset, run, epochs=3, student=plain_student())
-    assert capsys.readouterr().out.count("is damaged: training goes on from the beginning") == 2
+    assert capsys.readouterr().out.count("is damaged: training resumes from the beginning") == 2
     assert_same_weights(tmp_path / "whole", run)
 
 

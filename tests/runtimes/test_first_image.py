@@ -1,4 +1,4 @@
-"""Networks from elsewhere that come to no end, want all memory or end their process: another process meets them."""
+"""External networks that come to no end, want all memory or end their process: another process meets them."""
 
 import os
 import subprocess

@@ -604,7 +604,7 @@ class TestArchitectures:
         expected = model.predict(np.ones((1, *SHAPE)), verbose=0)
         opened = open_model(source, weights=str(tmp_path / "other.hdf5"))
         np.testing.assert_allclose(opened.predict(np.ones((1, *SHAPE), np.float32)), expected, rtol=1e-4)
-        assert "other.h5 is no file: expected the weights of" in refusal(
+        assert "other.h5 is not a file: expected the weights of" in refusal(
             open_model, source, weights=str(tmp_path / "other.h5")
         )
 
@@ -640,7 +640,7 @@ class TestArchitectures:
 
     def test_a_file_that_holds_its_own_weights(self, tmp_path):
         source = saved(classifier(conv()), tmp_path, ".h5")
-        assert "holds its own weights: leave --weights out" in refusal(open_model, source, weights=source)
+        assert "holds its own weights: omit --weights" in refusal(open_model, source, weights=source)
 
     @pytest.mark.parametrize("content", ["", "words", "[]", "{}", '"{}"', '{"class_name": "Sequential"}'])
     def test_what_describes_no_network(self, tmp_path, content):

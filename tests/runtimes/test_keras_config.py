@@ -41,7 +41,7 @@ def test_a_layer_that_nobody_registered_is_named(tmp_path, suffix):
     ending_in(Unregistered()).save(path)
     message = refusal(open_model, str(path))
     assert "holds 'Unregistered'" in message
-    assert "which is no layer that Keras knows: rebuild it of plain layers, or give a function" in message
+    assert "which is not a layer that Keras knows: rebuild it of plain layers, or give a function" in message
 
 
 def layer(name="Dense", module="keras.layers", registered=None, config=None) -> dict:

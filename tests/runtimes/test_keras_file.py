@@ -312,7 +312,7 @@ class TestRefused:
         source = save(plain, suffix)
         with open(source, "r+b") as file:
             file.truncate(int(kept * len(file.read())))
-        assert f"{source} is no Keras model that can be loaded: " in refusal(open_model, source)
+        assert f"{source} is not a Keras model that can be loaded: " in refusal(open_model, source)
 
     @pytest.mark.parametrize("content", ["{}", "[]", "words", '{"class_name": "Functional", "config": {}}'])
     def test_an_archive_of_something_else(self, tmp_path, content):
@@ -337,4 +337,4 @@ class TestRefused:
         with zipfile.ZipFile(source, "w") as archive:
             for name, each in content.items():
                 archive.writestr(name, each)
-        assert f"{source} is no Keras model that can be loaded: " in refusal(open_model, source)
+        assert f"{source} is not a Keras model that can be loaded: " in refusal(open_model, source)

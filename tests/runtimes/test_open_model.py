@@ -144,7 +144,7 @@ def test_what_is_said_to_be_logits_is_taken_as_it_is(written):
     np.testing.assert_allclose(plain_model.predict(pixels), expected, rtol=1e-5, atol=1e-5)
     source = write(ending="softmax")
     if name in LOOKED_INTO:
-        assert "ends in a softmax, so it does not give logits: leave --output-type out" in refusal(
+        assert "ends in a softmax, so it does not give logits: omit --output-type" in refusal(
             open_model, source, **options
         )
     else:
@@ -163,7 +163,7 @@ def test_what_is_said_to_be_probabilities_must_be_some(written):
     )
     message = refusal(open_model, write(), **options)
     assert "so it does not give probabilities" in message or "so no probabilities" in message
-    assert message.endswith(": leave --output-type out")
+    assert message.endswith(": omit --output-type")
 
 
 def test_the_fingerprint_is_that_of_the_file(plain, in_tmp_path):
@@ -196,11 +196,11 @@ def test_what_cannot_be_opened_says_what_could(in_tmp_path):
     expected = (
         "expected a .keras, .h5, .hdf5, .json, .onnx or .tflite file, the folder of a SavedModel, or module:function"
     )
-    assert refusal(open_model, "teacher.pt") == f"teacher.pt is no network that can be opened; {expected}"
-    assert refusal(open_model, "empty") == f"empty is no network that can be opened; {expected}"
+    assert refusal(open_model, "teacher.pt") == f"teacher.pt is not a network that can be opened; {expected}"
+    assert refusal(open_model, "empty") == f"empty is not a network that can be opened; {expected}"
     assert "teachre.pt does not exist, did you mean teacher.pt?; expected" in refusal(open_model, "teachre.pt")
     assert "nor does its folder no" in refusal(open_model, "no/teacher.onnx")
-    assert "folder.keras is no file" in refusal(open_model, "folder.keras")
+    assert "folder.keras is not a file" in refusal(open_model, "folder.keras")
     message = refusal(open_model, "folder.keras", output_type="odds")
     assert message == '--output-type must be auto or logits or probabilities, received "odds"'
     assert 'unknown numeric policy "float16"' in refusal(open_model, "folder.keras", policy="float16")

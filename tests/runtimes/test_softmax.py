@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distill.runtimes.image_model import LOG_PROBABILITIES, LOGITS
-from distill.runtimes.softmax import in_batches_of, probed
+from distill.runtimes.softmax import probed
 from tests.runtimes.conftest import refusal, softmax
 
 SHAPE, CLASSES = (4, 4, 1), 3
@@ -105,15 +105,3 @@ def test_what_is_no_row_of_numbers_per_image_is_refused(outputs, message):
 def test_the_number_of_classes_may_not_change():
     predict, _, _ = probed(lambda images: logits_of(images)[:, : len(images) - 5], SHAPE, source="teacher")
     assert "teacher gives float64 [6, 1] for 6 images, expected floats [6, 3]" in refusal(predict, IMAGES)
-
-
-@pytest.mark.parametrize("count", [None, 1, 4, 6, 100])
-def test_a_fixed_batch_is_filled_up(count):
-    sizes = []
-
-    def predict(images):
-        sizes.append(len(images))
-        return logits_of(images)
-
-    np.testing.assert_allclose(in_batches_of(count, predict)(IMAGES), logits_of(IMAGES), rtol=1e-6)
-    assert set(sizes) == {count or len(IMAGES)}

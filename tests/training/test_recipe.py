@@ -226,7 +226,7 @@ def test_the_optimizers_are_those_that_keras_documents():
     [
         ({"optimizer": "adamm"}, 'unknown optimizer "adamm": did you mean adam'),
         ({"optimizer": "newton"}, 'unknown optimizer "newton": choose one of adadelta, '),
-        ({"momentum": 0.9}, 'the optimizer "adam" takes no momentum: leave it out, or give sgd'),
+        ({"momentum": 0.9}, 'the optimizer "adam" takes no momentum: omit it, or give sgd'),
     ],
 )
 def test_optimizers_that_keras_does_not_have_are_refused(settings, message):

@@ -186,7 +186,7 @@ def test_the_default_strategy_is_one_replica_that_writes():
     [
         (None, "needs the environment variable TF_CONFIG: describe the workers as"),
         ("{", "TF_CONFIG is no"),
-        ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG is no .* required field `task`"),
+        ('{"cluster": {"worker": ["a:1"]}}', "TF_CONFIG is not a .* required field `task`"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "TF_CONFIG is no"),
         (
             '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',

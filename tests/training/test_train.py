@@ -157,7 +157,7 @@ def test_class_weights_need_labels(faces, tmp_path):
 def test_a_temperature_that_moves_is_refused_where_the_teachers_target_holds_at_one_alone(faces):
     objective = DistillationObjective(loss=DistillationLoss("microexpnet"), temperature=Ramp(end=2.0))
     how = {"objective": objective, "views": None, "recipe": Recipe()}
-    with pytest.raises(InputError, match="exact at one temperature alone: leave --temperature-schedule"):
+    with pytest.raises(InputError, match="exact at one temperature alone: omit --temperature-schedule"):
         check_can_train(small_network(), faces, teacher=SimpleNamespace(one_temperature=True), **how)
 
 

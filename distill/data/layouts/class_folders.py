@@ -52,7 +52,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
 
     Raises:
         InputError: a class folder without images, fewer than two classes, folders named by numbers that nobody
-            explains, a folder that may be a split or a class, or a file that is no image.
+            explains, a folder that may be a split or a class, or a file that is not an image.
     """
     folders, classes = _image_folders(path), with_classes_file(classes, path)
     _check_folders(path, folders, () if classes is None else classes.names)

@@ -51,7 +51,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
 
     Raises:
         InputError: the file is empty or has no column `pixels`, or two columns of one meaning; a row has another
-            number of pixels than the first, a value that is no integer of 0..255, a label of no class, or an
+            number of pixels than the first, a value that is not an integer of 0..255, a label of no class, or an
             unknown Usage. The message names the file and the line.
     """
     columns = _columns(path)
@@ -136,7 +136,7 @@ def _unread(path: Path, columns: Mapping[str, int]) -> tuple[str, ...]:
 
 def _pixels(text: str, where: str) -> np.ndarray:
     # NumPy's text parser takes a third of the time of a dictionary of the 256 tokens, a sixth of int().
-    # Older releases of NumPy only warn of text that is no number.
+    # Older releases of NumPy only warn of text that is not a number.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)

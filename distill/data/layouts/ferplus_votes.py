@@ -37,7 +37,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
 
     Raises:
         InputError: no fer2013.csv in the same folder, another number of rows or another Usage than there, a missing
-            column, or a vote that is no integer of 0 or more. The message names the file and the line.
+            column, or a vote that is not an integer of 0 or more. The message names the file and the line.
     """
     usages, votes = _votes(path)
     faces = fer2013_csv.read(_images_file(path))

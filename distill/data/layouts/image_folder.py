@@ -23,10 +23,10 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     the files' names, sorted. Splits are those that the names begin with, if they do.
 
     Raises:
-        InputError: a file that is no image, or classes are named.
+        InputError: a file that is not an image, or classes are named.
     """
     if classes is not None:
-        raise InputError(f"{path} has no class folders, so its images have no labels: leave {FLAG} out")
+        raise InputError(f"{path} has no class folders, so its images have no labels: omit {FLAG}")
     names = sorted(image_names(path))
     images, notes = open_image_files([path / name for name in names])
     splits, split_notes = splits_in_file_names(names, str(path))

@@ -48,8 +48,8 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
 
     Raises:
         InputError: a line without a label, a label outside the classes, numbers that nobody has named, a path that
-            is missing or stands there twice, a folder that may be a split, or a file that is no image. The message
-            names the file and the line.
+            is missing or stands there twice, a folder that may be a split, or a file that is not an image. The
+            message names the file and the line.
     """
     if path.is_dir():
         path = path / NAME_IN_FOLDER

@@ -90,5 +90,5 @@ def _opened(read: Callable[[Path], Array], path: Path) -> Array:
         return read(path)
     except ValueError as error:
         raise InputError(
-            f"{path} is no plain NumPy array ({error}): write it with numpy.save, without objects"
+            f"{path} is not a plain NumPy array ({error}): write it with numpy.save, without objects"
         ) from error

@@ -294,7 +294,7 @@ def _file(path: str) -> Iterator["pq.ParquetFile"]:
         try:
             yield pq.ParquetFile(file, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError, KeyError, IndexError) as error:
-            damaged = InputError(f"{path} is no whole Parquet file ({reason(error)}): write it again")
+            damaged = InputError(f"{path} is not a whole Parquet file ({reason(error)}): write it again")
             raise cannot_read_now(error, path) or damaged from error
 
 

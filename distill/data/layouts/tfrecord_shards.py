@@ -49,7 +49,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     folders that they lie in, are called by. Checksums are checked once, here.
 
     Raises:
-        InputError: a file is truncated, packed or damaged, or a record is no `tf.train.Example` with a picture; a
+        InputError: a file is truncated, packed or damaged, or a record is not a `tf.train.Example` with a picture; a
             number has two names; some have a label and others none; whatever `gather` refuses.
     """
     return read_shards(find_shards(path, is_shard, SUFFIX), classes)
@@ -143,12 +143,12 @@ def _records_of(path: str, local: str) -> Iterator[tuple[int, bytes]]:
                 yield end + before, record
                 end += before + len(record) + behind
     except tf.errors.OpError as error:
-        damaged = InputError(f"{path} is no whole TFRecord file ({_reason(local, error)}): write it again")
+        damaged = InputError(f"{path} is not a whole TFRecord file ({_reason(local, error)}): write it again")
         raise cannot_read_now(error, local) or damaged from error
     with opened(local) as file:
         size = file.seek(0, 2)
     if size != end:  # a header that is cut off is taken for the end
-        raise InputError(f"{path} is no whole TFRecord file (its records end after {end:,} of {size:,} bytes)")
+        raise InputError(f"{path} is not a whole TFRecord file (its records end after {end:,} of {size:,} bytes)")
 
 
 def _reason(path: str, error: Exception) -> str:
@@ -162,7 +162,7 @@ def _features(record: bytes, where: str) -> Any:
     try:
         return tf.train.Example.FromString(record).features.feature
     except Exception as error:  # protobuf's, whose module depends on its version
-        raise InputError(f"{where} is no tf.train.Example: expected one with {PICTURE}") from error
+        raise InputError(f"{where} is not a tf.train.Example: expected one with {PICTURE}") from error
 
 
 def _value(features: Any, name: str, kind: str, where: str) -> Any:

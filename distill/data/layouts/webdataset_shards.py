@@ -132,7 +132,7 @@ def _content(file: IO[bytes], member: _Member, path: str, *, at_most: int = MAX_
     content = file.read(member.size)
     if len(content) < member.size:
         raise InputError(
-            f"{path} is no whole tar archive (it ends within {member.key}.{member.suffix}): give it whole"
+            f"{path} is not a whole tar archive (it ends within {member.key}.{member.suffix}): give it whole"
         )
     return content
 
@@ -159,7 +159,7 @@ def _label(group: _Group, name: str) -> tuple[str | None, str | None]:
         try:
             label = group.texts["cls"].decode("utf-8-sig").strip()
         except UnicodeDecodeError as error:
-            raise InputError(f"{name}.cls is no text in UTF-8 ({error.reason}): save it as UTF-8") from error
+            raise InputError(f"{name}.cls is not text in UTF-8 ({error.reason}): save it as UTF-8") from error
     if "json" in group.texts:
         what = 'object with a "label"'
         document = parse_json(group.texts["json"], source=f"{name}.json", what=what)
@@ -168,9 +168,7 @@ def _label(group: _Group, name: str) -> tuple[str | None, str | None]:
         return label, described.sample_id
     also = str(described.label).strip()
     if label not in (None, also):
-        raise InputError(
-            f'{name} has two labels, "{label:.80}" in .cls and "{also:.80}" in .json: leave one of them out'
-        )
+        raise InputError(f'{name} has two labels, "{label:.80}" in .cls and "{also:.80}" in .json: omit one of them')
     return also, described.sample_id
 
 
@@ -193,7 +191,7 @@ def _members(file: IO[bytes], path: str) -> Iterator[_Member]:
                 if match and member.isfile() and not member.issparse() and is_visible(match[0].rpartition("/")[2]):
                     yield _Member(match[1], match[2].lower(), member.offset_data, member.size)
     except (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError) as error:
-        raise InputError(f"{path} is no whole tar archive ({error}): give it whole, and not packed") from error
+        raise InputError(f"{path} is not a whole tar archive ({error}): give it whole, and not packed") from error
     _check_end(file, end, path)
 
 
@@ -202,7 +200,7 @@ def _check_end(file: IO[bytes], end: int, path: str) -> None:
     file.seek(end)
     rest = file.read(_CHUNK)
     if len(rest) < _BLOCK:
-        raise InputError(f"{path} is no whole tar archive (it ends after {end:,} bytes without a mark of its end)")
+        raise InputError(f"{path} is not a whole tar archive (it ends after {end:,} bytes without a mark of its end)")
     while rest:
         if rest.count(0) < len(rest):
             raise InputError(

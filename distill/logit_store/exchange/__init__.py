@@ -1,4 +1,4 @@
-"""Logits from elsewhere and for elsewhere: .npz, .csv, and pickled dictionaries."""
+"""External logits and for elsewhere: .npz, .csv, and pickled dictionaries."""
 
 from distill.logit_store.exchange.formats import export_logits, import_logits
 

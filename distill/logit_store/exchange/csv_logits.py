@@ -66,7 +66,7 @@ def read_csv_logits(path: str | os.PathLike) -> LogitTable:
     class. Without `view` every line is view 0 of another sample.
 
     Raises:
-        InputError: it is no CSV, or a line is not what it should be, repeats another or is missing.
+        InputError: it is not a CSV, or a line is not what it should be, repeats another or is missing.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -76,7 +76,7 @@ def read_csv_logits(path: str | os.PathLike) -> LogitTable:
                 if cells:
                     rows.add(cells, f"{path}, line {lines.line_num}")
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no CSV file in UTF-8 ({error})") from error
+        raise InputError(f"{path} is not a CSV file in UTF-8 ({error})") from error
     return rows.table(path)
 
 

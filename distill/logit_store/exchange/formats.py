@@ -94,7 +94,7 @@ def import_logits(
         return _import_unknown(table, path, out, **given)
     if given:
         flags = ", ".join(f"--{flag(name)}" for name in given)
-        raise InputError(f"{path} was exported from a logit store and has a header that says all: leave out {flags}")
+        raise InputError(f"{path} was exported from a logit store and has a header that says all: omit {flags}")
     return write_table(table, checked_header(table, path), out)
 
 
@@ -104,7 +104,7 @@ def _checked_suffix(path: str | os.PathLike) -> str:
     if suffix not in known:
         raise InputError(f'{path} has the suffix "{suffix}": logits are imported from {", ".join(known)}')
     if not path.is_file():
-        raise InputError(f"{path} is no file: expected logits in {', '.join(known)}")
+        raise InputError(f"{path} is not a file: expected logits in {', '.join(known)}")
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path} is larger than {MAX_BYTES:,} bytes: give its logits in several files")
     return suffix
@@ -146,7 +146,7 @@ def _class_names(table: LogitTable, path: str | os.PathLike, classes: str | None
         )
     wanted = parse_class_names(classes) if classes is not None else named
     if named and wanted != named:
-        raise InputError(f"{path} names the classes {', '.join(named)}: leave out --classes {classes}")
+        raise InputError(f"{path} names the classes {', '.join(named)}: omit --classes {classes}")
     if len(wanted) != count:
         raise InputError(
             f"{path} holds {count} logits of each sample, expected {len(wanted)} ({', '.join(wanted)}): "

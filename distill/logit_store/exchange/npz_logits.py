@@ -101,7 +101,7 @@ def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except InputError:
         raise
     except _DAMAGE as error:
-        damaged = InputError(f"{path} is no .npz file of NumPy, or damaged ({reason(error)})")
+        damaged = InputError(f"{path} is not a .npz file of NumPy, or damaged ({reason(error)})")
         raise cannot_read_now(error, path) or damaged from error
 
 
@@ -155,7 +155,7 @@ def _texts(array: np.ndarray, name: str, path: str | os.PathLike) -> Any:
     try:
         return (array if array.dtype.kind == "U" else np.char.decode(array, "utf-8")).tolist()
     except (ValueError, SystemError) as error:  # bytes that are no UTF-8; numbers that are no letter
-        raise InputError(f"{path} holds {name} that is no text: expected {_KINDS[name].words}, in UTF-8") from error
+        raise InputError(f"{path} holds {name} that is not text: expected {_KINDS[name].words}, in UTF-8") from error
 
 
 def _check_labels(table: LogitTable, path: str | os.PathLike) -> None:

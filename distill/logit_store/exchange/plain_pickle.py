@@ -62,7 +62,7 @@ def plain_value(content: bytes, *, name: str) -> Any:
         except UnicodeDecodeError:
             return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
     except _DAMAGE as error:
-        raise InputError(f"{name} is no pickle, or only a part of one ({reason(error)}): {_EXPECTED}") from error
+        raise InputError(f"{name} is not a pickle, or only a part of one ({reason(error)}): {_EXPECTED}") from error
 
 
 class _PlainUnpickler(pickle.Unpickler):

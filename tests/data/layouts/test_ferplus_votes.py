@@ -82,5 +82,5 @@ def test_another_order_of_the_classes_takes_the_votes_along(write_votes):
     assert [dataset.class_names[label] for label in dataset.labels] == ["neutral", "surprise"]
     voted = [{dataset.class_names[k]: row[k] for k in np.flatnonzero(row)} for row in dataset.label_probs]
     assert voted == [{"neutral": 0.5, "contempt": 0.5}, {"surprise": 0.75, "fear": 0.25}]
-    with pytest.raises(InputError, match="leave --data-classes out"):
+    with pytest.raises(InputError, match="omit --data-classes"):
         ferplus_votes.read(path, class_list("fer2013"))

@@ -58,9 +58,9 @@ def test_colour_images_keep_three_channels(save_pair):
         (
             np.array([{}, 1], object),
             [0, 0, 0],
-            r"faces-images.npy is no plain NumPy array \(.*expected plain numbers",
+            r"faces-images.npy is not a plain NumPy array \(.*expected plain numbers",
         ),
-        (IMAGES, np.array([{}, 1, 2], object), "faces-labels.npy is no plain NumPy array"),
+        (IMAGES, np.array([{}, 1, 2], object), "faces-labels.npy is not a plain NumPy array"),
         (IMAGES / np.float32(255), [0, 0, 0], r"holds float32, expected uint8 .* \(images \* 255\)"),
         (IMAGES.reshape(3, 16), [0, 0, 0], r"has shape \(3, 16\), expected \[N, height, width"),
         (IMAGES.reshape(3, 2, 2, 4), [0, 0, 0], r"has shape \(3, 2, 2, 4\)"),
@@ -115,10 +115,10 @@ def test_a_damaged_file_a_pickle_and_an_archive_are_named(save_pair, tmp_path):
     images = save_pair(IMAGES, np.zeros(3, int))
     whole = images.read_bytes()
     images.write_bytes(whole[:-10])
-    with pytest.raises(InputError, match="faces-images.npy is no plain NumPy array"):
+    with pytest.raises(InputError, match="faces-images.npy is not a plain NumPy array"):
         npy_pair.read(images)
     images.write_bytes(pickle.dumps([1, 2]))
-    with pytest.raises(InputError, match="faces-images.npy is no plain NumPy array"):
+    with pytest.raises(InputError, match="faces-images.npy is not a plain NumPy array"):
         npy_pair.read(images)
     np.savez(tmp_path / "archive.npz", a=IMAGES)
     (tmp_path / "archive.npz").rename(images)

@@ -116,7 +116,7 @@ def test_wrong_columns_are_named(write_parquet, columns, message):
 def test_a_file_that_is_cut_off_is_refused(write_parquet, kept):
     path = write_parquet(image=images(5), label=["x"] * 5)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(InputError, match="parquet is no whole Parquet file"):
+    with pytest.raises(InputError, match="parquet is not a whole Parquet file"):
         open_dataset(path)
 
 

@@ -78,7 +78,7 @@ def test_numbers_are_explained_by_classes_txt(write_records, tmp_path):
     ("records", "message"),
     [
         ([example(image__class__label=0)], "record 0 has no image/encoded: its features are image/class/label"),
-        ([b"\xff\xff\xff"], "record 0 is no tf.train.Example"),
+        ([b"\xff\xff\xff"], "record 0 is not a tf.train.Example"),
         ([example(image__encoded=[picture(), picture()])], "record 0 has 2 values of bytes_list as image/encoded"),
         ([sample(label="x")], "0 values of int64_list as image/class/label"),
         ([sample(text=b"\xff")], "image/class/text that is not in UTF-8"),

@@ -123,9 +123,9 @@ def test_an_archive_of_class_folders_is_no_data_set_of_its_own(write_tar, write_
             [("a.png", picture()), ("a.cls", "x"), ("a.json", '{"label": "y"}')],
             'two labels, "x" in .cls and "y" in .js',
         ),
-        ([("a.png", picture()), ("a.json", '{"label": [1]}')], "a.json is no object with a .label.: .*label"),
-        ([("a.png", picture()), ("a.json", "[1")], "a.json is no object with a .label."),
-        ([("a.png", picture()), ("a.cls", b"\xff\xfe")], "a.cls is no text in UTF-8"),
+        ([("a.png", picture()), ("a.json", '{"label": [1]}')], "a.json is not an object with a .label.: .*label"),
+        ([("a.png", picture()), ("a.json", "[1")], "a.json is not an object with a .label."),
+        ([("a.png", picture()), ("a.cls", b"\xff\xfe")], "a.cls is not text in UTF-8"),
         ([("a.png", b"no picture"), ("a.cls", "x")], "shard.tar: a cannot be read as an image"),
         ([("a.cls", "")], "a has a label and no picture"),
     ],
@@ -141,7 +141,7 @@ def test_an_archive_that_is_cut_off_anywhere_is_refused(write_tar, kept):
     whole = path.read_bytes()
     end = len(whole.rstrip(b"\0"))
     path.write_bytes(whole[: min(kept, end // 512 * 512)])
-    with pytest.raises(InputError, match="shard.tar is no whole tar archive"):
+    with pytest.raises(InputError, match="shard.tar is not a whole tar archive"):
         open_dataset(path)
 
 

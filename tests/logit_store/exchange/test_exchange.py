@@ -294,7 +294,7 @@ def test_views_without_a_header_are_refused(exported, out):
     ],
 )
 def test_no_setting_is_ignored_next_to_a_header(exported, out, suffix, options, flags):
-    assert refusal(exported(suffix), out, **options).endswith(f"has a header that says all: leave out {flags}")
+    assert refusal(exported(suffix), out, **options).endswith(f"has a header that says all: omit {flags}")
 
 
 @pytest.mark.parametrize(

@@ -131,9 +131,7 @@ def test_numbered_columns_take_the_classes_that_are_given(csv_file, out):
 
 def test_classes_that_the_file_names_may_be_confirmed_not_changed(csv_file, out):
     path = csv_file("sample_id,angry,happy", "a,7,6")
-    assert "names the classes angry, happy: leave out --classes happy,angry" in refusal(
-        path, out, classes="happy,angry"
-    )
+    assert "names the classes angry, happy: omit --classes happy,angry" in refusal(path, out, classes="happy,angry")
     assert import_logits(path, out, classes="anger,joy").class_names == ("angry", "happy")
 
 
@@ -190,9 +188,9 @@ def test_several_views_of_a_stranger_are_refused(npz, out):
         ({"sample_id": np.array(["a", "b", "c" * 4097])}, "up to 4096 characters"),
         (
             {"sample_id": np.array([b"a", b"b", b"\xff"])},
-            "holds sample_id that is no text: expected text [N], in UTF-8",
+            "holds sample_id that is not text: expected text [N], in UTF-8",
         ),
-        ({"sample_id": np.full((3, 1), 2**31 - 1, np.uint32).view("U1")[:, 0]}, "holds sample_id that is no text"),
+        ({"sample_id": np.full((3, 1), 2**31 - 1, np.uint32).view("U1")[:, 0]}, "holds sample_id that is not text"),
         ({"content_hash": np.zeros((3, 16))}, "holds content_hash as float64 [3, 16]: expected uint8 [N, 16]"),
         ({"content_hash": np.zeros((3, 16), np.uint16)}, "holds content_hash as uint16"),
         ({"content_hash": np.zeros((3, 8), np.uint8)}, "holds content_hash [3, 8] with logits"),

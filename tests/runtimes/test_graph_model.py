@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from distill.runtimes import onnx_file, saved_model, tflite_file
+from distill.runtimes.graph_model import in_batches_of
 from distill.runtimes.input_format import CHANNELS_FIRST, CHANNELS_LAST, InputFormat
 from distill.runtimes.tflite_tensors import packed, tensors_in, unpacked
 from tests.runtimes.conftest import SHAPE, refusal, softmax
@@ -140,7 +141,7 @@ def test_a_damaged_litert_file_is_refused(plain, tmp_path):
     with open(source, "rb") as file:
         content = file.read()
     message = refusal(tensors_in, content[: len(content) // 2], source)
-    assert message.startswith(f"{source} is no LiteRT file that can be read")
+    assert message.startswith(f"{source} is not a LiteRT file that can be read")
 
 
 def test_a_saved_model_that_cannot_be_frozen_is_refused_in_a_line(plain, tmp_path, monkeypatch):
@@ -152,3 +153,18 @@ def test_a_saved_model_that_cannot_be_frozen_is_refused_in_a_line(plain, tmp_pat
     message = refusal(model.inner.shapes)
     assert message.startswith("one cannot look into ")
     assert message.endswith("whose variables cannot be made constants: no constant")
+
+
+@pytest.mark.parametrize("count", [None, 1, 4, 6, 100])
+def test_a_fixed_batch_is_filled_up(count):
+    images = np.arange(12.0).reshape(6, 2)
+    sizes = []
+
+    def run(batch):
+        sizes.append(len(batch))
+        return [batch + 1, batch[:, :1]]
+
+    output, inner = in_batches_of(count, run)(images)
+    np.testing.assert_array_equal(output, images + 1)
+    np.testing.assert_array_equal(inner, images[:, :1])
+    assert set(sizes) == {count or len(images)}
