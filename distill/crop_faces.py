@@ -61,6 +61,7 @@ def crop_faces(settings: CropFacesSettings) -> None:
     if not faces:
         raise InputError(f"no face was found in {settings.photos}: {folder.report / 'left_out.csv'} says why")
     _write_labels(folder, faces, labels)
+    folder.write_sheet(faces)
     _print_result(folder, faces, left_out)
 
 
@@ -70,7 +71,7 @@ def _sources(photos: Path, out: Path) -> tuple[Path, Mapping[str, str | None]]:
     What lies in `out` and next to it, of an earlier call, is no source.
     """
     from distill.data.layouts import label_file
-    from distill.prediction.cropping import pictures_in, report_of
+    from distill.prediction.cropping import other_suffixes_in, pictures_in, report_of
 
     if not photos.exists():
         raise InputError(f"{photos} does not exist: give a folder of photos, a label file, a photo or a video")
@@ -80,17 +81,24 @@ def _sources(photos: Path, out: Path) -> tuple[Path, Mapping[str, str | None]]:
     if photos.is_file():
         return photos.parent, {photos.name: None}
     written = [each.resolve() for each in (out, report_of(out)) if photos.resolve() in each.resolve().parents]
-    names = [name for name in pictures_in(photos) if not any(map((photos / name).resolve().is_relative_to, written))]
+    names = pictures_in(photos, without=written)
+    if others := other_suffixes_in(photos, without=written):
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        print(f"note: files with suffixes of other formats are left out: {listed}")
     if not names:
         raise InputError(f"{photos} holds no photos and no videos")
     return photos, dict.fromkeys(names)
 
 
 def _crop_all(folder: "FaceFolder", sources: Sequence[str], open_finder, *, threads: int) -> None:
+    from distill.prediction.cropping import is_video
     from distill.prediction.in_order import in_order
+    from distill.prediction.opencv import opencv
     from distill.progress import progress_bar
 
     missing = [source for source in sources if not folder.is_done(source)]
+    if videos := list(filter(is_video, missing)):
+        opencv(videos[0])  # or it would count as looked at
     done = len(sources) - len(missing)
     folder.begin()
     with progress_bar(total=len(sources), initial=done, desc="finding faces", unit="file") as bar:
@@ -111,7 +119,8 @@ def _write_labels(folder: "FaceFolder", faces: Sequence[Mapping[str, Any]], labe
     from distill.files.whole_files import write_bytes
 
     if any(label is not None for label in labels.values()):
-        lines = [f"{face['face']} {labels[face['source']]}\n" for face in faces]
+        # A name that begins with # would be a comment.
+        lines = [f"{'./' * face['face'].startswith('#')}{face['face']} {labels[face['source']]}\n" for face in faces]
         write_bytes(folder.out / NAME_IN_FOLDER, "".join(lines).encode(errors="surrogateescape"))
     classes = folder.root / CLASSES_FILE
     if classes.is_file():
@@ -128,8 +137,8 @@ def _print_result(
         print(f"{folder.report / 'left_out.csv'} lists them")
     if orphans := folder.orphans:
         print(
-            f"note: {folder.out} also holds {len(orphans):,} faces of pictures that are not there any more, such as "
-            f"{orphans[0]}: delete them, or name a new folder"
+            f"note: {folder.out} also holds {len(orphans):,} pictures that are not faces of these photos (any more), "
+            f"such as {orphans[0]}: delete them, or name a new folder"
         )
     print_next(f"distill.describe_data --data {quote(str(folder.out))}")
 

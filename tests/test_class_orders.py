@@ -302,7 +302,7 @@ class TestExport:
     def test_a_network_that_is_no_graph_is_refused(self, work, tmp_path, capsys):
         flags = ("--data", work / "fer2013.csv", "--input.size", 8, "--input.channels", 1, "--out", tmp_path / "out")
         assert call(export, ExportSettings, "--model", "theirs_as_function:score", *flags) == 2
-        assert "is no graph of Keras layers" in capsys.readouterr().err
+        assert "is not a graph of Keras layers" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
 

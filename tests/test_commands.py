@@ -318,7 +318,7 @@ def test_weights_of_another_network_are_refused(work, tmp_path, capsys):
 def test_missing_or_damaged_weights_are_named(work, tmp_path, capsys):
     damaged = tmp_path / "damaged.keras"
     damaged.write_bytes(b"PK\x03\x04 and nothing more")
-    for weights, message in ((tmp_path / "none", "does not exist"), (damaged, "no Keras model")):
+    for weights, message in ((tmp_path / "none", "does not exist"), (damaged, "not a Keras model")):
         flags = ("--data", work / "fer2013.csv", "--weights", weights, "--out", tmp_path / "l.h5")
         assert run("teacher_logits", *flags, "--teacher", "plain_resnet_tiny") == 2
         assert message in failure(capsys)

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import shutil
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +14,8 @@ from PIL import Image
 
 import distill
 from distill import crop_faces
+from distill.errors import BusyError
+from distill.prediction.contact_sheet import contact_sheet
 from distill.prediction.cropping import CropSettings, FaceFolder, sharpness
 from distill.prediction.face_crops import face_pixels
 from distill.prediction.face_finder import FaceFinder, Found
@@ -113,7 +117,7 @@ def test_a_photo_that_has_changed_is_cut_out_anew_and_faces_of_one_that_is_gone_
     code, out, _ = run("photos", "--out", "faces")
     assert (code, len(looked_at)) == (0, 1)
     assert out.startswith("1 faces in faces")
-    assert "note: faces also holds 1 faces of pictures that are not there any more, such as sad/b.png" in out
+    assert "note: faces also holds 1 pictures that are not faces of these photos (any more), such as sad/b.png" in out
     assert pixels("faces/happy/a.png").mean() == pytest.approx(before.mean() / 2, rel=0.1)
     assert sorted(path.name for path in photos.parent.joinpath("faces").rglob("*.png")) == ["a.png", "b.png"]
     assert run("photos", "--out", "faces")[0] == 0
@@ -243,6 +247,134 @@ def test_names_that_are_no_utf8_reach_the_tables_and_the_labels(run, tmp_path):
     folder = SimpleNamespace(out=tmp_path / "faces", root=photos)
     crop_faces._write_labels(folder, [{"face": f"{name}.png", "source": f"{name}.jpg"}], {f"{name}.jpg": "3"})
     assert (tmp_path / "faces" / "labels.txt").read_bytes() == b"caf\xe9.png 3\n"
+
+
+def test_what_could_not_be_read_is_looked_at_again(run, photos, monkeypatch):
+    (photos / "sad" / "later.jpg").symlink_to(photos.parent / "disk.jpg")
+
+    def busy(path):
+        raise BusyError(f"{path} cannot be read now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("distill.prediction.cropping.open_photo", busy)
+        assert run("photos/happy", "--out", "faces")[0] == 2
+    assert run("photos/happy", "--out", "faces")[1].startswith("1 faces in faces")
+    assert run("photos/sad", "--out", "others")[1].startswith("1 faces in others")
+    shutil.copy(PORTRAIT, photos.parent / "disk.jpg")
+    assert run("photos/sad", "--out", "others")[1].startswith("2 faces in others")
+    (photos.parent / "disk.jpg").unlink()  # whose faces stay
+    assert run("photos/sad", "--out", "others")[1].startswith("2 faces in others")
+
+
+def test_photos_of_another_folder_are_refused_unless_it_was_moved(run, photos):
+    run("photos/sad", "--out", "faces")
+    before = rows("faces-report/faces.csv")
+    code, _, err = run("photos/happy", "--out", "faces")
+    assert (code, err.rstrip()) == (
+        2,
+        f"error: faces holds the faces of {photos / 'sad'}: name another folder for photos/happy",
+    )
+    (photos / "sad").rename(photos / "moved")
+    assert run("photos/moved", "--out", "faces")[0] == 0
+    assert rows("faces-report/faces.csv") == before
+
+
+def test_faces_that_were_deleted_are_in_no_table_and_deleting_all_starts_over(run, photos, tmp_path):
+    (photos / "labels.txt").write_text("happy/a.jpg happy\nsad/b.jpg sad\n")
+    run("photos/labels.txt", "--out", "faces")
+    (tmp_path / "faces" / "sad" / "b.png").unlink()
+    assert run("photos/labels.txt", "--out", "faces")[1].startswith("1 faces in faces")
+    assert [row["face"] for row in rows("faces-report/faces.csv")] == ["happy/a.png"]
+    assert (tmp_path / "faces" / "labels.txt").read_text() == "happy/a.png happy\n"
+    shutil.rmtree(tmp_path / "faces")
+    assert run("photos/labels.txt", "--out", "faces", "--size", "48")[1].startswith("2 faces in faces")
+
+
+def test_folders_behind_links_are_looked_at_and_other_files_are_counted(run, photos, tmp_path):
+    (photos / "sad").rename(tmp_path / "elsewhere")
+    (photos / "sad").symlink_to(tmp_path / "elsewhere")
+    (photos / "sad" / "round").symlink_to(photos)
+    for name in ("a.heic", "b.HEIC", ".hidden", "classes.txt"):
+        (photos / "happy" / name).write_bytes(b"")
+    for _ in range(2):  # what it has written into the folder itself does not count
+        code, out, _ = run("photos", "--out", "photos/faces")
+        assert code == 0
+        assert "note: files with suffixes of other formats are left out: 2 .heic\n" in out
+        assert "2 faces in photos/faces" in out
+
+
+def test_a_folder_that_cannot_be_read_is_named(run, photos, monkeypatch):
+    scan = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "sad":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr("distill.prediction.cropping.os.scandir", scandir)
+    code, _, err = run("photos", "--out", "faces")
+    assert code == 2
+    assert "photos/sad cannot be read now (Permission denied): give yourself permission to read it" in err
+
+
+def test_faces_that_a_killed_call_left_of_a_photo_that_is_gone_are_named(run, photos, tmp_path):
+    run("photos", "--out", "faces")
+    shutil.copy(tmp_path / "faces" / "sad" / "b.png", tmp_path / "faces" / "sad" / "gone-0.00s.png")
+    assert (
+        "faces also holds 1 pictures that are not faces of these photos (any more), such as sad/gone-0.00s.png"
+        in (run("photos", "--out", "faces")[1])
+    )
+
+
+def test_a_label_file_of_absolute_paths_keeps_its_splits(run, photos, tmp_path):
+    folder = tmp_path / "test" / "photos"
+    folder.parent.mkdir()
+    photos.rename(folder)
+    (folder / "labels.txt").write_text(f"{folder}/happy/a.jpg happy\n{folder}/sad/b.jpg sad\n")
+    before = distill.open_dataset(folder / "labels.txt")
+    run("test/photos/labels.txt", "--out", "faces")
+    faces = distill.open_dataset("faces")
+    assert faces.ids.tolist() == ["happy/a.png", "sad/b.png"]
+    np.testing.assert_array_equal(faces.splits, before.splits)
+
+
+def test_names_that_begin_with_a_hash_are_no_comments_among_the_labels(run, photos):
+    (photos / "sad" / "b.jpg").rename(photos / "#b.jpg")
+    (photos / "labels.txt").write_text("happy/a.jpg happy\n./#b.jpg sad\n")
+    run("photos/labels.txt", "--out", "faces")
+    assert sorted(distill.open_dataset("faces").labels.tolist()) == [0, 1]
+
+
+@pytest.mark.parametrize("length", [246, 251])
+def test_a_long_name_ends_nothing(finder, tmp_path, length):
+    name = "x" * (length - 4) + ".jpg"
+    Image.new("RGB", (64, 64)).save(tmp_path / name)
+    folder = FaceFolder(tmp_path / "faces", tmp_path, [name], CropSettings(), detector={})
+    line = folder.crop(name, finder)
+    folder.record(line)
+    kept, left_out = folder.finish([name])
+    assert len(kept) == (2 if length == 246 else 1)
+    assert [row["why"] for row in left_out] == ["its name is too long for those of its faces: rename it"] * (
+        2 - len(kept)
+    )
+
+
+def test_a_sheet_of_many_folders_shows_some(tmp_path):
+    file = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(file)
+    sizes = []
+    for count in (100, 300):
+        contact_sheet([(f"{number}/a.png", file) for number in range(count)], tmp_path / "sheet.png")
+        sizes.append(Image.open(tmp_path / "sheet.png").size)
+    assert sizes[0] == sizes[1]
+
+
+def test_videos_want_opencv_before_anything_counts_as_looked_at(run, photos, monkeypatch):
+    (photos / "video.mp4").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    code, _, err = run("photos", "--out", "faces")
+    assert (code, "video.mp4 needs OpenCV" in err) == (2, True)
+    assert not (photos.parent / "faces-report").exists()
 
 
 def test_sharpness_against_a_sum_by_hand():

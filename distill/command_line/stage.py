@@ -22,7 +22,7 @@ from distill.command_line.ending_signals import INTERRUPTED, terminated_as_inter
 from distill.command_line.flag_errors import parsed_flags
 from distill.command_line.last_resort import INTERNAL_ERROR, kept_fault
 from distill.command_line.limits import check_limits
-from distill.command_line.standard_output import harmless_output
+from distill.command_line.standard_output import harmless_output, open_closed_streams
 from distill.errors import GateError, InputError
 from distill.files.documents import read_json, tuples_for_lists
 from distill.keras_import import import_keras_quietly
@@ -91,6 +91,7 @@ def run_stage(
         begins_anew: the stage does not go on where it was interrupted.
         resumes: `--resume RUN` goes on with the run in that folder, which the settings name `out`.
     """
+    open_closed_streams()
     args = list(sys.argv[1:] if args is None else args)
     debug = _take_debug(args)
     prog = f"python -m distill.{stage.__name__}"
@@ -168,6 +169,7 @@ def run_stages(
     Args:
         stages: verb -> the stage, and the class of its settings, which no other verb has.
     """
+    open_closed_streams()
     args = list(sys.argv[1:] if args is None else args)
     debug = _take_debug(args)
     prog = f"python -m distill.{name}"

@@ -1,11 +1,26 @@
 """What commands print, in which names of files and classes stand: no name gives the terminal a command."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from distill.printable import printable_lines
+
+
+def open_closed_streams() -> None:
+    """Let standard streams that the user closed lead nowhere, else the next files to be opened get their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
 
 
 @contextmanager

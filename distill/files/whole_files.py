@@ -1,10 +1,13 @@
 """Files appear whole or not at all: they are written next to their target and renamed."""
 
 import csv
+import hashlib
 import json
 import os
 import re
 import shutil
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +17,11 @@ from typing import Any
 from filelock import FileLock
 
 _TOKEN, _LOCK = 8, ".lock"  # letters that tell unfinished files of one target apart; what their locks end with
+_LONG = 200  # bytes of a name from which on an unfinished file's is shorter: file systems take 255
+_MANY, _SECONDS = 1000, 60.0  # a folder of so many files is listed no more often than that, to find what was left
+_listed: dict[Path, tuple[float, list[str]]] = {}
+"""Large folder -> until when its hidden names, as of its last listing, will do."""
+_one_at_a_time = threading.Lock()
 
 
 @contextmanager
@@ -58,7 +66,12 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 def _unfinished(path: Path) -> str:
     """Return how the names of unfinished files that are to become `path` begin."""
-    return f".{path.name}-"
+    name = os.fsencode(path.name)
+    return f".{path.name if len(name) <= _LONG else hashlib.sha256(name).hexdigest()}-"
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix if len(path.suffix) <= _TOKEN else ""
 
 
 @contextmanager
@@ -68,7 +81,7 @@ def _beside(path: Path) -> Iterator[Path]:
     It is locked meanwhile: what lies there under such a name and is not locked, a killed process has left, and goes.
     """
     _sweep(path)
-    unfinished = path.with_name(f"{_unfinished(path)}{token_hex(_TOKEN // 2)}{path.suffix}")
+    unfinished = path.with_name(f"{_unfinished(path)}{token_hex(_TOKEN // 2)}{_suffix(path)}")
     lock = FileLock(_lock_of(unfinished), timeout=0)
     with suppress(OSError, NotImplementedError):  # no locks here: then nothing is ever swept
         lock.acquire()
@@ -81,10 +94,10 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _sweep(path: Path) -> None:
     """Remove what killed processes have left of `path`."""
-    ours = re.compile(
-        rf"({re.escape(_unfinished(path))}[0-9a-z_]{{{_TOKEN}}}{re.escape(path.suffix)})({re.escape(_LOCK)})?"
-    )
-    names = {found[1] for name in os.listdir(path.parent) if (found := ours.fullmatch(name))}  # each with its lock
+    begin = _unfinished(path)
+    ours = re.compile(rf"({re.escape(begin)}[0-9a-z_]{{{_TOKEN}}}{re.escape(_suffix(path))})({re.escape(_LOCK)})?")
+    hidden = (name for name in _hidden_in(path.parent) if name.startswith(begin))
+    names = {found[1] for name in hidden if (found := ours.fullmatch(name))}  # each with its lock
     for unfinished in map(path.with_name, names):
         lock = FileLock(_lock_of(unfinished), timeout=0)
         try:
@@ -94,6 +107,17 @@ def _sweep(path: Path) -> None:
         with suppress(OSError):
             _remove(unfinished)
         _release(lock)
+
+
+def _hidden_in(folder: Path) -> list[str]:
+    until, names = _listed.get(folder, (0.0, []))
+    if time.monotonic() < until:
+        return names
+    every = os.listdir(folder)
+    names = [name for name in every if name.startswith(".")]
+    if len(every) >= _MANY:
+        _listed[folder] = time.monotonic() + _SECONDS, names
+    return names
 
 
 def _lock_of(unfinished: Path) -> Path:
@@ -158,6 +182,7 @@ def _no_formula(value: Any) -> Any:
 
 
 def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
+    with _one_at_a_time:  # else a thread would take the 0 of another for the user's
+        umask = os.umask(0)
+        os.umask(umask)
     return umask

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
+from distill.errors import InputError
 from distill.quiet import quiet_stderr
 
 Source = Path | int | str
@@ -94,11 +95,24 @@ def _how_to_open(source: Source, cv2: ModuleType) -> tuple:
     """What `cv2.VideoCapture` is given."""
     if isinstance(source, int):
         return (source,)
+    check_name(source)
     # Threads of a decoder would write between two calls, when the standard error is that of the user again.
     options = [cv2.CAP_PROP_N_THREADS, 1]
     if is_stream(source):
         options += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
     return str(source), cv2.CAP_FFMPEG, options
+
+
+def check_name(source: Path | str) -> None:
+    """Refuse a name that is not UTF-8, at which OpenCV ends the process.
+
+    Raises:
+        InputError: it is one.
+    """
+    try:
+        str(source).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{source} has a name that is not UTF-8, which OpenCV cannot open: rename it") from error
 
 
 class Live:

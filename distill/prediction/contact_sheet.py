@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -10,10 +11,12 @@ from distill.data.pictures import decode
 from distill.files.whole_files import atomic_file
 
 _SIDE, _COLUMNS, _ROWS, _HEADING = 72, 16, 6, 22  # pixels, pictures, rows of a folder, pixels
+_FOLDERS = 100
+_Item = TypeVar("_Item")
 
 
 def contact_sheet(pictures: Sequence[tuple[str, Path]], path: Path) -> None:
-    """Write a sheet of square pictures, of each folder as many as have room, evenly chosen.
+    """Write a sheet of square pictures, of each folder as many as have room, and of many folders 100, evenly chosen.
 
     Args:
         pictures: name, whose folder is the heading, and file of each; at least one.
@@ -22,7 +25,10 @@ def contact_sheet(pictures: Sequence[tuple[str, Path]], path: Path) -> None:
     folders: dict[str, list[Path]] = {}
     for name, file in pictures:
         folders.setdefault(str(PurePosixPath(name).parent), []).append(file)
-    blocks = [(_heading(folder, files), _chosen(files)) for folder, files in sorted(folders.items())]
+    blocks = [
+        (_heading(folder, folders[folder]), _chosen(folders[folder], _COLUMNS * _ROWS))
+        for folder in _chosen(sorted(folders), _FOLDERS)
+    ]
     heights = [_HEADING + _SIDE * -(-len(files) // _COLUMNS) for _, files in blocks]
     sheet = Image.new("RGB", (_SIDE * _COLUMNS, sum(heights)), "white")
     draw, top = ImageDraw.Draw(sheet), 0
@@ -42,8 +48,7 @@ def _heading(folder: str, files: Sequence[Path]) -> str:
     return f"{name}{len(files):,} faces".encode("ascii", "replace").decode()
 
 
-def _chosen(files: Sequence[Path]) -> list[Path]:
-    room = _COLUMNS * _ROWS
-    if len(files) <= room:
-        return list(files)
-    return [files[row] for row in np.linspace(0, len(files) - 1, room).round().astype(int)]
+def _chosen(items: Sequence[_Item], room: int) -> list[_Item]:
+    if len(items) <= room:
+        return list(items)
+    return [items[row] for row in np.linspace(0, len(items) - 1, room).round().astype(int)]

@@ -1,6 +1,8 @@
 """`FaceFolder`: the faces of photos and videos, cut out as `predict` cuts them, one picture each."""
 
+import errno
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from distill.data.class_labels import CLASSES_FILE
 from distill.data.image_files import is_image_name, is_visible
-from distill.errors import InputError
+from distill.errors import BusyError, InputError
+from distill.files.busy_files import reading
 from distill.files.whole_files import atomic_file, write_csv
 from distill.prediction.contact_sheet import contact_sheet
 from distill.prediction.face_crops import face_pixels
@@ -63,15 +67,38 @@ def sharpness(face: np.ndarray) -> float:
     return float(np.var(face[:-2, 1:-1] + face[2:, 1:-1] + face[1:-1, :-2] + face[1:-1, 2:] - 4 * inner))
 
 
-def pictures_in(root: Path) -> list[str]:
-    """Return the visible images and videos of a folder and of those within, relative to it, sorted."""
-    found = []
-    for path in root.rglob("*"):
-        name = path.relative_to(root)
-        if all(map(is_visible, name.parts)) and (is_image_name(path.name) or path.suffix.lower() in VIDEO_SUFFIXES):
-            found.append(name.as_posix())
-    # A link that leads nowhere is one of them: why it gives no face is said, as of a damaged picture.
-    return sorted(name for name in found if (root / name).is_file() or not (root / name).exists())
+def pictures_in(root: Path, *, without: Sequence[Path] = ()) -> list[str]:
+    """Return the visible images and videos of a folder and of those within, relative to it, sorted.
+
+    Args:
+        without: folders within, resolved, whose files are none of them.
+
+    Raises:
+        BusyError: a folder cannot be read.
+    """
+    return sorted(name for name in _files_in(root, without) if is_image_name(name) or is_video(name))
+
+
+def other_suffixes_in(root: Path, *, without: Sequence[Path] = ()) -> Counter[str]:
+    """Count the visible files that are neither images nor videos, nor name the classes, by suffix."""
+    others = (Path(name) for name in _files_in(root, without) if not is_image_name(name) and not is_video(name))
+    return Counter(name.suffix.lower() or "without any" for name in others if name.name != CLASSES_FILE)
+
+
+def _files_in(root: Path, without: Sequence[Path]) -> Iterator[str]:
+    """Yield the visible files of a folder and of those within, behind links, too, each folder once."""
+    waiting, seen = [root], {*without}
+    while waiting:
+        folder = waiting.pop()
+        with reading(folder):
+            real = folder.resolve()
+            with os.scandir(folder) as entries:
+                listed = [entry for entry in entries if is_visible(entry.name)] if real not in seen else []
+            seen.add(real)
+            waiting += [folder / entry.name for entry in listed if entry.is_dir()]
+            # A link that leads nowhere is one of them: why it gives no face is said, as of a damaged picture.
+            files = [entry for entry in listed if entry.is_file() or not os.path.exists(entry.path)]
+        yield from ((folder / entry.name).relative_to(root).as_posix() for entry in files)
 
 
 def report_of(out: Path) -> Path:
@@ -91,12 +118,13 @@ class FaceFolder:
     Args:
         out: the folder; new, or of an earlier call with the same settings.
         root: where the sources lie, by their relative paths, which the faces keep.
-        sources: all of them; those whose faces would have one name keep their suffixes in it.
+        sources: all of them; those whose faces would have one name keep their suffixes in it. Of absolute paths the
+            folder that all share is no part of the faces' names.
         settings: which faces are cut out.
         detector: what finds them, for the record.
 
     Raises:
-        InputError: `out` holds something else, or faces of other settings.
+        InputError: `out` holds something else, or faces of other settings or of another `root`.
     """
 
     def __init__(
@@ -111,10 +139,13 @@ class FaceFolder:
         self.out, self.root, self.settings = out, root, settings
         self.report = report_of(out)
         self._sources = frozenset(sources)
-        self._header = json.loads(json.dumps({"settings": {**asdict(settings), **detector}}))
+        everything = {"settings": {**asdict(settings), **detector}, "root": str(root.resolve())}
+        self._header = json.loads(json.dumps(everything))
         self._done = self._read()
         self._changed = {source: self._done.pop(source) for source in self._changed_since(sources)}
-        names = {source: _name(source, 0.0 if _is_video(source) else None).casefold() for source in sources}
+        absolute = bool(sources) and all(map(os.path.isabs, sources))
+        self._shared = os.path.commonpath(map(os.path.dirname, sources)) if absolute else ""
+        names = {source: self._name(source, 0.0 if is_video(source) else None).casefold() for source in sources}
         count = Counter(names.values())
         self._alike = {source for source, name in names.items() if count[name] > 1}
         self._taken = {row["face"].casefold() for line in self._done.values() for row in line["faces"]}
@@ -138,15 +169,17 @@ class FaceFolder:
 
     @property
     def orphans(self) -> list[str]:
-        """The faces that are there of pictures that are no sources any more."""
-        gone = (line for source, line in self._done.items() if source not in self._sources)
-        return [row["face"] for line in gone for row in line["faces"] if (self.out / row["face"]).exists()]
+        """The pictures in the folder that are not faces of the sources: theirs are gone, or a call was killed."""
+        ours = {row["face"] for source in self._sources for row in self._done.get(source, {"faces": ()})["faces"]}
+        if not self.out.is_dir():
+            return []
+        return [name for name in pictures_in(self.out) if name not in ours]
 
     def crop(self, source: str, finder: FaceFinder) -> dict[str, Any]:
         """Write the faces of a photo or video; return what `record` takes. Several threads may do so at once."""
         for row in self._changed[source]["faces"] if source in self._changed else ():
             (self.out / row["face"]).unlink(missing_ok=True)
-        stamp = _stamp(self.root / source)
+        stamp, again = _stamp(self.root / source), False
         faces: list[dict[str, Any]] = []
         left_out: list[dict[str, Any]] = []
         try:
@@ -161,7 +194,15 @@ class FaceFolder:
                     (left_out if "why" in row else faces).append(row)
         except InputError as error:
             left_out.append(_why(source, None, str(error)))
-        return {"source": source, "stamp": stamp, "faces": faces, "left_out": left_out}
+            again = isinstance(error, BusyError)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            left_out.append(_why(source, None, "its name is too long for those of its faces: rename it"))
+        return {
+            **{"source": source, "stamp": stamp, "faces": faces, "left_out": left_out},
+            **({"again": True} if again else {}),
+        }
 
     def record(self, line: dict[str, Any]) -> None:
         """Note that a source is finished."""
@@ -170,23 +211,28 @@ class FaceFolder:
             file.write(json.dumps(line) + "\n")
         self._done[line["source"]] = line
 
-    def finish(self, sources: Sequence[str], *, sheet: bool = True) -> tuple[list[dict], list[dict]]:
-        """Write the tables and the sheet; return the rows of the faces of `sources`, and of what was left out."""
+    def finish(self, sources: Sequence[str]) -> tuple[list[dict], list[dict]]:
+        """Write the tables; return the rows of the faces of `sources`, and of what was left out.
+
+        Faces that somebody deleted since, such as bad ones, are in neither.
+        """
         lines = [self._done[source] for source in sources]
-        faces = [row for line in lines for row in line["faces"]]
+        faces = [row for line in lines for row in line["faces"] if (self.out / row["face"]).exists()]
         left_out = [row for line in lines for row in line["left_out"]]
         for name, rows in ((FACES, faces), (LEFT_OUT, left_out)):
             if rows:
                 write_csv(self.report / name, rows)
             else:
                 (self.report / name).unlink(missing_ok=True)
-        if sheet and faces:
-            contact_sheet([(row["face"], self.out / row["face"]) for row in faces], self.report / SHEET)
         return faces, left_out
+
+    def write_sheet(self, faces: Sequence[Mapping[str, Any]]) -> None:
+        """Write the sheet of rows that `finish` gave."""
+        contact_sheet([(row["face"], self.out / row["face"]) for row in faces], self.report / SHEET)
 
     def _photos(self, source: str) -> Iterator[tuple[float | None, np.ndarray]]:
         path = self.root / source
-        if _is_video(source):
+        if is_video(source):
             yield from Frames(path, every=self.settings.every)
         else:
             yield None, open_photo(path)
@@ -209,7 +255,7 @@ class FaceFolder:
 
     def _free_name(self, source: str, time: float | None, number: int) -> str:
         """Take the name of a face's picture, numbered where another has it, on systems that ignore case too."""
-        first = path = Path(_name(source, time, number, keep_suffix=source in self._alike))
+        first = path = Path(self._name(source, time, number, keep_suffix=source in self._alike))
         copy = 1
         with self._lock:
             while path.as_posix().casefold() in self._taken:
@@ -218,10 +264,28 @@ class FaceFolder:
             self._taken.add(path.as_posix().casefold())
         return path.as_posix()
 
+    def _name(self, source: str, time: float | None, number: int = 1, *, keep_suffix: bool = False) -> str:
+        """Return the name of a face's picture: that of its source, so that splits and subjects in names stay."""
+        path = Path(*(part for part in Path(source.removeprefix(self._shared)).parts if part not in ("..", "/")))
+        frame = "" if time is None else f"-{time:.2f}s"
+        face = "" if number == 1 else f"-face{number}"
+        # A photo of another format may have the same name but for that.
+        usual = path.suffix.lower() in (".jpg", ".jpeg", ".png", *VIDEO_SUFFIXES)
+        kind = "" if usual and not keep_suffix else path.suffix
+        return path.with_name(f"{path.stem}{kind}{frame}{face}.png").as_posix()
+
     def _changed_since(self, sources: Sequence[str]) -> list[str]:
-        """Return the finished sources whose file is not that of then. Earlier records do not say."""
-        known = [source for source in sources if self._done.get(source, {}).get("stamp")]
-        return [source for source in known if self._done[source]["stamp"] != _stamp(self.root / source)]
+        """Return the finished sources whose file is not that of then, or could not be read then.
+
+        Earlier records do not say. A file that is gone, such as one on a disk that is not there now, keeps its faces.
+        """
+        known = [source for source in sources if "stamp" in self._done.get(source, {})]
+        stamps = {source: _stamp(self.root / source) for source in known}
+        return [
+            source
+            for source, stamp in stamps.items()
+            if stamp is not None and (self._done[source].get("again") or self._done[source]["stamp"] != stamp)
+        ]
 
     def _read(self) -> dict[str, dict[str, Any]]:
         """Return the finished sources of an earlier call; a line that was not written to its end does not count."""
@@ -240,15 +304,26 @@ class FaceFolder:
         try:
             header, *lines = map(json.loads, whole.splitlines())
             done = {line["source"]: {"faces": line["faces"], "left_out": line["left_out"], **line} for line in lines}
-            stored = header["settings"]
+            stored, of_then = (
+                header["settings"],
+                str(header.get("root", self._header["root"])),
+            )  # earlier ones lack it
+            faces = [row["face"] for line in done.values() for row in line["faces"]]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{record} is damaged ({error}): name a new folder for the faces") from error
+        if faces and not any((self.out / face).exists() for face in faces):  # somebody deleted all, to start over
+            record.unlink()
+            return {}
         changed = {name: (stored.get(name), now) for name, now in self._header["settings"].items()}
         for name, (old, now) in changed.items():
             if old != now:
                 raise InputError(
                     f"{self.out} holds faces of other settings ({name}: stored {old}, now {now}): name another folder"
                 )
+        if of_then != self._header["root"] and Path(of_then).exists():  # it may have been moved
+            raise InputError(
+                f"{self.out} holds the faces of {of_then}: name another folder for {self.root}"
+            )
         return done
 
 
@@ -261,20 +336,10 @@ def _stamp(file: Path) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _is_video(source: str) -> bool:
+def is_video(source: str) -> bool:
+    """Whether its name is one of a video."""
     return Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _why(source: str, time: float | None, why: str) -> dict[str, Any]:
     return {"source": source, "time": time, "why": why}
-
-
-def _name(source: str, time: float | None, number: int = 1, *, keep_suffix: bool = False) -> str:
-    """Return the name of a face's picture: that of its source, so that splits and subjects in names stay."""
-    path = Path(*(part for part in Path(source).parts if part not in ("..", "/")))
-    frame = "" if time is None else f"-{time:.2f}s"
-    face = "" if number == 1 else f"-face{number}"
-    # A photo of another format may have the same name but for that.
-    usual = path.suffix.lower() in (".jpg", ".jpeg", ".png", *VIDEO_SUFFIXES)
-    kind = "" if usual and not keep_suffix else path.suffix
-    return path.with_name(f"{path.stem}{kind}{frame}{face}.png").as_posix()

@@ -10,7 +10,8 @@ from PIL import Image
 
 from distill.data.image_files import image_names, is_visible
 from distill.data.pictures import IMAGE_SUFFIXES, decode, eight_bits, read_header, upright
-from distill.errors import InputError
+from distill.errors import BusyError, InputError
+from distill.files.busy_files import is_there, reading
 from distill.files.home import expanded
 
 
@@ -21,12 +22,18 @@ def expand(names: Sequence[str | Path], *, recursive: bool = False) -> list[Path
     """
     files = []
     for path in (expanded(name) for name in names):
-        within = sorted(image_names(path)) if path.is_dir() else []
-        found = [path / name for name in within]
-        if recursive and path.is_dir():
-            found += [file for folder in folders_in(path) for file in (folder / name for name in image_names(folder))]
-        files += sorted(found) or [path]
+        folders = [path, *(folders_in(path) if recursive else ())] if os.path.isdir(path) else []
+        files += sorted(image for folder in folders for image in _images_in(folder)) or [path]
     return files
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder; where it cannot be read it stands for itself, so that opening it says why."""
+    try:
+        with reading(folder):
+            return [folder / name for name in image_names(folder)]
+    except BusyError:
+        return [folder]
 
 
 def folders_in(folder: Path) -> Iterator[Path]:
@@ -49,14 +56,16 @@ def open_photo(path: str | Path) -> np.ndarray:
         InputError: it does not exist, is no image of the formats that are opened, or has too many pixels.
     """
     path = expanded(path)
-    if path.is_dir():
-        within = ": those in folders within are looked at with --recursive"
-        hint = within if any(map(image_names, folders_in(path))) else f" ({', '.join(IMAGE_SUFFIXES)})"
-        raise InputError(f"{path} is a folder without images{hint}")
-    if not path.exists():
-        raise InputError(f"{path} does not exist")
-    if not path.stat().st_size:
-        raise InputError(f"{path} is empty: no image has 0 pixels")
+    with reading(path):
+        if path.is_dir():
+            image_names(path)
+            within = ": those in folders within are looked at with --recursive"
+            hint = within if any(map(_images_in, folders_in(path))) else f" ({', '.join(IMAGE_SUFFIXES)})"
+            raise InputError(f"{path} is a folder without images{hint}")
+        if not is_there(path):
+            raise InputError(f"{path} does not exist")
+        if not path.stat().st_size:
+            raise InputError(f"{path} is empty: no image has 0 pixels")
     read_header(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what can be shown in spite of a flaw is shown

@@ -1,5 +1,6 @@
 """Videos, cameras and streams, frame by frame, through OpenCV."""
 
+import errno
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -13,7 +14,7 @@ from distill.data.pictures import MAX_PIXELS
 from distill.errors import InputError
 from distill.files.busy_files import cannot_read_now, reading
 from distill.files.whole_files import atomic_file
-from distill.prediction.captures import Capture, Live, Source, is_stream, name_of
+from distill.prediction.captures import Capture, Live, Source, check_name, is_stream, name_of
 from distill.prediction.opencv import opencv
 from distill.quiet import quiet_stderr
 
@@ -154,9 +155,10 @@ class VideoWriter:
     """Writes frames into an mp4 file, all in the size of the first."""
 
     def __init__(self, path: Path, *, rate: float):
+        check_name(path)
         self._path, self._rate, self._cv2 = path, rate, opencv(str(path))
         self._writer: Any = None
-        self._size = (0, 0)
+        self._size, self._written = (0, 0), 0
 
     def write(self, frame: np.ndarray) -> None:
         """Append uint8 RGB [H, W, 3].
@@ -176,17 +178,28 @@ class VideoWriter:
             frame = self._cv2.resize(frame, self._size)
         self._writer.write(self._cv2.cvtColor(frame, self._cv2.COLOR_RGB2BGR))
 
+        self._written += 1
+
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        """End the video.
+
+        Raises:
+            OSError: not all of it could be written, such as on a full disk, which OpenCV does not say.
+        """
+        if self._writer is None:
+            return
+        self._writer.release()
+        written = Capture(self._path, self._cv2)
+        whole = written.count == self._written
+        written.close()
+        if not whole:
+            raise OSError(
+                errno.EIO, f"not all {self._written} frames could be written, is the disk full?", str(self._path)
+            )
 
 
 @contextmanager
 def video_written(path: Path, *, rate: float) -> Iterator[VideoWriter]:
     """Yield a writer; the video appears at `path` when the block ends, and vanishes when the block fails."""
-    with atomic_file(path) as unfinished:
-        writer = VideoWriter(unfinished, rate=rate)
-        try:
-            yield writer
-        finally:
-            writer.close()
+    with atomic_file(path) as unfinished, closing(VideoWriter(unfinished, rate=rate)) as writer:
+        yield writer

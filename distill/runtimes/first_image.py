@@ -23,7 +23,7 @@ SECONDS = 180.0
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from distill.runtimes.first_image import answer_questions as go; go()"
 _NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
 _OUT_OF_MEMORY = re.compile(
-    "alloc|out of memory|memory.*exhausted|RESOURCE_EXHAUSTED|ResourceExhausted|OOM", re.IGNORECASE
+    r"alloc|out of memory|memory.*exhausted|RESOURCE_EXHAUSTED|ResourceExhausted|\bOOM\b", re.IGNORECASE
 )
 _process: AnsweringProcess | None = None
 
@@ -81,7 +81,7 @@ def _refusal(question: dict[str, Any]) -> str | None:
         model = model_format.open(*stated, **question["more"])
         model.predict(probe_images(model.input_shape))
     except Exception as error:  # noqa: BLE001 - the process that asks knows more, such as classes that it registered
-        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error).replace(question["source"], "")):
             return f"{question['source']} asks for more memory than this machine has: {reason(error)}"
     return None
 

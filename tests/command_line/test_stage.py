@@ -267,7 +267,7 @@ def test_help_answers_without_tensorflow(command):
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert f"python -m distill.{command}" in answer.stdout
-    assert "Exit codes: 0 done; 1 a limit that was set is not met; 2 wrong input;" in answer.stdout
+    assert "Exit codes: 0 done; 1 a requested limit was exceeded; 2 wrong input;" in answer.stdout
     assert answer.stdout.endswith("loaded []\n")
 
 
@@ -282,3 +282,24 @@ print(missing, run_with_m, set(distill.__all__) <= set(dir(distill)))
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n[] [] True\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed_lead_nowhere(tmp_path, closed):
+    program = (
+        "from dataclasses import dataclass\n"
+        "from distill.command_line.stage import run_stage\n"
+        "@dataclass\n"
+        "class Settings:\n"
+        "    path: str\n"
+        "def write(settings):\n"
+        "    import sys\n"
+        "    with open(settings.path, 'w') as file:\n"
+        "        print('said'); print('said', file=sys.stderr); sys.stdout.flush(); sys.stderr.flush()\n"
+        "        file.write('written')\n"
+        "run_stage(write, Settings, backend=None)\n"
+    )
+    command = f'"{sys.executable}" -c "$0" --path "$1" {closed}'
+    done = subprocess.run(["sh", "-c", command, program, str(tmp_path / "a")], check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "a").read_text() == "written"

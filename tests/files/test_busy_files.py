@@ -131,7 +131,7 @@ def test_an_error_of_the_system_is_found_behind_what_a_library_made_of_it(tmp_pa
         except OSError as error:
             raise ValueError("this is not a model") from error
 
-    with pytest.raises(ValueError, match="no model") as raised:
+    with pytest.raises(ValueError, match="not a model") as raised:
         wrapped()
     busy = cannot_read_now(raised.value, tmp_path)
     assert os.strerror(number) in str(busy)

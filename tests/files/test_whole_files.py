@@ -38,3 +38,25 @@ def test_what_a_killed_process_left_goes(tmp_path, locked):
     with atomic_file(tmp_path / "out.json") as unfinished:
         unfinished.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_a_name_of_any_length_that_the_system_takes_is_written(tmp_path):
+    for name in ("x" * 251 + ".png", "y" * 255, "z." + "s" * 250):
+        with atomic_file(tmp_path / name) as unfinished:
+            unfinished.write_text("whole")
+        assert (tmp_path / name).read_text() == "whole"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_large_folder_is_not_listed_for_every_file(tmp_path, monkeypatch):
+    for number in range(1000):
+        (tmp_path / str(number)).touch()
+    for name in ("a", "b"):
+        (tmp_path / f".{name}.json-0123abcd.json").write_text("half")
+    listed, list_folder = [], os.listdir
+    monkeypatch.setattr("distill.files.whole_files.os.listdir", lambda path: listed.append(path) or list_folder(path))
+    for name in ("a", "b", "c"):
+        with atomic_file(tmp_path / f"{name}.json") as unfinished:
+            unfinished.write_text("whole")
+    assert len(listed) == 1
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -1,8 +1,11 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from distill.errors import InputError
+from distill.errors import BusyError, InputError
+from distill.prediction import photos
 from distill.prediction.photos import expand, open_photo
 
 CORNERED = np.zeros((4, 6, 3), np.uint8)
@@ -121,3 +124,22 @@ def test_a_folder_without_images_is_named(tmp_path):
     assert expand([tmp_path]) == [tmp_path]
     with pytest.raises(InputError, match=r"is a folder without images \(.png, .jpg"):
         open_photo(tmp_path)
+
+
+def test_a_folder_or_photo_that_cannot_be_looked_at_is_named_when_it_is_opened(write_image, tmp_path, monkeypatch):
+    write_image("a.png", 1)
+    (tmp_path / "closed").mkdir()
+    names, stat = photos.image_names, os.stat
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(photos, "image_names", lambda path: refused(path) if path.name == "closed" else names(path))
+    assert expand([tmp_path], recursive=True) == [tmp_path / "a.png", tmp_path / "closed"]
+    with pytest.raises(BusyError, match=r"closed cannot be read now \(Permission denied\)"):
+        open_photo(tmp_path / "closed")
+    monkeypatch.setattr(
+        "os.stat", lambda path, **how: refused(path) if str(path).endswith("a.png") else stat(path, **how)
+    )
+    with pytest.raises(BusyError, match=r"a.png cannot be read now \(Permission denied\)"):
+        open_photo(tmp_path / "a.png")

@@ -142,7 +142,7 @@ def test_other_files_are_no_models(tmp_path, name, content, message):
 
 
 def test_a_folder_without_an_export_is_no_model(tmp_path):
-    with pytest.raises(InputError, match="is no folder that python -m distill.export wrote"):
+    with pytest.raises(InputError, match="is not a folder that python -m distill.export wrote"):
         Predictor(tmp_path)
 
 

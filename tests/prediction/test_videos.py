@@ -1,3 +1,4 @@
+import os
 import struct
 
 import numpy as np
@@ -183,3 +184,32 @@ def test_a_video_that_is_trimmed_by_an_edit_list_is_not_damaged(tmp_path, rng):
 def test_a_video_that_cannot_be_read_now_is_not_called_no_video(put_unreadable):
     with pytest.raises(BusyError, match=r"video.mp4 cannot be read now .*try again"):
         Frames(put_unreadable("video.mp4"))
+
+
+def test_a_name_that_is_no_utf8_is_refused(tmp_path):
+    name = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    try:
+        name.write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(InputError, match="has a name that is not UTF-8, which OpenCV cannot open: rename it"):
+        Frames(name)
+
+
+def test_a_video_that_a_full_disk_cuts_off_leaves_nothing(tmp_path, rng):
+    resource = pytest.importorskip("resource")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write():
+        with video_written(tmp_path / "a.mp4", rate=10) as writer:
+            for _ in range(30):
+                writer.write(rng.integers(0, 256, (96, 128, 3), np.uint8))
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match="not all 30 frames could be written, is the disk full") as raised:
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert raised.value.filename == str(tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())

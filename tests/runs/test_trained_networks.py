@@ -160,7 +160,7 @@ def test_is_listed_with_the_networks(run, shipped, capsys):
 def test_an_unfinished_run_is_not_handed_on(run, tmp_path):
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "settings.json").write_bytes((run / "settings.json").read_bytes())
-    with pytest.raises(InputError, match="no finished run, it has no summary.json"):
+    with pytest.raises(InputError, match="not a finished run, it has no summary.json"):
         write_trained(tmp_path / "begun", tmp_path / "out")
 
 

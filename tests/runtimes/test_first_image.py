@@ -133,3 +133,10 @@ def is_running(process_id):
             return file.read().split()[2] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_name_that_reminds_of_memory_is_no_lack_of_it(tmp_path):
+    source = tmp_path / "room allocated to zoom.onnx"
+    source.write_text("junk")
+    with pytest.raises(InputError, match="is not an ONNX file that can be read"):
+        open_model(str(source))

@@ -64,5 +64,5 @@ def test_an_archive_is_not_unpacked_that_is_far_larger_than_its_network(tmp_path
 @pytest.mark.parametrize("name", ["network.keras", "network.h5", "network.json"])
 def test_a_pipe_is_refused_at_once(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    with pytest.raises(InputError, match="is no file|is a pipe"):
+    with pytest.raises(InputError, match="is not a file|is a pipe"):
         load_network(tmp_path / name)

@@ -645,4 +645,4 @@ class TestArchitectures:
     @pytest.mark.parametrize("content", ["", "words", "[]", "{}", '"{}"', '{"class_name": "Sequential"}'])
     def test_what_describes_no_network(self, tmp_path, content):
         (tmp_path / "net.json").write_text(content)
-        assert "is no Keras model that can be loaded: " in refusal(open_model, str(tmp_path / "net.json"))
+        assert "is not a Keras model that can be loaded: " in refusal(open_model, str(tmp_path / "net.json"))

@@ -112,4 +112,4 @@ def test_a_description_that_would_fill_the_memory(tmp_path):
     assert "more than any network needs" in refusal(check_keras_file, tmp_path / "teacher.keras")
     with zipfile.ZipFile(tmp_path / "teacher.keras", "w") as archive:
         archive.writestr("config.json", "[" * 100_000)
-    assert "is no Keras model that can be loaded" in refusal(check_keras_file, tmp_path / "teacher.keras")
+    assert "is not a Keras model that can be loaded" in refusal(check_keras_file, tmp_path / "teacher.keras")

@@ -320,7 +320,7 @@ class TestRefused:
             archive.writestr("config.json", content)
             archive.writestr("metadata.json", '{"keras_version": "3.15.0"}')
         message = refusal(open_model, str(tmp_path / "teacher.keras"))
-        assert "is no Keras model that can be loaded" in message
+        assert "is not a Keras model that can be loaded" in message
         assert len(message) < 400
 
     def test_weights_of_another_shape(self, plain, tmp_path, save):

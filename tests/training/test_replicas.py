@@ -190,17 +190,17 @@ def test_the_default_strategy_is_one_replica_that_writes():
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "TF_CONFIG is no"),
         (
             '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
-            "no list of workers at HOST:PORT",
+            "not a list of workers at HOST:PORT",
         ),
         (
             '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0.5}}',
             "is no description of workers",
         ),
         ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "is no description of workers"),
-        ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "no list of workers"),
+        ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "not a list of workers"),
         ('{"cluster": {"worker": [5]}, "task": {"type": "worker", "index": 0}}', "TF_CONFIG is no"),
-        ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}', "no list of workers"),
-        ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "no list of workers"),
+        ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}', "not a list of workers"),
+        ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "not a list of workers"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_refused(monkeypatch, configuration, said):

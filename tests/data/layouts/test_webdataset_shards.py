@@ -153,7 +153,7 @@ def test_archives_that_are_put_behind_each_other_or_packed_are_refused(write_tar
         open_dataset(path)
     with tarfile.open(path, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("a.cls"))
-    with pytest.raises(InputError, match="no whole tar archive .*not packed"):
+    with pytest.raises(InputError, match="not a whole tar archive .*not packed"):
         open_dataset(path)
 
 

@@ -260,8 +260,8 @@ def test_npz_files_that_are_refused(npz, out, arrays, message):
         ),
         (["sample_id,joy,happy", "a,1,2"], "names the classes 'happy', 'happy': expected a name each, and each once"),
         (["sample_id,happy,sad", "a,0.25,0.75", "b,0,1"], "holds probabilities"),
-        (["sample_id,happy,sad", '"a"b,1,2'], "is no CSV file in UTF-8"),
-        (["sample_id,happy,sad", f"{'a' * 200_000},1,2"], "is no CSV file in UTF-8 (field larger than"),
+        (["sample_id,happy,sad", '"a"b,1,2'], "is not a CSV file in UTF-8"),
+        (["sample_id,happy,sad", f"{'a' * 200_000},1,2"], "is not a CSV file in UTF-8 (field larger than"),
     ],
 )
 def test_csv_files_that_are_refused(csv_file, out, lines, message):
@@ -269,14 +269,14 @@ def test_csv_files_that_are_refused(csv_file, out, lines, message):
 
 
 def test_a_csv_in_another_encoding_is_refused(csv_file, out):
-    assert "is no CSV file in UTF-8" in refusal(csv_file("sample_id,a,b", "é,1,2", encoding="latin1"), out)
+    assert "is not a CSV file in UTF-8" in refusal(csv_file("sample_id,a,b", "é,1,2", encoding="latin1"), out)
 
 
 def test_other_files(tmp_path, out, npz):
     assert 'suffix ".h5": logits are imported from .npz, .csv, .pickle, .pkl' in refusal(tmp_path / "x.h5", out)
-    assert "is no file" in refusal(tmp_path / "absent.npz", out)
+    assert "is not a file" in refusal(tmp_path / "absent.npz", out)
     (tmp_path / "folder.csv").mkdir()
-    assert "is no file" in refusal(tmp_path / "folder.csv", out)
+    assert "is not a file" in refusal(tmp_path / "folder.csv", out)
     assert "does not name its 3 classes" in refusal(npz(), out)
     assert 'unknown class order "fer2031": did you mean fer2013?' in refusal(npz(), out, classes="fer2031")
     assert "holds 3 logits of each sample, expected 7" in refusal(npz(), out, classes="fer2013")
@@ -286,7 +286,7 @@ def test_other_files(tmp_path, out, npz):
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip" * 100])
 def test_an_npz_that_is_no_zip(tmp_path, out, content):
     (tmp_path / "x.npz").write_bytes(content)
-    assert "is no .npz file of NumPy, or damaged" in refusal(tmp_path / "x.npz", out)
+    assert "is not a .npz file of NumPy, or damaged" in refusal(tmp_path / "x.npz", out)
 
 
 def test_a_damaged_npz_never_imports(npz, out):
@@ -342,7 +342,7 @@ def write_claim(path, shape, descr="<f4", content=b""):
 def test_an_array_that_is_not_as_long_as_it_says(tmp_path, out, shape, content):
     path = tmp_path / "x.npz"
     write_claim(path, shape, content=content)
-    assert "no .npz file of NumPy, or damaged" in refusal(path, out, classes="microexpnet")
+    assert "not a .npz file of NumPy, or damaged" in refusal(path, out, classes="microexpnet")
 
 
 def test_what_unpacks_to_more_than_the_limit_is_not_unpacked(tmp_path, out, monkeypatch):
