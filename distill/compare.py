@@ -66,8 +66,9 @@ def compare_students(
     check_is_dataset(dataset)
     for name in settings:
         check_known(name, CompareSettings.__dataclass_fields__, what="setting")
-    stores = [logits] if hasattr(logits, "path") else list(logits)
-    paths = tuple(str(store.path) for store in stores)
+    from distill.training.ensemble import CachedTeachers
+
+    paths = tuple(str(store.path) for store in CachedTeachers.of(logits).stores)
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
     }

@@ -265,7 +265,7 @@ def test_probabilities_are_not_taken_for_logits(work, tmp_path):
     from teachers import PlainResNetTiny
 
     teacher = PlainResNetTiny(classifier_activation="softmax")
-    with pytest.raises(InputError, match="ends in softmax: build it with classifier_activation=None"):
+    with pytest.raises(InputError, match="ends in softmax: omit it, raw logits are needed"):
         cache_logits(teacher, open_dataset(work / "fer2013.csv"), tmp_path / "l.h5")
 
 

@@ -8,10 +8,14 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from distill.errors import InputError
+from distill.source_code import source_sha256
 
 MID_GREY = 127.5
 STAGES = ("geometry", "shift", "colour", "rendered")
@@ -99,8 +103,19 @@ class Operation:
         if not 1 <= self.draws <= _MOST_DRAWS:
             raise ValueError(f"draws must be 1 to {_MOST_DRAWS}. Received: {self.draws}")
 
+        if dotted := [name for name in self.parameters if "." in name]:
+            raise ValueError(f"parameters must have names without a dot. Received: {dotted[0]!r}")
+
     def __call__(self, *args: Any) -> Any:
         return self.apply(*args)
+
+    @cached_property
+    def source_sha256(self) -> str | None:
+        """Of the file in which `apply` is written, as it was first asked for; None where there is none."""
+        try:
+            return source_sha256(self.apply)
+        except InputError:
+            return None
 
     def active(self, parameters: Mapping[str, Any]) -> Any:
         """Return which images of a batch are not left alone: bool [B]."""

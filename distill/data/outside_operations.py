@@ -1,7 +1,7 @@
 """Operations from outside in a specification of views: found by name or as MODULE:ROW, and their settings checked."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tyro.constructors import PrimitiveConstructorSpec
@@ -16,6 +16,8 @@ from distill.refusals import alternatives
 Extra = dict[str, dict[str, Any]]
 """Operation -> its settings. In a specification both are sorted, and settings that are neutral are left out."""
 
+EXTRA_SOURCES = "extra_sources"
+"""What descriptions call the fingerprints of the operations' sources."""
 _METAVAR = "MODULE:ROW SETTING VALUE [...]"
 
 
@@ -86,6 +88,29 @@ def _checked_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if not known[setting].fits(value):
             raise InputError(f"view {name} {setting} must {known[setting].expected}, received {value}")
     return {setting: given[setting] for setting in sorted(given) if given[setting] != known[setting].neutral}
+
+
+def source_of(name: str) -> str | None:
+    """Return the fingerprint of the source of an operation from outside; None where there is none to be had."""
+    return operation_named(name).source_sha256
+
+
+def check_sources(stored: Mapping[str, str], names: Iterable[str]) -> None:
+    """Check that operations from outside are those that drew some views: earlier descriptions do not say.
+
+    Args:
+        stored: name -> fingerprint of then.
+        names: of the operations that are to be drawn.
+
+    Raises:
+        InputError: the source of one has changed.
+    """
+    for name in names:
+        if name in stored and stored[name] != (source_of(name) or stored[name]):
+            raise InputError(
+                f'the source of the view operation "{name}" has changed since these views were drawn: bring back the '
+                "former one, or cache the logits again"
+            )
 
 
 def _parse(words: list[str]) -> Extra:

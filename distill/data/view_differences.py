@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill.data.operations import OPERATIONS
-from distill.data.outside_operations import plain_name
+from distill.data.outside_operations import EXTRA_SOURCES, plain_name
 from distill.data.views import NEUTRAL, ViewSpec
+
+_SOURCE = " (source)"
 
 
 def view_differences(
@@ -23,7 +25,10 @@ def view_differences(
     ours, theirs = _flat(first), _flat(second)
     if ours.get("crops") != theirs.get("crops"):
         return {"crops": (ours.get("crops"), theirs.get("crops"))}
-    pairs = {name: (_value_in(ours, name), _value_in(theirs, name)) for name in {**ours, **theirs}}
+    # Sources are compared where both are known: earlier descriptions do not have them.
+    of_one = ours.keys() ^ theirs.keys()
+    names = [name for name in {**ours, **theirs} if not (name in of_one and name.endswith(_SOURCE))]
+    pairs = {name: (_value_in(ours, name), _value_in(theirs, name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -42,6 +47,7 @@ def _flat(spec: ViewSpec | Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings as plain values in one dictionary, those of operations from outside as "blur.sigma"."""
     flat = json.loads(json.dumps(spec.to_dict() if isinstance(spec, ViewSpec) else dict(spec)))
     extra = flat.pop("extra", {})
+    flat |= {f"{name}{_SOURCE}": sha256 for name, sha256 in flat.pop(EXTRA_SOURCES, {}).items()}
     flat |= {f"{plain_name(name)}.{key}": value for name, own in extra.items() for key, value in own.items()}
     return {name: value for name, value in flat.items() if (name, value) != ("crops", "")}
 

@@ -15,9 +15,19 @@ import numpy as np
 
 from distill.data.crops import CROPS
 from distill.data.operations import BUILT_IN, OPERATIONS, number, uniform_draws
-from distill.data.outside_operations import EXTRA_FLAG, Extra, checked_extra, outside_names, plain_name
+from distill.data.outside_operations import (
+    EXTRA_FLAG,
+    EXTRA_SOURCES,
+    Extra,
+    check_sources,
+    checked_extra,
+    outside_names,
+    plain_name,
+    source_of,
+)
 from distill.data.view_columns import PARAMETERS, columns_with, neutral_parameters
 from distill.errors import InputError
+from distill.python_numbers import with_python_numbers
 
 __all__ = ["CROPS", "IDENTITY", "NEUTRAL", "PARAMETERS", "ViewSpec"]
 
@@ -78,6 +88,7 @@ class ViewSpec:
     program. Stores know the row by its name."""
 
     def __post_init__(self):
+        with_python_numbers(self)
         object.__setattr__(self, "extra", checked_extra(self.extra))
         if self.crops != "":
             self._check_crops()
@@ -141,6 +152,7 @@ class ViewSpec:
         settings |= {name: value for name, value in later.items() if value != NEUTRAL[name]}
         if self.extra:
             settings["extra"] = {plain_name(name): dict(own) for name, own in self.extra.items()}
+            settings[EXTRA_SOURCES] = {name: own for name in outside_names(self.extra) if (own := source_of(name))}
         return {"algorithm": _ALGORITHM, **settings, "zoom": list(self.zoom)}
 
     @classmethod
@@ -149,9 +161,11 @@ class ViewSpec:
 
         Raises:
             InputError: it was written by an algorithm that this version does not draw, or holds an
-                unknown setting, unknown crops, or an operation that is not registered here.
+                unknown setting, unknown crops, or an operation that is not registered here, or whose source is
+                another one now.
         """
         settings = dict(description)
+        sources = settings.pop(EXTRA_SOURCES, {})
         algorithm = settings.pop("algorithm", None)
         if algorithm == _CROPS_ALGORITHM and settings.keys() == {"crops"} and settings["crops"]:
             return cls(**settings)
@@ -165,6 +179,7 @@ class ViewSpec:
         if not isinstance(extra, Mapping) or any(":" in name for name in extra):  # a file's word is never imported
             raise InputError(f"views name the operations {extra}: expected plain names with settings")
         settings = NEUTRAL | settings
+        check_sources(sources, extra)
         return cls(**{**settings, "zoom": _as_tuple(settings["zoom"])})
 
     @classmethod
@@ -176,7 +191,9 @@ class ViewSpec:
         Raises:
             InputError: as `from_dict`, but for the operations.
         """
-        return cls.from_dict({name: value for name, value in description.items() if name != "extra"})
+        return cls.from_dict(
+            {name: value for name, value in description.items() if name not in ("extra", EXTRA_SOURCES)}
+        )
 
     def parameters(self, ids: Sequence[str] | np.ndarray, views: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return the parameters of view `views[i]` of sample `ids[i]`: float32 [n, len(self.columns)].

@@ -31,6 +31,7 @@ class ViewDescription:
     """What `ViewSpec.to_dict` gives, as far as it is nested; `ViewSpec.from_dict` checks all of it."""
 
     extra: dict[str, dict[str, Any]] = field(default_factory=dict)
+    extra_sources: dict[str, str] = field(default_factory=dict)
 
 
 def read_json(path: Path, *, what: str) -> Any:

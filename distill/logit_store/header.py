@@ -13,6 +13,7 @@ from distill.data.view_differences import view_differences_text
 from distill.errors import InputError
 from distill.files.documents import ClassNames, Count, ViewDescription, parsed
 from distill.logit_store.feature import Feature
+from distill.python_numbers import with_python_numbers
 
 LOGITS_DTYPES = ("float32", "float16")
 _MAX_FEATURES = 100
@@ -66,6 +67,7 @@ class LogitHeader:
     """What else of the teacher is stored, for each view."""
 
     def __post_init__(self):
+        with_python_numbers(self)
         if self.logits_dtype not in LOGITS_DTYPES:
             raise InputError(f"logits_dtype must be float32 or float16, received {self.logits_dtype}")
         if self.views < 1:

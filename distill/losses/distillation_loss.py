@@ -12,6 +12,7 @@ from distill.losses import formulas
 from distill.losses.formulas import Tensor
 from distill.losses.loss_options import check_options
 from distill.losses.soft_losses import SoftLoss, loss_named
+from distill.python_numbers import with_python_numbers
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class DistillationLoss:
     """A loss of one's own, see `SoftLoss.of`; by default the row of `SOFT_LOSSES` called `name`."""
 
     def __post_init__(self):
+        with_python_numbers(self)
         if self.soft is None:
             self._set(soft=loss_named(self.name))
         elif self.soft.source:
@@ -60,7 +62,9 @@ class DistillationLoss:
         if self.weights is not None:
             self._set(weights=tuple(float(weight) for weight in self.weights))
         check_options(self.name, usual.options, self.options)
-        self._set(options={**usual.options, **self.options})
+        self._set(
+            options={**usual.options, **{name: _as(usual.options[name], each) for name, each in self.options.items()}}
+        )
 
     def _set(self, **values) -> None:
         for name, value in values.items():
@@ -157,6 +161,11 @@ class DistillationLoss:
         if row.needs_labels:
             arguments["label_probs"] = label_probs
         return arguments
+
+
+def _as(usual: float, value: float) -> float:
+    """Return a whole number as an integer where the usual one is: such a number may count something."""
+    return int(value) if isinstance(usual, int) and value == int(value) else value
 
 
 def _combined_by(lambda_: float | None, weights: tuple[float, float] | None) -> tuple[float, float]:

@@ -118,6 +118,11 @@ class FeatureObjective(Objective):
             for number, (layer, feature) in enumerate(self.pairs.items())
         ]
         total = sum(of_pairs[1:], of_pairs[0])
+        if self.loss in parts:
+            raise InputError(
+                f'the objective {self.logits.formula} has a part named "{self.loss}", as the loss on features is '
+                "called: give it another name"
+            )
         return {**parts, "loss": parts["loss"] + self.weight * total, self.loss: total}
 
     @property
@@ -133,8 +138,16 @@ class FeatureObjective(Objective):
 
     def describe(self) -> dict[str, Any]:
         """Return JSON-able facts for a run's record: those of the other objective, and the loss on features."""
-        own = {"loss": self.loss, "weight": self.weight, "options": dict(self.options), "pairs": dict(self.pairs)}
-        return {**self.logits.describe(), "formula": self.formula, "features": own}
+        own: dict[str, Any] = {
+            "loss": self.loss,
+            "weight": self.weight,
+            "options": dict(self.options),
+            "pairs": dict(self.pairs),
+        }
+        described = self.logits.describe()
+        if "features" in described:
+            own["added_to"] = described["features"]
+        return {**described, "formula": self.formula, "features": own}
 
     def _of_pair(self, number: int, student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher = ops.cast(student, "float32"), ops.cast(teacher, "float32")

@@ -5,8 +5,9 @@
 
 import inspect
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import keras
@@ -17,6 +18,7 @@ from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.formulas import Tensor
 from distill.losses.schedules import Ramp, WarmedRamp
 from distill.losses.soft_losses import SoftLoss
+from distill.python_numbers import python_numbers
 from distill.source_code import source_sha256
 
 LOGITS = "logits"
@@ -237,13 +239,14 @@ class FunctionObjective(Objective):
 
     @property
     def layers(self) -> Sequence[keras.layers.Layer]:  # type: ignore[override]  # cannot be set
-        """Those of the function, which `build` may have made."""
-        return getattr(self._function, "layers", ())
+        """Those of the function, or of the object that is called, which `build` may have made."""
+        return list(_layers_in([getattr(self._function, "layers", ()), getattr(self._function, "__dict__", {})]))
 
     @property
     def formula(self) -> str:
         """Where the function stands."""
         function = self._function
+        function = function.func if isinstance(function, partial) else function
         return f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 
     def describe(self) -> dict[str, Any]:
@@ -274,16 +277,25 @@ def as_objective(what: Any) -> Objective:
     return FunctionObjective(what) if is_batch_function(what) else as_objective(SoftLoss.of(what))
 
 
-def own_layers(objective: Objective) -> list[keras.layers.Layer]:
-    """Return the layers that are trained with the student: those in `layers`, and all that are attributes of it."""
-    attributes = [*objective.layers, *getattr(objective, "__dict__", {}).values()]
-    found = [
-        layer
-        for each in attributes
-        for layer in (each if isinstance(each, (list, tuple)) else [each])
-        if isinstance(layer, keras.layers.Layer)
-    ]
-    return list({id(layer): layer for layer in found}.values())
+def own_layers(objective: Objective, student: keras.Model | None = None) -> list[keras.layers.Layer]:
+    """Return the layers that are trained with the student: those in `layers`, and all that are attributes of it.
+
+    Args:
+        student: which the objective may hold, or layers of it: these are none of its own.
+    """
+    found = _layers_in([objective.layers, getattr(objective, "__dict__", {})])
+    of_student = set() if student is None else {id(variable) for variable in student.variables}
+    own = {id(layer): layer for layer in found}
+    return [layer for layer in own.values() if not any(id(variable) in of_student for variable in layer.variables)]
+
+
+def _layers_in(value: Any) -> Iterator[keras.layers.Layer]:
+    """Yield the layers in lists and dictionaries, however deep they lie."""
+    if isinstance(value, keras.layers.Layer):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _layers_in(each)
 
 
 def build(
@@ -310,9 +322,9 @@ def is_batch_function(function: Callable[..., Any]) -> bool:
 
 
 def _plain(values: Mapping[str, Any], objective: Objective) -> dict[str, Any]:
-    settings = {name: each for name, each in values.items() if not _is_layers(each)}
+    settings = {name: each for name, each in values.items() if name != "layers" and not _is_layers(each)}
     try:
-        return json.loads(json.dumps(settings))
+        return json.loads(json.dumps(python_numbers(settings)))
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{type(objective).__qualname__} has attributes that JSON does not know ({error}): let their names begin "
@@ -321,5 +333,6 @@ def _plain(values: Mapping[str, Any], objective: Objective) -> dict[str, Any]:
 
 
 def _is_layers(value: Any) -> bool:
-    several = value if isinstance(value, (list, tuple)) else [value]
+    several = list(value.values()) if isinstance(value, Mapping) else value
+    several = several if isinstance(several, (list, tuple)) else [several]
     return bool(several) and all(isinstance(each, keras.layers.Layer) for each in several)

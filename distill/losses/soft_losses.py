@@ -49,8 +49,9 @@ class SoftLoss:
         Raises:
             InputError: it lacks one of the logits, or a default.
         """
-        own_name = getattr(function, "__qualname__", type(function).__name__)  # an object has none
-        name = f"{function.__module__}:{own_name}"
+        written = function.func if isinstance(function, partial) else function
+        own_name = getattr(written, "__qualname__", type(written).__name__)  # an object has none
+        name = f"{written.__module__}:{own_name}"
         parameters = inspect.signature(function).parameters
         missing = [each for each in _LOGITS if each not in parameters]
         if missing:
@@ -66,7 +67,7 @@ class SoftLoss:
         shown = ", ".join(["s", "t", *(["T"] if temperature is not None else []), *(f"{o}={{{o}:g}}" for o in own)])
         return cls(
             function,
-            formula=f"{getattr(function, '__name__', own_name)}({shown})",
+            formula=f"{getattr(written, '__name__', own_name)}({shown})",
             temperature=temperature,
             lambda_=1.0,
             options=own,

@@ -321,9 +321,7 @@ class FaceFolder:
                     f"{self.out} holds faces of other settings ({name}: stored {old}, now {now}): name another folder"
                 )
         if of_then != self._header["root"] and Path(of_then).exists():  # it may have been moved
-            raise InputError(
-                f"{self.out} holds the faces of {of_then}: name another folder for {self.root}"
-            )
+            raise InputError(f"{self.out} holds the faces of {of_then}: name another folder for {self.root}")
         return done
 
 

@@ -65,6 +65,8 @@ class NetworkRecord:
     parameters: Count
     architecture_sha256: str
     """See `network_identity.architecture_sha256`."""
+    wiring_sha256: str | None = None
+    """See `network_identity.wiring_sha256`; None: it is not known, as before this was recorded."""
     policy: str = "float32"
 
 
@@ -165,6 +167,8 @@ class RunRecord:
         """
         stored, expected = self.identity, other.identity
         stored["recipe"] = json.loads(json.dumps(dict(neutral_recipe))) | stored["recipe"]
+        if None in (stored["network"]["wiring_sha256"], expected["network"]["wiring_sha256"]):
+            del stored["network"]["wiring_sha256"], expected["network"]["wiring_sha256"]
         return _differences(stored, expected)
 
     def write(self, folder: Path) -> None:

@@ -13,6 +13,8 @@ from distill.runtimes.softmax import SOFTMAX_NAMES
 
 _FORMATTING = ("scale_pixels", "channels_first")
 _OTHER_ACTIVATIONS = ("ReLU", "LeakyReLU", "PReLU", "ELU")  # layers of their own; the others are settings of a layer
+_SAME_NUMBERS = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Identity", "Dropout")
+_BOUNDED = ("Sigmoid", "HardSigmoid", "Tanh", "Relu")  # operations of keras.ops
 
 
 def is_graph(model: keras.Model) -> bool:
@@ -35,6 +37,28 @@ def from_pixels(model: keras.Model, pixel_format: PixelFormat) -> keras.Model:
     taken = {operation.name for operation in _back_from(formatted)}
     [outputs] = keras.tree.flatten(_Flattening(taken).trace(model, formatted))  # old files say [outputs]
     return keras.Model(pixels, outputs, name=model.name)
+
+
+def last_activation(network: keras.Model) -> str | None:
+    """Return the activation, by its name, that a graph ends in, if any.
+
+    It may lie in a nested model, or before what only changes the shape or the type of numbers.
+    """
+    tensor = network.outputs[0]
+    while True:
+        operation, node, place = tensor._keras_history
+        if isinstance(operation, keras.Model) and is_graph(operation):
+            tensor = operation.outputs[place]
+            continue
+        activation = getattr(operation, "activation", None)
+        if activation not in (None, keras.activations.linear):
+            return getattr(activation, "__name__", str(activation))
+        kind = type(operation).__name__
+        if kind in (*SOFTMAX_NAMES, *_OTHER_ACTIVATIONS, *_BOUNDED):
+            return kind
+        if kind not in _SAME_NUMBERS and not isinstance(operation, layers.Activation):
+            return None
+        tensor = operation._inbound_nodes[node].input_tensors[0]
 
 
 def without_softmax(flat: keras.Model, *, source: str) -> tuple[keras.Model, str | None]:

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 
 from distill.data.dataset import Dataset
 from distill.errors import InputError
+from distill.runtimes.keras_graph import last_activation
 from distill.runtimes.weights import weights_sha256 as weights_sha256  # offered here with the rest
 
 # Shares of the largest logit: rounding on another processor, or in other batches, stays well below.
@@ -66,12 +69,10 @@ def check_raw_logits(network: keras.Model) -> None:
             f"{network.name} takes {list(network.input_shape[1:])}, expected images [height, width, 1 or 3]: "
             "build it for grey or RGB pixels"
         )
-    if isinstance(network.layers[-1], keras.layers.Softmax):
-        raise InputError(f"{network.name} ends in a layer Softmax: omit it, raw logits are needed")
-    activation = getattr(network.layers[-1], "activation", None)
-    if activation not in (None, keras.activations.linear):
-        name = getattr(activation, "__name__", activation)
-        raise InputError(f"{network.name} ends in {name}: build it with classifier_activation=None")
+    if (activation := last_activation(network)) is not None:
+        raise InputError(
+            f"{network.name} ends in {activation}: omit it, raw logits are needed (classifier_activation=None)"
+        )
 
 
 def numeric_policy(model: keras.Model) -> str:
@@ -94,3 +95,41 @@ def architecture_sha256(model: keras.Model) -> str:
     ]
     text = json.dumps(layers, sort_keys=True, default=lambda value: type(value).__name__)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def wiring_sha256(model: keras.Model) -> str | None:
+    """Return the sha256 over which operations of a graph read what of which; None of what is not a graph.
+
+    Settings of layers are those of `architecture_sha256`; those of operations of `keras.ops` are here.
+    """
+    try:
+        text = json.dumps(_wiring(model.get_config()), sort_keys=True, default=lambda value: type(value).__name__)
+    except (NotImplementedError, TypeError, ValueError, LookupError):  # a class of somebody's own
+        return None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _wiring(config: Mapping[str, Any]) -> list[Any]:
+    places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
+    return [
+        *(
+            [
+                layer["class_name"],
+                _wiring(layer["config"]) if "layers" in layer["config"] else None,
+                _placed(layer.get("inbound_nodes", []), places),
+            ]
+            for layer in config["layers"]
+        ),
+        _placed(config.get("output_layers"), places),
+    ]
+
+
+def _placed(value: Any, places: Mapping[str, int]) -> Any:
+    """Return what refers to layers by name with their places: names differ from one building to the next."""
+    if isinstance(value, Mapping):
+        return {key: _placed(each, places) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        if len(value) == 3 and isinstance(value[0], str) and value[0] in places and isinstance(value[1], int):
+            return [places[value[0]], *value[1:]]
+        return [_placed(each, places) for each in value]
+    return value

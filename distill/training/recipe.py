@@ -6,6 +6,7 @@ from typing import Any
 
 from distill.data.views import ViewSpec
 from distill.errors import InputError
+from distill.python_numbers import with_python_numbers
 from distill.refusals import check_at_least, check_known, flag
 from distill.runs.best_epoch import CHOICES
 
@@ -94,6 +95,7 @@ class Recipe:
     """Random seed of the initial weights, the order of images and views, and dropout."""
 
     def __post_init__(self):
+        with_python_numbers(self)
         if self.schedule is None:
             stays_up = self.epochs <= SHORT and self.warmup_epochs is None
             object.__setattr__(self, "schedule", "constant" if stays_up else "cosine")

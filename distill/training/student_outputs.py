@@ -15,9 +15,12 @@ from distill.losses.objective import LOGITS, Batch, Objective, build, own_layers
 from distill.refusals import alternatives, reason
 from distill.training.batches import JointBatches, ViewBatches
 
-_TRIED = 3  # images in the batch that an objective is tried with
+_FEWEST = 3  # images in the batch that an objective is tried with
 RESERVED = ("weight", "images", "labelled", "correct", "agreeing", "accuracy", "agreement")
 """What a step measures beside the parts of an objective."""
+_MEASURED = ("epoch", "seconds", "images_per_second", "input_share", "learning_rate")
+"""Columns of a run's metrics that no number of an objective may be called by, and so is what begins as follows."""
+_BEGIN = ("train_", "validation_")
 
 
 class StudentOutputs:
@@ -74,7 +77,11 @@ def build_objective(objective: Objective, student: keras.Model, batches: ViewBat
     with _in_one_line(objective):
         build(objective, outputs, teacher)
         if not objective.tested:
-            _check_parts(_traced(objective, outputs, teacher, batches), objective)
+            _check_numbers(objective)
+            tried = _images_to_try(batches)
+            parts, read = _traced(objective, outputs, teacher, batches, tried)
+            _check_parts(parts, objective, tried)
+            _check_trained(read, objective, student)
 
 
 @contextmanager
@@ -100,7 +107,27 @@ def check_objective(objective: Objective, student: keras.Model, teacher_outputs:
 
 def trained_variables(student: keras.Model, objective: Objective) -> list[keras.Variable]:
     """Return what a step changes: the student's trainable variables, and then those of the objective's layers."""
-    return [variable for part in (student, *own_layers(objective)) for variable in part.trainable_variables]
+    parts = (student, *own_layers(objective, student))
+    variables = [variable for part in parts for variable in part.trainable_variables]
+    return list({id(variable): variable for variable in variables}.values())
+
+
+def _images_to_try(batches: ViewBatches | JointBatches) -> int:
+    """Return a number of images like that of the smallest batch, but not that of the classes, so that shapes tell."""
+    images = max(_FEWEST, batches.smallest_batch)
+    return images + 1 if images == batches.dataset.num_classes else images
+
+
+class _Reading(keras.StatelessScope):
+    """Notes which variables are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[keras.Variable] = []
+
+    def get_current_value(self, variable: keras.Variable) -> Any:
+        self.read.append(variable)
+        return super().get_current_value(variable)
 
 
 def _traced(
@@ -108,11 +135,15 @@ def _traced(
     outputs: Mapping[str, KerasTensor],
     teacher: Mapping[str, KerasTensor],
     batches: ViewBatches | JointBatches,
-) -> Any:
-    """Return what the objective returns for batches of `_TRIED` images; nothing is computed."""
+    tried: int,
+) -> tuple[Any, Sequence[keras.Variable]]:
+    """Return what the objective returns for batches of `tried` images, and the variables that it reads.
+
+    Nothing is computed.
+    """
 
     def placeholder(shape: Sequence[int | None], dtype: str = "float32") -> tf.TensorSpec:
-        return tf.TensorSpec([_TRIED, *shape[1:]], dtype)
+        return tf.TensorSpec([tried, *shape[1:]], dtype)
 
     specs = (
         {name: placeholder(each.shape, each.dtype) for name, each in outputs.items()},
@@ -129,11 +160,33 @@ def _traced(
         parts.append(objective(student_outputs, batch, progress))
         return progress
 
-    tf.function(call, autograph=False).get_concrete_function(*specs)
-    return parts[0]
+    tf.function(call, autograph=False).get_concrete_function(*specs)  # which may make the weights of layers
+    with _Reading() as reading:
+        tf.function(call, autograph=False).get_concrete_function(*specs)
+    return parts[0], reading.read
 
 
-def _check_parts(parts: Any, objective: Objective) -> None:
+def _check_trained(read: Sequence[keras.Variable], objective: Objective, student: keras.Model) -> None:
+    """Check that all variables which an objective reads, and which can be trained, are trained."""
+    trained = {id(variable) for variable in trained_variables(student, objective)}
+    if missing := [variable for variable in read if variable.trainable and id(variable) not in trained]:
+        raise InputError(
+            f"the objective {objective.formula} reads {missing[0].path} {list(missing[0].shape)}, which nothing "
+            "would train or save: put the layer that has it into layers, or let it not be trainable"
+        )
+
+
+def _check_numbers(objective: Objective) -> None:
+    for name, value in objective.numbers(0.0).items():
+        if name in _MEASURED or name.startswith(_BEGIN):
+            raise InputError(
+                f"the objective {objective.formula} has a number named {name}, as what is measured anyway is called: "
+                "give it another name"
+            )
+        float(value)  # else whoever reads the error sees why
+
+
+def _check_parts(parts: Any, objective: Objective, tried: int) -> None:
     expected = 'expected a dictionary with "loss" and any parts of it, each [B], one value per example'
     if not isinstance(parts, Mapping) or "loss" not in parts:
         found = f"one of {', '.join(parts)}" if isinstance(parts, Mapping) else type(parts).__name__
@@ -145,8 +198,8 @@ def _check_parts(parts: Any, objective: Objective) -> None:
         )
     for name, part in parts.items():
         shape = tuple(getattr(part, "shape", ()))
-        if shape != (_TRIED,):
-            shown = ", ".join("B" if side == _TRIED else str(side) for side in shape)
+        if shape != (tried,):
+            shown = ", ".join("B" if side == tried else str(side) for side in shape)
             raise InputError(f"the objective {objective.formula} returned {name} of shape [{shown}]: {expected}")
 
 

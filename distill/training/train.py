@@ -26,7 +26,7 @@ from distill.runs.run_record import (
 )
 from distill.runs.scope import replicas_of, scope_of
 from distill.runs.training_images import TrainingImages
-from distill.scoring.network_identity import architecture_sha256, numeric_policy
+from distill.scoring.network_identity import architecture_sha256, numeric_policy, wiring_sha256
 from distill.training.batches import JointBatches, ViewBatches
 from distill.training.checks import check_can_train, check_sample_weights, check_views
 from distill.training.ending import complete_text, ending_text
@@ -268,6 +268,7 @@ class _Job:
                 input_shape=tuple(self.network.input_shape[1:]),
                 parameters=self.network.count_params(),
                 architecture_sha256=architecture_sha256(self.network),
+                wiring_sha256=wiring_sha256(self.network),
                 policy=numeric_policy(self.network),
             ),
             teacher=None if self.teacher is None else self.teacher.describe(),

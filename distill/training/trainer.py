@@ -68,8 +68,8 @@ def train_step(
     with tf.GradientTape() as tape:
         outputs = student(batch.images)
         parts = objective(outputs, batch, progress)
-        sums = {name: tf.reduce_sum(batch.sample_weights * part) for name, part in parts.items()}
-        own = [loss for layer in own_layers(objective) for loss in layer.losses]
+        sums = {name: tf.reduce_sum(batch.sample_weights * tf.cast(part, tf.float32)) for name, part in parts.items()}
+        own = [loss for layer in own_layers(objective, student.network) for loss in layer.losses]
         regularisation = tf.add_n([*student.losses, *own]) if student.losses or own else 0.0
         share = tf.math.divide_no_nan(sums["loss"], weight_of_all) + regularisation / replica.num_replicas_in_sync
     variables = trained_variables(student.network, objective)
@@ -113,7 +113,8 @@ class CompiledSteps:
         self._outputs = StudentOutputs(student, objective.student_layers)
         self._strategy = student.distribute_strategy
         self.replicas = Replicas.of(self._strategy)
-        self._render = compiled_render(student.input_shape[1:], columns)
+        self._columns = tuple(columns)
+        self._render = compiled_render(student.input_shape[1:], self._columns)
         self._graphs: dict[tuple[int, ...], Callable[[Rows, np.ndarray], Sums]] = {}
 
     def __call__(self, rows: Rows, progress: Sequence[float] | np.ndarray) -> dict[str, np.ndarray]:
@@ -129,9 +130,20 @@ class CompiledSteps:
         done = np.array(progress, np.float32)
         image_shape = rows.images_uint8.shape[2:]
         if image_shape not in self._graphs:
+            self._check_render(rows)
             signature = tf.nest.map_structure(_of_any_length, (rows, done))
             self._graphs[image_shape] = tf.function(self._steps, input_signature=signature, autograph=False)
         return {name: values.numpy() for name, values in self._graphs[image_shape](rows, done).items()}
+
+    def _check_render(self, rows: Rows) -> None:
+        """Let views be drawn without XLA where it cannot compile an operation from outside."""
+        if self._columns == PARAMETERS:
+            return
+        try:
+            self._render(rows.images_uint8[0, :1], rows.parameters[0, :1])
+        except tf.errors.OpError as error:
+            print(f"note: XLA cannot compile these views, so that drawing them takes longer: {reason(error)}")
+            self._render = drawn(self.student.input_shape[1:], self._columns)
 
     def _steps(self, rows: Rows, progress: tf.Tensor) -> Sums:
         step = tf.function(self._step, autograph=False)
@@ -177,8 +189,12 @@ def compiled_render(
 def _compiled(
     image_shape: tuple[int, int, int], columns: Sequence[str]
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    draw = partial(render, image_shape=image_shape, columns=columns, warp=warp_anywhere)
-    return tf.function(draw, jit_compile=True, autograph=False)
+    return tf.function(drawn(image_shape, columns), jit_compile=True, autograph=False)
+
+
+def drawn(image_shape: tuple[int, int, int], columns: Sequence[str]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return `render` at that size, as it is."""
+    return partial(render, image_shape=image_shape, columns=columns, warp=warp_anywhere)
 
 
 _compiled_once = cache(_compiled)
@@ -210,7 +226,7 @@ def fit(
         build_objective(objective, student, batches)
     take_steps = CompiledSteps(student, optimizer, objective, batches.columns)
     train_epoch = partial(_train_epoch, take_steps, objective, batches, epochs)
-    how |= {"own_layers": own_layers(objective)}
+    how |= {"own_layers": own_layers(objective, student)}
     how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}
     how |= {"progress": progress and replicas.writes}
     if not objective.tested:
@@ -252,9 +268,10 @@ def _train_epoch(
             means = _means(totals)
             callbacks.on_train_batch_end(done - 1, means)
             show_means(bar, means, images=int(sums["images"].sum()))
-    average_statistics(take_steps.student, own_layers(objective))
+    average_statistics(take_steps.student, own_layers(objective, take_steps.student))
     columns = {f"train_{name}": value for name, value in means.items()}
-    return columns | objective.numbers(float(progress[-1])) | {"input_share": blocks.share}
+    numbers = {name: float(value) for name, value in objective.numbers(float(progress[-1])).items()}
+    return columns | numbers | {"input_share": blocks.share}
 
 
 def _steps_per_call(batches: ViewBatches | JointBatches) -> int:

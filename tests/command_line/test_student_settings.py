@@ -114,7 +114,7 @@ def test_options_of_our_own_networks():
         ("own_networks:nothing", {}, "own_networks:nothing returned NoneType, expected a network, a keras.Model"),
         ("own_networks:nothing", {"student_options": {"x": 1}}, 'has no option "x": it takes none'),
         ("own_networks:fails", {}, "own_networks:fails cannot be built: no such luck"),
-        ("own_networks:softmax", {}, "ends in a layer Softmax: omit it"),
+        ("own_networks:softmax", {}, "ends in Softmax: omit it"),
         ("own_networks:Own", {}, "is a Python class of its own, or has not seen an image: build it of Keras layers"),
     ],
 )  # fmt: skip

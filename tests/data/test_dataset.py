@@ -47,6 +47,12 @@ def test_a_subset_takes_every_column(dataset_of_subjects):
     np.testing.assert_array_equal(part.read([2, 0]), dataset.read([41, 7]))
 
 
+def test_a_subset_from_the_end_reads_the_images_of_its_ids(dataset):
+    part = dataset.subset(np.array([-1, -3]))
+    assert part.ids.tolist() == dataset.ids[[-1, -3]].tolist()
+    np.testing.assert_array_equal(part.read([0, 1]), dataset.read([len(dataset) - 1, len(dataset) - 3]))
+
+
 def test_a_subset_of_a_subset_reads_the_same_images(dataset):
     part = dataset.subset(np.arange(10, 30)).subset(np.array([5, 0]))
     assert part.ids.tolist() == ["face/15", "face/10"]

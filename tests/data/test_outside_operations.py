@@ -1,6 +1,7 @@
 """An operation from outside is one row: it changes no other view, and what does not know it says so by name."""
 
 import hashlib
+import importlib
 import os
 import pickle
 import subprocess
@@ -121,7 +122,7 @@ class TestDraws:
         ):
             amount(1).parameters(["a"], [1])
 
-    @pytest.mark.parametrize("wrong", [{"stage": "last"}, {"draws": 0}, {"draws": 17}])
+    @pytest.mark.parametrize("wrong", [{"stage": "last"}, {"draws": 0}, {"draws": 17}, {"parameters": {"a.b": 0}}])
     def test_a_row_that_cannot_work_is_refused(self, wrong):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             row(lambda pixels, parameters: pixels, **wrong)
@@ -222,6 +223,20 @@ class TestSpecification:
             assert ViewSpec(extra={"mine": {"amount": 0}}) == ViewSpec()
             assert view_differences(spec, ViewSpec()) == {"mine.amount": (2, 0.0)}
 
+    def test_another_source_draws_other_views_and_earlier_descriptions_do_not_say(self, my_views):
+        spec = ViewSpec(extra={BLUR: {"strength": 0.5}})
+        described, earlier = spec.to_dict(), spec.to_dict()
+        assert list(earlier.pop("extra_sources")) == ["blur"]
+        (my_views / "my_views.py").write_text(f"{EXAMPLE}\n# another version\n")
+        forget()
+        importlib.invalidate_caches()
+        changed = ViewSpec(extra={BLUR: {"strength": 0.5}})
+        assert list(view_differences(described, changed)) == ["blur (source)"]
+        assert view_differences(earlier, changed) == view_differences(earlier, described) == {}
+        with pytest.raises(InputError, match='source of the view operation "blur" has changed since'):
+            ViewSpec.from_dict(described)
+        ViewSpec.from_dict(earlier)
+
     def test_one_that_is_not_registered_is_refused_by_name_when_it_is_to_be_drawn(self):
         described = {**ViewSpec().to_dict(), "extra": {"mine": {"amount": 2}}}
         with pytest.raises(InputError, match='operation "mine" is not registered here .* --view.extra MODULE:mine'):
@@ -291,6 +306,18 @@ class TestStores:
         stored = new.read(new.rows_of(faces)[:6])[:, 2]
         np.testing.assert_allclose(network().predict_on_batch(pixels), stored, atol=1e-4)
         train(network(), faces, out="run", logits=new, recipe=Recipe(epochs=1), progress=False)
+
+    def test_one_that_xla_cannot_compile_teaches_all_the_same(self, faces, tmp_path, monkeypatch, capsys):
+        def blurry(pixels, parameters):
+            small = tf.image.resize(pixels, (6, 6))
+            return tf.image.resize(small, (12, 12), method="bicubic")
+
+        monkeypatch.chdir(tmp_path)
+        with registered(blurry=row(blurry)):
+            how = {"views": 3, "view_spec": ViewSpec(extra={"blurry": {"amount": 1}}), "progress": False}
+            store = cache_logits(network(), faces, "blurry.h5", **how)
+            train(network(), faces, out="run", logits=store, recipe=Recipe(epochs=1), progress=False)
+        assert capsys.readouterr().out.count("note: XLA cannot compile these views") == 1
 
     def test_two_stores_of_other_views_name_the_setting(self, old, new):
         with pytest.raises(InputError, match=r"blur.strength: 0.0 and 0.5"):

@@ -207,6 +207,15 @@ def test_the_layout_of_the_stored_images_is_still_read():
     assert keras.saving.load_model(VERSION_0_1 / "distilled" / "best.keras").output_shape == (None, 3)
 
 
+def test_wiring_counts_where_both_records_know_it():
+    record = read_record(VERSION_0_1 / "distilled")
+    first, second = (
+        replace(record, network=replace(record.network, wiring_sha256=sha256)) for sha256 in ("1" * 64, "2" * 64)
+    )
+    assert record.differences(first) == first.differences(record) == first.differences(first) == []
+    assert first.differences(second) == [f"network.wiring_sha256: stored {'1' * 64}, now {'2' * 64}"]
+
+
 def test_paths_of_a_command_hold_from_anywhere_and_names_stay_names(tmp_path, monkeypatch):
     @dataclass(frozen=True)
     class Settings:

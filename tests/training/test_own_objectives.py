@@ -1,12 +1,17 @@
 """Objectives from outside: layers of the student, layers of their own, callbacks, and what stays of them."""
 
+import functools
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from distill.errors import InputError
+from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.objective import Batch, Objective, as_objective
+from distill.losses.soft_losses import SoftLoss
 from distill.runs.run_directory import read_metrics
 from distill.training.batches import CachedOutputs, ViewBatches
 from distill.training.recipe import Recipe
@@ -212,6 +217,153 @@ def test_layers_that_the_build_of_a_function_makes_are_trained(dataset, tmp_path
     scaled.teacher_outputs, scaled.build = (), build
     fit_small(dataset, tmp_path, epochs=1, student=plain_student(), objective=as_objective(scaled))
     assert not np.array_equal(scaled.layers[0].kernel, np.ones((2, 1)))
+
+
+class Holding(Objective):
+    """Reads something that it holds in a way of its own."""
+
+    teacher_outputs = ()
+
+    def __init__(self, held, read):
+        self._held, self._read = held, read
+
+    def __call__(self, student_outputs, batch, progress):
+        return {"loss": keras.ops.mean((self._read(self._held, student_outputs["logits"]) - 1) ** 2, axis=-1)}
+
+
+def ones():
+    return keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+
+
+def test_layers_in_dictionaries_and_of_objects_that_are_called_are_trained(dataset, tmp_path):
+    objective = Holding({"heads": [ones()]}, lambda held, logits: held["heads"][0](logits))
+    fit_small(dataset, tmp_path / "1", epochs=1, student=plain_student(), objective=objective)
+    assert not np.array_equal(objective._held["heads"][0].kernel, np.ones((2, 1)))
+
+    class Called:
+        teacher_outputs = ()
+
+        def __init__(self):
+            self.head = ones()
+
+        def __call__(self, student_outputs, batch, progress):
+            return {"loss": keras.ops.mean((self.head(student_outputs["logits"]) - 1) ** 2, axis=-1)}
+
+    called = Called()
+    fit_small(dataset, tmp_path / "2", epochs=1, student=plain_student(), objective=as_objective(called))
+    assert not np.array_equal(called.head.kernel, np.ones((2, 1)))
+
+
+class Hiding:
+    def __init__(self):
+        self.layer = ones()
+
+
+@pytest.mark.parametrize(
+    ("held", "read"),
+    [
+        (lambda: keras.Variable(1.0, name="scale"), lambda scale, logits: scale * logits),
+        (Hiding, lambda hiding, logits: hiding.layer(logits)),
+    ],
+)
+def test_weights_that_nothing_would_train_are_refused(dataset, tmp_path, held, read):
+    with pytest.raises(InputError, match="reads .*, which nothing would train or save: put the layer"):
+        fit_small(dataset, tmp_path, student=plain_student(), objective=Holding(held(), read))
+    frozen = Hiding()
+    frozen.layer.build((None, 2))
+    frozen.layer.trainable = False
+    objective = Holding(frozen, lambda hiding, logits: hiding.layer(logits))
+    fit_small(dataset, tmp_path, epochs=1, student=plain_student(), objective=objective)
+
+
+def test_an_objective_that_holds_the_student_takes_each_step_once(dataset, tmp_path):
+    def trained(name, hold):
+        student = plain_student()
+        objective = Holding(student if hold else None, lambda held, logits: logits)
+        how = {"epochs": 1, "student": student, "objective": objective, "optimizer": keras.optimizers.SGD(0.1)}
+        return fit_small(dataset, tmp_path / name, **how).get_weights()
+
+    for a, b in zip(trained("held", True), trained("not", False), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "bfloat16"])
+def test_parts_of_any_type_are_averaged(dataset, tmp_path, dtype):
+    parts = Wrong(lambda logits: {"loss": logits[:, 0] ** 2, "part": keras.ops.cast(logits[:, 0] ** 2 >= 0, dtype)})
+    fit_small(dataset, tmp_path, epochs=1, student=plain_student(), objective=parts)
+    assert read_metrics(tmp_path)[0]["train_part"] == 1
+
+
+def test_an_objective_over_many_images_of_a_batch_is_tried_with_as_many(dataset, tmp_path):
+    near = Wrong(
+        lambda logits: {"loss": keras.ops.mean(keras.ops.top_k(logits @ keras.ops.transpose(logits), 5)[0], -1)}
+    )
+    fit_small(dataset, tmp_path, epochs=1, student=plain_student(), objective=near)
+
+
+class Counting(Wrong):
+    def __init__(self, numbers):
+        super().__init__(lambda logits: {"loss": logits[:, 0] ** 2})
+        self._numbers = numbers
+
+    def numbers(self, progress):
+        return self._numbers(progress)
+
+
+def test_numbers_of_an_objective_are_recorded_as_numbers(dataset, tmp_path):
+    objective = Counting(lambda progress: {"a": keras.ops.maximum(1 - progress, 0.0), "b": np.float32(2)})
+    fit_small(dataset, tmp_path, epochs=2, student=plain_student(), objective=objective)
+    assert [row["b"] for row in read_metrics(tmp_path)] == [2, 2]
+    assert json.loads((tmp_path / "summary.json").read_text())["best"]["b"] == 2
+
+
+@pytest.mark.parametrize("name", ["epoch", "learning_rate", "train_loss", "validation_accuracy"])
+def test_numbers_that_are_called_as_a_measurement_are_refused(dataset, tmp_path, name):
+    with pytest.raises(InputError, match=f"has a number named {name}, as what is measured anyway is called"):
+        fit_small(dataset, tmp_path, student=plain_student(), objective=Counting(lambda progress: {name: 0.0}))
+
+
+def test_an_empty_list_of_layers_that_build_fills_is_no_setting(dataset, tmp_path, capsys):
+    class Filled(Objective):
+        teacher_outputs = ()
+
+        def __init__(self):
+            self.layers = []
+            self.scale = np.float32(2)
+
+        def build(self, student_outputs, teacher_outputs):
+            self.layers = [ones()]
+
+        def __call__(self, student_outputs, batch, progress):
+            return {"loss": keras.ops.mean((self.layers[0](student_outputs["logits"]) - self.scale) ** 2, axis=-1)}
+
+    objective = Filled()
+    for _ in range(2):
+        train(plain_student(), dataset, out=tmp_path / "run", objective=objective, recipe=Recipe(epochs=1))
+    assert "is already complete" in capsys.readouterr().out
+
+
+def test_a_partial_is_identified_by_its_source_and_its_arguments(dataset, tmp_path):
+    def scaled(student_logits, teacher_logits, by=1.0):
+        return by * keras.ops.mean((student_logits - teacher_logits) ** 2, axis=-1)
+
+    described = [as_objective(functools.partial(scaled, by=by)).describe() for by in (1.0, 2.0, np.float64(2.0))]
+    assert described[0]["source_sha256"] != described[1]["source_sha256"] == described[2]["source_sha256"]
+
+    def weighted(weights, student_outputs, batch, progress):
+        return {"loss": student_outputs["logits"][:, 0] * weights[0]}
+
+    assert as_objective(functools.partial(weighted, [1, 2])).formula.endswith("weighted")
+    with pytest.raises(InputError, match="are not plain values .*: give it an attribute fingerprint"):
+        as_objective(functools.partial(weighted, object())).describe()
+
+
+def test_an_option_that_counts_stays_a_whole_number():
+    def nearest(student_logits, teacher_logits, k=2):
+        return keras.ops.top_k(student_logits - teacher_logits, k)[0][:, 0]
+
+    loss = DistillationLoss(soft=SoftLoss.of(nearest), options={"k": 3.0})
+    assert isinstance(loss.options["k"], int)
 
 
 def test_dropout_in_a_layer_of_an_objective_drops_the_same_units_after_an_interruption(dataset, tmp_path):

@@ -112,5 +112,7 @@ def test_a_damaged_file_is_refused(write_records, change):
         "packed": gzip.compress(content),
     }
     path.write_bytes(changed[change])
-    with pytest.raises(InputError, match="is not a whole TFRecord file" + (".*packed with gzip" * (change == "packed"))):
+    with pytest.raises(
+        InputError, match="is not a whole TFRecord file" + (".*packed with gzip" * (change == "packed"))
+    ):
         open_dataset(path)
