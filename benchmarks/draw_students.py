@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+_MARKS = (("#0072B2", "o", 6), ("#E69F00", "s", 9), ("#999999", ".", 9))  # of each group: colour, marker, size
 _NUMBER = re.compile(r"[\d,]*\d\.?\d*")
 
 
@@ -48,9 +49,7 @@ def draw(page: str, path: Path) -> None:
     }
     figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="parameters (log scale)", ylabel="accuracy on PublicTest, %")
-    for (label, tried), (colour, marker) in zip(
-        groups.items(), (("#0072B2", "o"), ("#E69F00", "s"), ("#999999", ".")), strict=True
-    ):
+    for (label, tried), (colour, marker, size) in zip(groups.items(), _MARKS, strict=True):
         for row in tried:
             x, y = sum(row.parameters) / len(row.parameters), sum(row.accuracy) / len(row.accuracy)
             axes.errorbar(
@@ -60,7 +59,8 @@ def draw(page: str, path: Path) -> None:
                 yerr=row.accuracy[-1] - y,
                 color=colour,
                 marker=marker,
-                markersize=9 if marker == "." else 6,
+                markersize=size,
+                zorder=-size,  # where two lie at one place both are seen
                 linestyle="",
                 label=label,
             )

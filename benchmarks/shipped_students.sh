@@ -27,6 +27,10 @@ if [ -n "${TEACHER:-}" ]; then teacher+=(--teacher resnet10 --weights "$TEACHER"
 
 "${teacher[@]}" "${plain[@]}" --out "$out/plain.h5"
 "${teacher[@]}" "${mixed[@]}" --out "$out/mixed.h5"
+# MicroExpNet, whose teacher did without mirror images; the seed that ships is 1
+"${fast[@]}" distill.teacher_logits --data "$data" --teacher fer2013_resnet10 --views 24 "${plain[@]:2}" --out "$out/plain24.h5"
+micro=("${fast[@]}" distill.train_student --data "$data" --logits "$out/plain24.h5" --student microexpnet --epochs 300
+  --view-order random --schedule cosine --lr 0.001 --student-options keep_prob 1.0 pixel_scale 0.0625)
 for seed in "${@:-0}"; do
   for views in plain mixed; do
     declare -n settings=$views network=${views}_mobilenet
@@ -36,7 +40,11 @@ for seed in "${@:-0}"; do
   done
   "${wide[@]}" "${distilled[@]}" --logits "$out/plain.h5" --seed "$seed" --out "$out/wide-plain-distilled-$seed"
   "${wide[@]}" "${plain[@]}" --seed "$seed" --out "$out/wide-plain-labels-alone-$seed"
+  taskset -c 0 "${micro[@]}" --temperature 2 --lambda 0.9 --seed "$seed" --out "$out/micro-distilled-$seed" &
+  taskset -c 1 "${micro[@]}" --lambda 0 --seed "$seed" --out "$out/micro-labels-alone-$seed"
+  wait $!
 done
+python -m distill.export --model "$out/micro-distilled-${1:-0}" --data "$data" --formats litert-float32 --out "$out/micro-export"
 for student in mobilenet-mixed wide-plain; do
   python -m distill.export --model "$out/$student-distilled-${1:-0}" --data "$data" --formats litert-int8 --out "$out/$student-export"
 done

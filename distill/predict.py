@@ -48,7 +48,7 @@ class PredictSettings(FaceSettings):
     counted. What cannot be read is named, and the rest goes on; the exit code is then 2."""
     model: str | None = None
     """Exported student, folder of its card, or name of a student that comes with this package
-    (fer2013_slim_mobilenet has a tenth of the bytes of the default)."""
+    (fer2013_slim_mobilenet has a tenth of the bytes of the default, fer2013_microexpnet is MicroExpNet of 2019)."""
     recursive: bool = False
     """Take the images in folders within a folder, too."""
     json: bool = False
