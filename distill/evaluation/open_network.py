@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 from distill.data.class_order import KNOWN, ClassOrder
 from distill.data.expressions import canonical_name
 from distill.errors import InputError
-from distill.prediction.exported_model import ExportedModel, is_exported, open_exported
+from distill.files.busy_files import is_there
+from distill.files.home import expanded
+from distill.prediction.exported_model import ExportedModel, is_exported, open_exported, trained_students
+from distill.python_function import recognise as is_function
+from distill.refusals import near_paths
 from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.saved_model import recognise as is_saved_model
@@ -51,12 +55,26 @@ def open_network(
         foreign.refuse(f"describes external networks, and {source} describes itself: omit it")
         opened = _opened_export(open_exported(source))
     elif is_foreign(source):
+        _check_is_there(source)
         opened = OpenedNetwork(foreign.open_foreign(str(source), data_classes=class_names, data_name=name_of_classes))
     else:
         foreign.refuse(f"describes external networks, and {source} is a run of this project: omit it")
         opened = _opened_run(source, class_names)
     _check_has(opened.model, class_names, source=source, name_of_classes=name_of_classes)
     return opened
+
+
+def _check_is_there(source: str | Path) -> None:
+    from distill.runs.trained_networks import trained_networks
+
+    if is_function(str(source)) or is_there(expanded(source)):
+        return
+    names = [*trained_students(), *trained_networks()]
+    near = near_paths(expanded(source), names)
+    raise InputError(
+        f"{source} does not exist{near}; expected the directory of a run or of an export, a name that comes with "
+        f"this package ({', '.join(names)}), or an external network"
+    )
 
 
 def is_foreign(source: str | Path) -> bool:
