@@ -16,6 +16,7 @@ from distill.command_line.stage import print_next, run_stage
 from distill.errors import InputError
 from distill.files.home import expanded
 from distill.prediction.cropping import CropSettings
+from distill.printable import is_utf8
 from distill.refusals import check_at_least
 
 if TYPE_CHECKING:
@@ -139,6 +140,10 @@ def _print_result(
         print(
             f"note: {folder.out} also holds {len(orphans):,} pictures that are not faces of these photos (any more), "
             f"such as {orphans[0]}: delete them, or name a new folder"
+        )
+    if other := [face["face"] for face in faces if not is_utf8(face["face"])]:
+        print(
+            f"note: {len(other):,} names are not UTF-8, such as {other[0]}: rename those photos, datasets refuse them"
         )
     print_next(f"distill.describe_data --data {quote(str(folder.out))}")
 

@@ -8,6 +8,15 @@ _LONGEST, _END = 2000, 400  # letters; what would work stands at the end
 _SPACES = ("Zs",)  # such as that of French numbers: no letter, but harmless
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name can be written in UTF-8: in that of a file, bytes of another encoding are surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def printable(text: str) -> str:
     """Return `text` with control characters, breaks of lines, marks of direction and lone surrogates escaped."""
     if text.isprintable():

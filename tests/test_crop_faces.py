@@ -242,7 +242,9 @@ def test_names_that_are_no_utf8_reach_the_tables_and_the_labels(run, tmp_path):
         Image.new("RGB", (64, 64)).save(photos / f"{name}.jpg")
     except OSError:
         pytest.skip("this file system takes no such name")
-    assert run("photos", "--out", "faces", "--face-detector", "none")[0] == 0
+    code, out, _ = run("photos", "--out", "faces", "--face-detector", "none")
+    assert code == 0
+    assert "note: 1 names are not UTF-8, such as caf" in out
     assert b"\ncaf\xe9.png,caf\xe9.jpg," in (tmp_path / "faces-report" / "faces.csv").read_bytes()
     folder = SimpleNamespace(out=tmp_path / "faces", root=photos)
     crop_faces._write_labels(folder, [{"face": f"{name}.png", "source": f"{name}.jpg"}], {f"{name}.jpg": "3"})

@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 
 from distill.errors import InputError
+from distill.printable import is_utf8
 from distill.quiet import quiet_stderr
 
 Source = Path | int | str
@@ -109,10 +110,8 @@ def check_name(source: Path | str) -> None:
     Raises:
         InputError: it is one.
     """
-    try:
-        str(source).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{source} has a name that is not UTF-8, which OpenCV cannot open: rename it") from error
+    if not is_utf8(str(source)):
+        raise InputError(f"{source} has a name that is not UTF-8, which OpenCV cannot open: rename it")
 
 
 class Live:

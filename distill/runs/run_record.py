@@ -19,6 +19,8 @@ from distill.runs.earlier import upgraded_settings
 SETTINGS = "settings.json"
 VERSION = 2
 _OF_VIEWS = ("recipe.view", "views.spec")
+_WIRING = "wiring_sha256"
+"""Of the network, and of a teacher that is online; what was recorded earlier does not say."""
 _WHAT = "record of a training run"
 
 
@@ -167,8 +169,6 @@ class RunRecord:
         """
         stored, expected = self.identity, other.identity
         stored["recipe"] = json.loads(json.dumps(dict(neutral_recipe))) | stored["recipe"]
-        if None in (stored["network"]["wiring_sha256"], expected["network"]["wiring_sha256"]):
-            del stored["network"]["wiring_sha256"], expected["network"]["wiring_sha256"]
         return _differences(stored, expected)
 
     def write(self, folder: Path) -> None:
@@ -343,6 +343,8 @@ def _differences(stored: Mapping[str, Any], expected: Mapping[str, Any], prefix:
     changed = []
     for name in sorted(stored.keys() | expected.keys()):
         old, new = stored.get(name), expected.get(name)
+        if name == _WIRING and None in (old, new):
+            continue  # it is not known of one of them
         if f"{prefix}{name}" in _OF_VIEWS and old and new:
             texts = view_differences_text(old, new, "stored {}, now {}")
             changed += [f"{prefix}{name}.{text}" for text in texts]

@@ -14,6 +14,7 @@ from distill.losses.objective import FEATURES, LOGITS
 from distill.runtimes.image_model import ImageModel
 from distill.scoring.caching import as_image_model, inference_model
 from distill.scoring.features import LayerFeature, described
+from distill.scoring.network_identity import wiring_sha256
 from distill.scoring.scorer import compile_outputs
 
 
@@ -90,6 +91,7 @@ class OnlineTeacher:
             "online": True,
             "name": self.model.name,
             "sha256": self.model.sha256,
+            "wiring_sha256": None if self.model.network is None else wiring_sha256(self.model.network),
             "policy": self.model.numeric_policy,
             "input_shape": list(self.model.input_shape),
             "input_format": self.model.scored_as,

@@ -6,6 +6,7 @@ from keras import layers, ops
 
 from distill.errors import InputError
 from distill.scoring.network_identity import architecture_sha256, check_raw_logits, wiring_sha256
+from distill.scoring.online_teacher import OnlineTeacher
 from students import STUDENTS
 from teachers import TEACHERS
 
@@ -63,6 +64,14 @@ def test_operations_and_wiring_tell_networks_of_the_same_layers_apart():
     ]
     assert len({architecture_sha256(network) for network in networks}) < len(networks)
     assert len({wiring_sha256(network) for network in networks}) == len(networks)
+
+
+def test_online_teachers_of_the_same_weights_are_told_apart():
+    first, second = small(between=ops.relu), small(between=ops.square)
+    second.set_weights(first.get_weights())
+    described = [OnlineTeacher(each, class_names=("a", "b", "c")).describe() for each in (first, first, second)]
+    assert described[0] == described[1] != described[2]
+    assert described[0]["sha256"] == described[2]["sha256"]
 
 
 @pytest.mark.parametrize("kind", ["small", "nested", "sequence"])
