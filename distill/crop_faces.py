@@ -22,6 +22,8 @@ from distill.refusals import check_at_least
 if TYPE_CHECKING:
     from distill.prediction.cropping import FaceFolder
 
+_SHOWN = 5
+
 
 @dataclass(frozen=True, kw_only=True)
 class CropFacesSettings(FaceSettings, CropSettings):
@@ -60,7 +62,8 @@ def crop_faces(settings: CropFacesSettings) -> None:
     _crop_all(folder, list(labels), open_finder, threads=settings.threads)
     faces, left_out = folder.finish(list(labels))
     if not faces:
-        raise InputError(f"no face was found in {settings.photos}: {folder.report / 'left_out.csv'} says why")
+        why = f"{folder.report / 'left_out.csv'} says why" if left_out else f"all were deleted from {out} since"
+        raise InputError(f"no face was found in {settings.photos}: {why}")
     _write_labels(folder, faces, labels)
     folder.write_sheet(faces)
     _print_result(folder, faces, left_out)
@@ -72,7 +75,7 @@ def _sources(photos: Path, out: Path) -> tuple[Path, Mapping[str, str | None]]:
     What lies in `out` and next to it, of an earlier call, is no source.
     """
     from distill.data.layouts import label_file
-    from distill.prediction.cropping import other_suffixes_in, pictures_in, report_of
+    from distill.prediction.cropping import files_in, report_of
 
     if not photos.exists():
         raise InputError(f"{photos} does not exist: give a folder of photos, a label file, a photo or a video")
@@ -81,25 +84,25 @@ def _sources(photos: Path, out: Path) -> tuple[Path, Mapping[str, str | None]]:
         return file.parent, label_file.read_lines(file)
     if photos.is_file():
         return photos.parent, {photos.name: None}
-    written = [each.resolve() for each in (out, report_of(out)) if photos.resolve() in each.resolve().parents]
-    names = pictures_in(photos, without=written)
-    if others := other_suffixes_in(photos, without=written):
-        listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        print(f"note: files with suffixes of other formats are left out: {listed}")
+    photos_in = photos.resolve()
+    written = [real for each in (out, report_of(out)) if not photos_in.is_relative_to(real := each.resolve())]
+    names, others, unreadable = files_in(photos, without=written)
+    if others:
+        listed = [f"{count} {suffix}" for suffix, count in others.most_common(_SHOWN)]
+        more = [f"and {len(others) - _SHOWN} more kinds"] if len(others) > _SHOWN else []
+        print(f"note: left out, as neither photos nor videos: {', '.join([*listed, *more])}")
+    if unreadable:
+        print(f"note: {len(unreadable):,} folders cannot be read and are left out, such as {unreadable[0]}")
     if not names:
         raise InputError(f"{photos} holds no photos and no videos")
     return photos, dict.fromkeys(names)
 
 
 def _crop_all(folder: "FaceFolder", sources: Sequence[str], open_finder, *, threads: int) -> None:
-    from distill.prediction.cropping import is_video
     from distill.prediction.in_order import in_order
-    from distill.prediction.opencv import opencv
     from distill.progress import progress_bar
 
     missing = [source for source in sources if not folder.is_done(source)]
-    if videos := list(filter(is_video, missing)):
-        opencv(videos[0])  # or it would count as looked at
     done = len(sources) - len(missing)
     folder.begin()
     with progress_bar(total=len(sources), initial=done, desc="finding faces", unit="file") as bar:
@@ -138,8 +141,8 @@ def _print_result(
         print(f"{folder.report / 'left_out.csv'} lists them")
     if orphans := folder.orphans:
         print(
-            f"note: {folder.out} also holds {len(orphans):,} pictures that are not faces of these photos (any more), "
-            f"such as {orphans[0]}: delete them, or name a new folder"
+            f"note: {folder.out} also holds {len(orphans):,} pictures that are not faces of these photos, such as "
+            f"{orphans[0]}: of other photos, of some that are gone, or of a call that was killed"
         )
     if other := [face["face"] for face in faces if not is_utf8(face["face"])]:
         print(

@@ -39,7 +39,7 @@ def source_sha256(what: Callable[..., Any]) -> str:
         return _of_partial(what)
     try:
         file = Path(inspect.getsourcefile(what) or "")
-        source = file.read_bytes() if file.is_file() else inspect.getsource(what).encode()
+        source = file.read_bytes().replace(b"\r\n", b"\n") if file.is_file() else inspect.getsource(what).encode()
     except (TypeError, OSError):
         name = getattr(what, "__qualname__", repr(what))
         raise InputError(

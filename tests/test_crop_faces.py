@@ -117,7 +117,7 @@ def test_a_photo_that_has_changed_is_cut_out_anew_and_faces_of_one_that_is_gone_
     code, out, _ = run("photos", "--out", "faces")
     assert (code, len(looked_at)) == (0, 1)
     assert out.startswith("1 faces in faces")
-    assert "note: faces also holds 1 pictures that are not faces of these photos (any more), such as sad/b.png" in out
+    assert "note: faces also holds 1 pictures that are not faces of these photos, such as sad/b.png: of" in out
     assert pixels("faces/happy/a.png").mean() == pytest.approx(before.mean() / 2, rel=0.1)
     assert sorted(path.name for path in photos.parent.joinpath("faces").rglob("*.png")) == ["a.png", "b.png"]
     assert run("photos", "--out", "faces")[0] == 0
@@ -301,7 +301,7 @@ def test_folders_behind_links_are_looked_at_and_other_files_are_counted(run, pho
     for _ in range(2):  # what it has written into the folder itself does not count
         code, out, _ = run("photos", "--out", "photos/faces")
         assert code == 0
-        assert "note: files with suffixes of other formats are left out: 2 .heic\n" in out
+        assert "note: left out, as neither photos nor videos: 2 .heic\n" in out
         assert "2 faces in photos/faces" in out
 
 
@@ -314,7 +314,11 @@ def test_a_folder_that_cannot_be_read_is_named(run, photos, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr("distill.prediction.cropping.os.scandir", scandir)
-    code, _, err = run("photos", "--out", "faces")
+    code, out, _ = run("photos", "--out", "faces")
+    assert (code, "note: 1 folders cannot be read and are left out, such as sad" in out) == (0, True)
+    assert "1 faces in faces" in out
+    (photos / "sad" / "b.jpg").rename(photos / "b.jpg")
+    code, _, err = run("photos/sad", "--out", "others")
     assert code == 2
     assert "photos/sad cannot be read now (Permission denied): give yourself permission to read it" in err
 
@@ -322,10 +326,8 @@ def test_a_folder_that_cannot_be_read_is_named(run, photos, monkeypatch):
 def test_faces_that_a_killed_call_left_of_a_photo_that_is_gone_are_named(run, photos, tmp_path):
     run("photos", "--out", "faces")
     shutil.copy(tmp_path / "faces" / "sad" / "b.png", tmp_path / "faces" / "sad" / "gone-0.00s.png")
-    assert (
-        "faces also holds 1 pictures that are not faces of these photos (any more), such as sad/gone-0.00s.png"
-        in (run("photos", "--out", "faces")[1])
-    )
+    said = run("photos", "--out", "faces")[1]
+    assert "1 pictures that are not faces of these photos, such as sad/gone-0.00s.png: of other photos" in said
 
 
 def test_a_label_file_of_absolute_paths_keeps_its_splits(run, photos, tmp_path):
@@ -371,12 +373,37 @@ def test_a_sheet_of_many_folders_shows_some(tmp_path):
     assert sizes[0] == sizes[1]
 
 
-def test_videos_want_opencv_before_anything_counts_as_looked_at(run, photos, monkeypatch):
+def test_videos_are_looked_at_once_opencv_is_there(run, photos, monkeypatch):
     (photos / "video.mp4").write_bytes(b"")
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    code, _, err = run("photos", "--out", "faces")
-    assert (code, "video.mp4 needs OpenCV" in err) == (2, True)
-    assert not (photos.parent / "faces-report").exists()
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "cv2", None)
+        code, out, _ = run("photos", "--out", "faces")
+        assert (code, "left out, 1 times: video.mp4 needs OpenCV" in out) == (0, True)
+    pytest.importorskip("cv2")
+    run("photos", "--out", "faces")
+    assert "needs OpenCV" not in (photos.parent / "faces-report" / "left_out.csv").read_text()
+
+
+@pytest.mark.parametrize("name", ["0", "all", "zz", "happz"])
+def test_real_folders_come_before_links_to_them(run, photos, name):
+    (photos / name).symlink_to(photos / "happy")
+    (photos / "self.jpg").symlink_to(photos / "self.jpg")
+    (photos / "up").symlink_to(photos.parent)  # where the faces are, too
+    for _ in range(2):
+        assert run("photos", "--out", "faces")[1].startswith("2 faces in faces")
+    assert [row["face"] for row in rows("faces-report/faces.csv")] == ["happy/a.png", "sad/b.png"]
+
+
+def test_a_deleted_face_of_one_photo_is_not_called_not_found(run, photos):
+    for _ in range(2):
+        run("photos/happy/a.jpg", "--out", "faces", "--face-detector", "none")
+        shutil.copy(photos / "sad" / "b.jpg", photos / "happy" / "c.jpg")
+        run("photos/happy/c.jpg", "--out", "faces", "--face-detector", "none")
+        (photos.parent / "faces" / "a.png").unlink(missing_ok=True)
+    assert (
+        "all were deleted from faces since"
+        in run("photos/happy/a.jpg", "--out", "faces", "--face-detector", "none")[2]
+    )
 
 
 def test_sharpness_against_a_sum_by_hand():

@@ -38,7 +38,7 @@ DONE, GATE_CLOSED, WRONG_INPUT, FAULT = 0, 1, 2, 70  # as in sysexits.h of BSD
 _PIPE_CLOSED = 128 + 13  # as if SIGPIPE had ended it
 _EXIT_CODES = {
     DONE: "done",
-    GATE_CLOSED: "a requested limit was exceeded",
+    GATE_CLOSED: "a requested limit was not met",
     WRONG_INPUT: "wrong input",
     FAULT: "an internal error, please report it",
     INTERRUPTED: "interrupted",
@@ -270,7 +270,7 @@ def _spell_out_resume(args: list[str]) -> None:
     if not (Path(run) / "settings.json").is_file():
         raise InputError(
             f'--resume "{run}" is not a folder of a run: give the --out of one that was begun; a run of folds '
-            "resumes by the command that began it"
+            "resumes with the command that began it"
         )
     if any(arg.split("=")[0] == "--out" for arg in args):
         raise InputError(f"--resume {run} resumes in that folder: omit --out")

@@ -300,6 +300,7 @@ class _Subset:
     def __init__(self, source: ImageSource, indices: np.ndarray):
         if isinstance(source, _Subset):
             indices, source = source.indices[indices], source.source
+        indices = np.asarray(indices).astype(np.int64)
         indices = np.where(indices < 0, indices + len(source), indices)  # as arrays count them
         self.source: ImageSource = source
         self.indices: np.ndarray = indices.astype(np.min_scalar_type(len(source)), copy=False)

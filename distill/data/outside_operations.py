@@ -108,8 +108,8 @@ def check_sources(stored: Mapping[str, str], names: Iterable[str]) -> None:
     for name in names:
         if name in stored and stored[name] != (source_of(name) or stored[name]):
             raise InputError(
-                f'the source of the view operation "{name}" has changed since these views were drawn: bring back the '
-                "former one, or cache the logits again"
+                f'the source of the view operation "{name}" has changed since these views were drawn: restore the '
+                "former source, or cache the logits again, into another file"
             )
 
 

@@ -110,6 +110,7 @@ def _sweep(path: Path) -> None:
 
 
 def _hidden_in(folder: Path) -> list[str]:
+    folder = folder.absolute()
     until, names = _listed.get(folder, (0.0, []))
     if time.monotonic() < until:
         return names

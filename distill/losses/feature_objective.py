@@ -120,8 +120,8 @@ class FeatureObjective(Objective):
         total = sum(of_pairs[1:], of_pairs[0])
         if self.loss in parts:
             raise InputError(
-                f'the objective {self.logits.formula} has a part named "{self.loss}", as the loss on features is '
-                "called: give it another name"
+                f'the objective {self.logits.formula} has a part named "{self.loss}", as the loss on features '
+                "is: give it another name"
             )
         return {**parts, "loss": parts["loss"] + self.weight * total, self.loss: total}
 

@@ -334,5 +334,6 @@ def _plain(values: Mapping[str, Any], objective: Objective) -> dict[str, Any]:
 
 def _is_layers(value: Any) -> bool:
     several = list(value.values()) if isinstance(value, Mapping) else value
-    several = several if isinstance(several, (list, tuple)) else [several]
-    return bool(several) and all(isinstance(each, keras.layers.Layer) for each in several)
+    if isinstance(several, (list, tuple)):
+        return bool(several) and all(map(_is_layers, several))
+    return isinstance(several, keras.layers.Layer)

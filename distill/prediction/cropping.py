@@ -5,10 +5,10 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,7 @@ from distill.files.whole_files import atomic_file, write_csv
 from distill.prediction.contact_sheet import contact_sheet
 from distill.prediction.face_crops import face_pixels
 from distill.prediction.face_finder import FaceFinder, Found
+from distill.prediction.opencv import opencv
 from distill.prediction.photos import open_photo
 from distill.prediction.videos import VIDEO_SUFFIXES, Frames
 from distill.refusals import flag
@@ -67,38 +68,61 @@ def sharpness(face: np.ndarray) -> float:
     return float(np.var(face[:-2, 1:-1] + face[2:, 1:-1] + face[1:-1, :-2] + face[1:-1, 2:] - 4 * inner))
 
 
-def pictures_in(root: Path, *, without: Sequence[Path] = ()) -> list[str]:
-    """Return the visible images and videos of a folder and of those within, relative to it, sorted.
+class FilesIn(NamedTuple):
+    """What a folder, and those within, hold that is visible."""
+
+    pictures: list[str]
+    """Images and videos, relative to it, sorted. A link that leads nowhere is one of them: why it gives no face is
+    said, as of a damaged picture."""
+    others: Counter[str]
+    """How many files are neither, nor name the classes, by suffix."""
+    unreadable: list[str]
+    """Folders within that cannot be read now."""
+
+
+def files_in(root: Path, *, without: Sequence[Path] = ()) -> FilesIn:
+    """Look through a folder and those within: each once, under its own name, or else under that of a link to it.
 
     Args:
-        without: folders within, resolved, whose files are none of them.
+        without: folders, resolved, that are passed by.
 
     Raises:
-        BusyError: a folder cannot be read.
+        BusyError: the folder itself cannot be read.
     """
-    return sorted(name for name in _files_in(root, without) if is_image_name(name) or is_video(name))
+    found = FilesIn([], Counter(), [])
+    folders, links, seen = [root], list[Path](), {*without}
+    while folders or links:
+        folder = folders.pop() if folders else links.pop()
+        try:
+            with reading(folder):
+                real = folder.resolve()
+                entries = list(os.scandir(folder)) if real not in seen else []
+        except (BusyError, RuntimeError):  # a link to itself is a RuntimeError before Python 3.13
+            if folder == root:
+                raise
+            found.unreadable.append(folder.relative_to(root).as_posix())
+            continue
+        seen.add(real)
+        for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):  # the last one is taken first
+            path = folder / entry.name
+            if not is_visible(entry.name):
+                continue
+            if _asked(entry.is_dir):
+                (links if entry.is_symlink() else folders).append(path)
+            elif is_image_name(entry.name) or is_video(entry.name):
+                if _asked(entry.is_file) or not os.path.exists(path):
+                    found.pictures.append(path.relative_to(root).as_posix())
+            elif entry.name != CLASSES_FILE:
+                found.others[path.suffix.lower() or "without a suffix"] += 1
+    found.pictures.sort()
+    return found
 
 
-def other_suffixes_in(root: Path, *, without: Sequence[Path] = ()) -> Counter[str]:
-    """Count the visible files that are neither images nor videos, nor name the classes, by suffix."""
-    others = (Path(name) for name in _files_in(root, without) if not is_image_name(name) and not is_video(name))
-    return Counter(name.suffix.lower() or "without any" for name in others if name.name != CLASSES_FILE)
-
-
-def _files_in(root: Path, without: Sequence[Path]) -> Iterator[str]:
-    """Yield the visible files of a folder and of those within, behind links, too, each folder once."""
-    waiting, seen = [root], {*without}
-    while waiting:
-        folder = waiting.pop()
-        with reading(folder):
-            real = folder.resolve()
-            with os.scandir(folder) as entries:
-                listed = [entry for entry in entries if is_visible(entry.name)] if real not in seen else []
-            seen.add(real)
-            waiting += [folder / entry.name for entry in listed if entry.is_dir()]
-            # A link that leads nowhere is one of them: why it gives no face is said, as of a damaged picture.
-            files = [entry for entry in listed if entry.is_file() or not os.path.exists(entry.path)]
-        yield from ((folder / entry.name).relative_to(root).as_posix() for entry in files)
+def _asked(about: Callable[[], bool]) -> bool:
+    try:
+        return about()
+    except OSError:  # such as a link to itself
+        return False
 
 
 def report_of(out: Path) -> Path:
@@ -119,7 +143,7 @@ class FaceFolder:
         out: the folder; new, or of an earlier call with the same settings.
         root: where the sources lie, by their relative paths, which the faces keep.
         sources: all of them; those whose faces would have one name keep their suffixes in it. Of absolute paths the
-            folder that all share is no part of the faces' names.
+            folder that all share is not part of the faces' names.
         settings: which faces are cut out.
         detector: what finds them, for the record.
 
@@ -143,12 +167,12 @@ class FaceFolder:
         self._header = json.loads(json.dumps(everything))
         self._done = self._read()
         self._changed = {source: self._done.pop(source) for source in self._changed_since(sources)}
-        absolute = bool(sources) and all(map(os.path.isabs, sources))
-        self._shared = os.path.commonpath(map(os.path.dirname, sources)) if absolute else ""
+        self._shared = _shared_parts(sources)
         names = {source: self._name(source, 0.0 if is_video(source) else None).casefold() for source in sources}
         count = Counter(names.values())
         self._alike = {source for source, name in names.items() if count[name] > 1}
-        self._taken = {row["face"].casefold() for line in self._done.values() for row in line["faces"]}
+        known = [*self._done.values(), *self._changed.values()]
+        self._taken = {row["face"].casefold() for line in known for row in line["faces"]}
         self._lock = threading.Lock()
         self._interrupted = threading.Event()
 
@@ -173,12 +197,14 @@ class FaceFolder:
         ours = {row["face"] for source in self._sources for row in self._done.get(source, {"faces": ()})["faces"]}
         if not self.out.is_dir():
             return []
-        return [name for name in pictures_in(self.out) if name not in ours]
+        return [name for name in files_in(self.out).pictures if name not in ours]
 
     def crop(self, source: str, finder: FaceFinder) -> dict[str, Any]:
         """Write the faces of a photo or video; return what `record` takes. Several threads may do so at once."""
         for row in self._changed[source]["faces"] if source in self._changed else ():
             (self.out / row["face"]).unlink(missing_ok=True)
+            with self._lock:
+                self._taken.discard(row["face"].casefold())
         stamp, again = _stamp(self.root / source), False
         faces: list[dict[str, Any]] = []
         left_out: list[dict[str, Any]] = []
@@ -233,6 +259,10 @@ class FaceFolder:
     def _photos(self, source: str) -> Iterator[tuple[float | None, np.ndarray]]:
         path = self.root / source
         if is_video(source):
+            try:
+                opencv(source)
+            except InputError as error:  # once it is installed the same call looks at the video
+                raise BusyError(str(error)) from error
             yield from Frames(path, every=self.settings.every)
         else:
             yield None, open_photo(path)
@@ -266,7 +296,7 @@ class FaceFolder:
 
     def _name(self, source: str, time: float | None, number: int = 1, *, keep_suffix: bool = False) -> str:
         """Return the name of a face's picture: that of its source, so that splits and subjects in names stay."""
-        path = Path(*(part for part in Path(source.removeprefix(self._shared)).parts if part not in ("..", "/")))
+        path = Path(*(part for part in Path(source).parts[self._shared :] if part not in ("..", "/")))
         frame = "" if time is None else f"-{time:.2f}s"
         face = "" if number == 1 else f"-face{number}"
         # A photo of another format may have the same name but for that.
@@ -304,14 +334,12 @@ class FaceFolder:
         try:
             header, *lines = map(json.loads, whole.splitlines())
             done = {line["source"]: {"faces": line["faces"], "left_out": line["left_out"], **line} for line in lines}
-            stored, of_then = (
-                header["settings"],
-                str(header.get("root", self._header["root"])),
-            )  # earlier ones lack it
+            stored = header["settings"]
+            of_then = str(header.get("root", self._header["root"]))  # earlier records do not say
             faces = [row["face"] for line in done.values() for row in line["faces"]]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{record} is damaged ({error}): name a new folder for the faces") from error
-        if faces and not any((self.out / face).exists() for face in faces):  # somebody deleted all, to start over
+        if faces and not (self.out.is_dir() and any(self.out.iterdir())):  # somebody deleted all, to start over
             record.unlink()
             return {}
         changed = {name: (stored.get(name), now) for name, now in self._header["settings"].items()}
@@ -323,6 +351,17 @@ class FaceFolder:
         if of_then != self._header["root"] and Path(of_then).exists():  # it may have been moved
             raise InputError(f"{self.out} holds the faces of {of_then}: name another folder for {self.root}")
         return done
+
+
+def _shared_parts(sources: Sequence[str]) -> int:
+    """Return how many of their first parts absolute paths share, folders alone; 0 of relative ones."""
+    folders = [Path(source).parent.parts for source in sources]
+    if not folders or not all(map(os.path.isabs, sources)):
+        return 0
+    return next(
+        (place for place, parts in enumerate(zip(*folders, strict=False)) if len(set(parts)) > 1),
+        min(map(len, folders)),
+    )
 
 
 def _stamp(file: Path) -> list[int] | None:

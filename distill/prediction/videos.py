@@ -155,7 +155,6 @@ class VideoWriter:
     """Writes frames into an mp4 file, all in the size of the first."""
 
     def __init__(self, path: Path, *, rate: float):
-        check_name(path)
         self._path, self._rate, self._cv2 = path, rate, opencv(str(path))
         self._writer: Any = None
         self._size, self._written = (0, 0), 0
@@ -201,5 +200,6 @@ class VideoWriter:
 @contextmanager
 def video_written(path: Path, *, rate: float) -> Iterator[VideoWriter]:
     """Yield a writer; the video appears at `path` when the block ends, and vanishes when the block fails."""
+    check_name(path)
     with atomic_file(path) as unfinished, closing(VideoWriter(unfinished, rate=rate)) as writer:
         yield writer

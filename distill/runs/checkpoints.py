@@ -68,7 +68,8 @@ def load_checkpoint(
         check_regular(file)
     whole = next((file for file in files if _is_whole(file)), None)
     for damaged in files[: None if whole is None else files.index(whole)]:
-        print(f"note: {damaged} is damaged: training resumes from {whole.name if whole else 'the beginning'}")
+        again = f"resumes from {whole.name}" if whole else "starts from the beginning"
+        print(f"note: {damaged} is damaged: training {again}")
         if remove_damaged:
             damaged.unlink(missing_ok=True)
     if whole is not None:

@@ -14,7 +14,7 @@ from distill.runtimes.softmax import SOFTMAX_NAMES
 _FORMATTING = ("scale_pixels", "channels_first")
 _OTHER_ACTIVATIONS = ("ReLU", "LeakyReLU", "PReLU", "ELU")  # layers of their own; the others are settings of a layer
 _SAME_NUMBERS = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Identity", "Dropout")
-_BOUNDED = ("Sigmoid", "HardSigmoid", "Tanh", "Relu")  # operations of keras.ops
+_BOUNDED = ("Sigmoid", "HardSigmoid", "Tanh")  # operations of keras.ops
 
 
 def is_graph(model: keras.Model) -> bool:
@@ -54,7 +54,7 @@ def last_activation(network: keras.Model) -> str | None:
         if activation not in (None, keras.activations.linear):
             return getattr(activation, "__name__", str(activation))
         kind = type(operation).__name__
-        if kind in (*SOFTMAX_NAMES, *_OTHER_ACTIVATIONS, *_BOUNDED):
+        if kind in (*SOFTMAX_NAMES, *_BOUNDED):
             return kind
         if kind not in _SAME_NUMBERS and not isinstance(operation, layers.Activation):
             return None

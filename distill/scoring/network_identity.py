@@ -127,6 +127,8 @@ def _wiring(config: Mapping[str, Any]) -> list[Any]:
 def _placed(value: Any, places: Mapping[str, int]) -> Any:
     """Return what refers to layers by name with their places: names differ from one building to the next."""
     if isinstance(value, Mapping):
+        if "keras_history" in value.get("config", {}):  # a tensor, whose shape and type follow from what made it
+            return _placed(value["config"]["keras_history"], places)
         return {key: _placed(each, places) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         if len(value) == 3 and isinstance(value[0], str) and value[0] in places and isinstance(value[1], int):

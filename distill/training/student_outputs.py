@@ -1,5 +1,6 @@
 """What an objective reads of a student, its logits and the outputs of layers, and what is trained with it."""
 
+import itertools
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,8 @@ def build_objective(objective: Objective, student: keras.Model, batches: ViewBat
         build(objective, outputs, teacher)
         if not objective.tested:
             _check_numbers(objective)
-            tried = _images_to_try(batches)
+            shapes = [each.shape for each in (*outputs.values(), *teacher.values())]
+            tried = _images_to_try(batches, {side for shape in shapes for side in shape})
             parts, read = _traced(objective, outputs, teacher, batches, tried)
             _check_parts(parts, objective, tried)
             _check_trained(read, objective, student)
@@ -112,10 +114,15 @@ def trained_variables(student: keras.Model, objective: Objective) -> list[keras.
     return list({id(variable): variable for variable in variables}.values())
 
 
-def _images_to_try(batches: ViewBatches | JointBatches) -> int:
-    """Return a number of images like that of the smallest batch, but not that of the classes, so that shapes tell."""
+def _images_to_try(batches: ViewBatches | JointBatches, sides: Collection[int | None]) -> int:
+    """Return a number of images like that of the smallest batch, but not that of the classes, so that shapes tell.
+
+    Args:
+        sides: of what the objective reads, which it must not be either.
+    """
     images = max(_FEWEST, batches.smallest_batch)
-    return images + 1 if images == batches.dataset.num_classes else images
+    taken = {*sides, *batches.image_shape, batches.dataset.num_classes}
+    return next(number for number in itertools.count(images) if number not in taken)
 
 
 class _Reading(keras.StatelessScope):
@@ -172,7 +179,7 @@ def _check_trained(read: Sequence[keras.Variable], objective: Objective, student
     if missing := [variable for variable in read if variable.trainable and id(variable) not in trained]:
         raise InputError(
             f"the objective {objective.formula} reads {missing[0].path} {list(missing[0].shape)}, which nothing "
-            "would train or save: put the layer that has it into layers, or let it not be trainable"
+            "would train or save: set trainable = False on the layer that has it, or put it into layers to train it"
         )
 
 
@@ -180,8 +187,8 @@ def _check_numbers(objective: Objective) -> None:
     for name, value in objective.numbers(0.0).items():
         if name in _MEASURED or name.startswith(_BEGIN):
             raise InputError(
-                f"the objective {objective.formula} has a number named {name}, as what is measured anyway is called: "
-                "give it another name"
+                f"the objective {objective.formula} has a number named {name}, as a measured column is: give it "
+                "another name"
             )
         float(value)  # else whoever reads the error sees why
 

@@ -267,7 +267,7 @@ def test_help_answers_without_tensorflow(command):
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert f"python -m distill.{command}" in answer.stdout
-    assert "Exit codes: 0 done; 1 a requested limit was exceeded; 2 wrong input;" in answer.stdout
+    assert "Exit codes: 0 done; 1 a requested limit was not met; 2 wrong input;" in answer.stdout
     assert answer.stdout.endswith("loaded []\n")
 
 

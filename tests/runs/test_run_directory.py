@@ -96,7 +96,7 @@ def test_where_both_checkpoints_are_damaged_training_begins_again(dataset, tmp_p
         (run / name).write_bytes(b"")
     capsys.readouterr()
     fit_small(dataset, run, epochs=3, student=plain_student())
-    assert capsys.readouterr().out.count("is damaged: training resumes from the beginning") == 2
+    assert capsys.readouterr().out.count("is damaged: training starts from the beginning") == 2
     assert_same_weights(tmp_path / "whole", run)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.objective import Batch, Objective, as_objective
@@ -59,8 +60,6 @@ def dataset():
 
 def test_one_step_of_a_projector_and_its_student_is_that_of_a_tape(dataset, taught, rng):
     student, objective = student_with_features(), Hint()
-    from distill.data.views import ViewSpec
-
     batches = ViewBatches(dataset.split("train"), image_shape=(6, 6, 1), view_spec=ViewSpec(), **taught)
     build_objective(objective, student, batches)
     batch = Batch(
@@ -267,7 +266,7 @@ class Hiding:
     ],
 )
 def test_weights_that_nothing_would_train_are_refused(dataset, tmp_path, held, read):
-    with pytest.raises(InputError, match="reads .*, which nothing would train or save: put the layer"):
+    with pytest.raises(InputError, match="reads .*, which nothing would train or save: set trainable = False on"):
         fit_small(dataset, tmp_path, student=plain_student(), objective=Holding(held(), read))
     frozen = Hiding()
     frozen.layer.build((None, 2))
@@ -301,6 +300,24 @@ def test_an_objective_over_many_images_of_a_batch_is_tried_with_as_many(dataset,
     fit_small(dataset, tmp_path, epochs=1, student=plain_student(), objective=near)
 
 
+class OfFeatures(Objective):
+    student_layers = ("features",)
+
+    def __call__(self, student_outputs, batch, progress):
+        return {"loss": keras.ops.mean(student_outputs["features"] ** 2, axis=0)}
+
+
+@pytest.mark.parametrize("images", [2, 5, 6, 8])
+def test_a_loss_for_each_feature_is_not_taken_for_one_for_each_image(taught, images):
+    student = student_with_features()
+    dataset = bright_and_dark()
+    batches = ViewBatches(
+        dataset.split("train"), image_shape=(6, 6, 1), view_spec=ViewSpec(), batch_size=images, **taught
+    )
+    with pytest.raises(InputError, match=r"returned loss of shape \[5\]"):
+        build_objective(OfFeatures(), student, batches)
+
+
 class Counting(Wrong):
     def __init__(self, numbers):
         super().__init__(lambda logits: {"loss": logits[:, 0] ** 2})
@@ -319,7 +336,7 @@ def test_numbers_of_an_objective_are_recorded_as_numbers(dataset, tmp_path):
 
 @pytest.mark.parametrize("name", ["epoch", "learning_rate", "train_loss", "validation_accuracy"])
 def test_numbers_that_are_called_as_a_measurement_are_refused(dataset, tmp_path, name):
-    with pytest.raises(InputError, match=f"has a number named {name}, as what is measured anyway is called"):
+    with pytest.raises(InputError, match=f"has a number named {name}, as a measured column is"):
         fit_small(dataset, tmp_path, student=plain_student(), objective=Counting(lambda progress: {name: 0.0}))
 
 
