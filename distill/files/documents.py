@@ -57,9 +57,9 @@ def parse_json(text: bytes | str, *, source: str | Path, what: str) -> Any:
         document = json.loads(text)
         _check_plain(document)
     except RecursionError as error:
-        raise InputError(f"{source} is no {what}: it is nested too deep") from error
+        raise InputError(f"{source} is not a {what}: it is nested too deep") from error
     except ValueError as error:
-        raise InputError(f"{source} is no {what}: {error}") from error
+        raise InputError(f"{source} is not a {what}: {error}") from error
     return document
 
 
@@ -76,7 +76,7 @@ def parsed(document: Any, kind: type[Document], *, source: str | Path, what: str
     try:
         return msgspec.convert(document, kind)
     except (msgspec.ValidationError, RecursionError, InputError) as error:
-        raise InputError(f"{source} is no {what}: {error}") from error
+        raise InputError(f"{source} is not a {what}: {error}") from error
 
 
 def read_document(path: Path, kind: type[Document], *, what: str) -> Document:

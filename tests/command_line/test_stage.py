@@ -179,7 +179,7 @@ def test_a_config_may_name_settings_as_earlier_versions_did(tmp_path, wrapped, f
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON file of settings"),
+        ("{", "is not a JSON file of settings"),
         ("[1]", "holds no settings"),
         ('{"data": "D", "temprature": 3}', 'unknown setting "temprature": did you mean temperature?'),
         ('{"data": "D", "view": {"rotatoin": 3}}', 'unknown setting "rotatoin": did you mean rotation?'),

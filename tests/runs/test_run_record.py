@@ -115,7 +115,7 @@ def merged(document, change):
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", '{"a": 1}', "[" * 100_000, '{"version": ' + "9" * 5000 + "}"])
 def test_no_record_at_all_is_refused(tmp_path, text):
     (tmp_path / "settings.json").write_text(text)
-    with pytest.raises(InputError, match="is no record of a training run") as refused:
+    with pytest.raises(InputError, match="is not a record of a training run") as refused:
         read_record(tmp_path)
     assert "\n" not in str(refused.value)
 

@@ -194,9 +194,9 @@ def test_the_default_strategy_is_one_replica_that_writes():
         ),
         (
             '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0.5}}',
-            "is no description of workers",
+            "is not a description of workers",
         ),
-        ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "is no description of workers"),
+        ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "is not a description of workers"),
         ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "not a list of workers"),
         ('{"cluster": {"worker": [5]}, "task": {"type": "worker", "index": 0}}', "TF_CONFIG is no"),
         ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}', "not a list of workers"),

@@ -300,7 +300,7 @@ def test_no_setting_is_ignored_next_to_a_header(exported, out, suffix, options, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no header of an export: Expecting"),
+        ("{", "is not a header of an export: Expecting"),
         ("[" * 100_000, "is nested too deep"),
         ("[1]", "holds a list: expected the header of an export"),
         ("{}", "has logit format version None, this program reads version 1"),
