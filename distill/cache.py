@@ -54,7 +54,7 @@ class VerifySettings(ScoringSettings, DataClasses):
     store: Positional[str]
     """A logit store: its .h5 file, or the folder of its parts."""
     data: str | None = None
-    """The dataset that it was written for. It may be MODULE:FUNCTION: a program, which can do whatever you can."""
+    """The dataset that it was written for. It may be MODULE:FUNCTION, which runs with your permissions."""
     teacher: str | None = None  # type: ignore[assignment]  # what others require
     """The teacher that wrote it, which scores some images again, with the --weights and other flags of
     distill.teacher_logits."""

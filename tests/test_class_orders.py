@@ -113,7 +113,7 @@ class TestTeacherLogits:
     def test_warns_that_another_order_fits_and_records_that_it_was_assumed(self, work, tmp_path, capsys):
         assert write_logits(work, tmp_path / "l.h5", *RANGE) == 0
         said = capsys.readouterr().out
-        assert "note: the order of the classes of theirs is assumed" in said
+        assert "note: the class order of theirs is assumed" in said
         assert f"{true_accuracy(work):.1%} instead of " in said
         assert ADVICE in said
         assert open_logits(tmp_path / "l.h5").header.class_order == "assumed"
@@ -211,7 +211,7 @@ class TestStores:
     def test_training_reports_whose_order_is_assumed(self, work, assumed, tmp_path, capsys):
         flags = ("--data", work / "fer2013.csv", "--logits", assumed, "--epochs", 1, "--out", tmp_path / "run")
         assert call(train_student, TrainStudentSettings, *flags, "--image-size", 24) == 0
-        assert f"note: the order of the classes of {assumed} is assumed" in capsys.readouterr().out
+        assert f"note: the class order of {assumed} is assumed" in capsys.readouterr().out
 
     def test_views_are_added_to_an_assumed_store_with_its_order_given(self, work, tmp_path):
         assert write_logits(work, tmp_path / "l.h5", *RANGE) == 0

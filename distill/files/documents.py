@@ -34,6 +34,10 @@ class ViewDescription:
     extra_sources: dict[str, str] = field(default_factory=dict)
 
 
+def _a(what: str) -> str:
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
+
+
 def read_json(path: Path, *, what: str) -> Any:
     """Return the content of a JSON file as plain values, see `parse_json`.
 
@@ -57,9 +61,9 @@ def parse_json(text: bytes | str, *, source: str | Path, what: str) -> Any:
         document = json.loads(text)
         _check_plain(document)
     except RecursionError as error:
-        raise InputError(f"{source} is not a {what}: it is nested too deep") from error
+        raise InputError(f"{source} is not {_a(what)}: it is nested too deep") from error
     except ValueError as error:
-        raise InputError(f"{source} is not a {what}: {error}") from error
+        raise InputError(f"{source} is not {_a(what)}: {error}") from error
     return document
 
 
@@ -76,7 +80,7 @@ def parsed(document: Any, kind: type[Document], *, source: str | Path, what: str
     try:
         return msgspec.convert(document, kind)
     except (msgspec.ValidationError, RecursionError, InputError) as error:
-        raise InputError(f"{source} is not a {what}: {error}") from error
+        raise InputError(f"{source} is not {_a(what)}: {error}") from error
 
 
 def read_document(path: Path, kind: type[Document], *, what: str) -> Document:

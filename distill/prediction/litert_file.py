@@ -83,7 +83,7 @@ def read(path: Path) -> tuple[bytes, ModelDescription]:
             with archive.open(DESCRIPTION) as file:
                 text = file.read(_MAX_BYTES)
     except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, RuntimeError) as error:
-        kind = "is damaged, or" if content[4:8] == b"TFL3" else "is no LiteRT file, or"
+        kind = "is damaged, or" if content[4:8] == b"TFL3" else "is not a LiteRT file, or"
         raise InputError(
             f"{path} {kind} was not exported here, so its classes and pixels are not known: "
             "use python -m distill.export"

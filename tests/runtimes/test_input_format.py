@@ -102,5 +102,9 @@ def test_every_setting_has_its_help_on_the_command_line(capsys):
     with pytest.raises(SystemExit):
         tyro.cli(InputFormat, args=["--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    for help_text in ("Height and width of the images", "What black and white become", "Then subtracted"):
+    for help_text in (
+        "Height and width of the images",
+        "Range that pixels 0..255 are scaled to",
+        "Mean that is then subtracted",
+    ):
         assert help_text in shown

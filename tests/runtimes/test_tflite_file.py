@@ -115,7 +115,7 @@ class TestRefused:
     def test_what_is_no_litert_file(self, tmp_path, content):
         (tmp_path / "teacher.tflite").write_bytes(content)
         assert refusal(open_model, str(tmp_path / "teacher.tflite")).startswith(
-            f"{tmp_path / 'teacher.tflite'} is no "
+            f"{tmp_path / 'teacher.tflite'} is not a LiteRT file that can be read"
         )
 
     @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
@@ -123,7 +123,7 @@ class TestRefused:
         source = written(ending[1], tmp_path)
         with open(source, "r+b") as file:
             file.truncate(int(kept * len(file.read())))
-        assert f"{source} is no " in refusal(open_model, source)
+        assert f"{source} is not a LiteRT file that can be read" in refusal(open_model, source)
 
     def test_other_flags_than_fit(self, ending, tmp_path):
         source = written(ending[1], tmp_path)
