@@ -24,7 +24,7 @@ def store_notes(store: LogitStore) -> list[str]:
         notes.append(f"pixels of {store.path} are unknown: joined by file name, unchecked")
     if store.header.class_order == ASSUMED:
         names = ", ".join(store.class_names)
-        notes.append(f"the order of the classes of {store.path} is assumed, nobody said it: {names}")
+        notes.append(f"the class order of {store.path} is assumed, nobody said it: {names}")
     return notes
 
 
