@@ -62,9 +62,8 @@ class DistillationLoss:
         if self.weights is not None:
             self._set(weights=tuple(float(weight) for weight in self.weights))
         check_options(self.name, usual.options, self.options)
-        self._set(
-            options={**usual.options, **{name: _as(usual.options[name], each) for name, each in self.options.items()}}
-        )
+        given = {name: _as(usual.options[name], value) for name, value in self.options.items()}
+        self._set(options={**usual.options, **given})
 
     def _set(self, **values) -> None:
         for name, value in values.items():

@@ -109,7 +109,7 @@ def files_in(root: Path, *, without: Sequence[Path] = ()) -> FilesIn:
                 continue
             if _asked(entry.is_dir):
                 (links if entry.is_symlink() else folders).append(path)
-            elif is_image_name(entry.name) or is_video(entry.name):
+            elif is_image_name(entry.name) or _is_video(entry.name):
                 if _asked(entry.is_file) or not os.path.exists(path):
                     found.pictures.append(path.relative_to(root).as_posix())
             elif entry.name != CLASSES_FILE:
@@ -168,7 +168,7 @@ class FaceFolder:
         self._done = self._read()
         self._changed = {source: self._done.pop(source) for source in self._changed_since(sources)}
         self._shared = _shared_parts(sources)
-        names = {source: self._name(source, 0.0 if is_video(source) else None).casefold() for source in sources}
+        names = {source: self._name(source, 0.0 if _is_video(source) else None).casefold() for source in sources}
         count = Counter(names.values())
         self._alike = {source for source, name in names.items() if count[name] > 1}
         known = [*self._done.values(), *self._changed.values()]
@@ -258,7 +258,7 @@ class FaceFolder:
 
     def _photos(self, source: str) -> Iterator[tuple[float | None, np.ndarray]]:
         path = self.root / source
-        if is_video(source):
+        if _is_video(source):
             try:
                 opencv(source)
             except InputError as error:  # once it is installed the same call looks at the video
@@ -373,7 +373,7 @@ def _stamp(file: Path) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns]
 
 
-def is_video(source: str) -> bool:
+def _is_video(source: str) -> bool:
     """Whether its name is one of a video."""
     return Path(source).suffix.lower() in VIDEO_SUFFIXES
 

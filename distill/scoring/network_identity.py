@@ -111,23 +111,28 @@ def wiring_sha256(model: keras.Model) -> str | None:
 
 def _wiring(config: Mapping[str, Any]) -> list[Any]:
     places = {layer["config"]["name"]: place for place, layer in enumerate(config["layers"])}
-    return [
-        *(
-            [
-                layer["class_name"],
-                _wiring(layer["config"]) if "layers" in layer["config"] else None,
-                _placed(layer.get("inbound_nodes", []), places),
-            ]
-            for layer in config["layers"]
-        ),
-        _placed(config.get("output_layers"), places),
+    described = [
+        (
+            layer["class_name"],
+            _wiring(layer["config"]) if "layers" in layer["config"] else _settings_of_operation(layer),
+            _placed(layer.get("inbound_nodes", []), places),
+        )
+        for layer in config["layers"]
     ]
+    return [*described, _placed(config.get("output_layers"), places)]
+
+
+def _settings_of_operation(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an operation of `keras.ops`, such as an axis; none of a layer."""
+    if "ops" not in (layer.get("module") or "").split("."):
+        return {}
+    return {name: value for name, value in layer["config"].items() if name != "name"}
 
 
 def _placed(value: Any, places: Mapping[str, int]) -> Any:
     """Return what refers to layers by name with their places: names differ from one building to the next."""
     if isinstance(value, Mapping):
-        if "keras_history" in value.get("config", {}):  # a tensor, whose shape and type follow from what made it
+        if value.get("class_name") == "__keras_tensor__":  # its shape and type follow from what made it
             return _placed(value["config"]["keras_history"], places)
         return {key: _placed(each, places) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -59,6 +59,7 @@ def test_operations_and_wiring_tell_networks_of_the_same_layers_apart():
 
     networks = [
         *(small(between=between) for between in (None, ops.relu, ops.square, lambda x: 5 * x, lambda x: 6 * x)),
+        *(small(between=lambda x, axis=axis: x + ops.flip(x, axis=axis)) for axis in (0, 1)),
         *(nested(small(between=between)) for between in (None, ops.square)),
         *(wired(which) for which in (0, 1)),
     ]
