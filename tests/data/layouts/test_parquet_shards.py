@@ -99,7 +99,7 @@ def test_ids_and_labels_may_be_text_of_any_kind(write_parquet, kind):
         ({"image": images(2), "label": [0, 2], "features": FEATURES}, 'label "2", expected 0..1'),
         (
             {"image": images(1), "label": [0], "features": {"label": {"names": 3}}},
-            "no description of features.*names",
+            "is not a description of features.*names",
         ),
         ({"image": images(2), "sample_id": ["x", "x"]}, "two images with the id x"),
         ({"image": images(1), "sample_id": [7]}, "holds int64 as sample_id, expected text"),
