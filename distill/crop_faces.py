@@ -75,7 +75,8 @@ def _sources(photos: Path, out: Path) -> tuple[Path, Mapping[str, str | None]]:
     What lies in `out` and next to it, of an earlier call, is no source.
     """
     from distill.data.layouts import label_file
-    from distill.prediction.cropping import files_in, report_of
+    from distill.prediction.cropping import report_of
+    from distill.prediction.photo_folder import files_in
 
     if not photos.exists():
         raise InputError(f"{photos} does not exist: give a folder of photos, a label file, a photo or a video")

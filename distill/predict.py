@@ -143,9 +143,9 @@ def _sources(settings: PredictSettings) -> "list[Source]":
 
 
 def _is_photo(source: "Source") -> bool:
-    from distill.prediction.videos import VIDEO_SUFFIXES
+    from distill.prediction.videos import is_video_name
 
-    return isinstance(source, Path) and source.suffix.lower() not in VIDEO_SUFFIXES
+    return isinstance(source, Path) and not is_video_name(source.name)
 
 
 def _looks_ahead(
@@ -300,13 +300,13 @@ def _targets(sources: "Sequence[Source]", folder: Path | None) -> Iterator[Path 
         yield from [None] * len(sources)
         return
     from distill.prediction.drawing import PICTURE_SUFFIXES
-    from distill.prediction.videos import VIDEO_SUFFIXES
+    from distill.prediction.videos import is_video_name
 
     taken = {_same(source) for source in sources if isinstance(source, Path)}
     for source in sources:
         path = source if isinstance(source, Path) else Path(f"{_file_name(source)}.mp4")
         suffix = path.suffix.lower()
-        suffix = ".mp4" if suffix in VIDEO_SUFFIXES else suffix if suffix in PICTURE_SUFFIXES else ".png"
+        suffix = ".mp4" if is_video_name(path.name) else suffix if suffix in PICTURE_SUFFIXES else ".png"
         target, number = folder / f"{path.stem}{suffix}", 1
         while _same(target) in taken:
             number += 1

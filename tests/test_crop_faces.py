@@ -313,7 +313,7 @@ def test_a_folder_that_cannot_be_read_is_named(run, photos, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr("distill.prediction.cropping.os.scandir", scandir)
+    monkeypatch.setattr("distill.prediction.photo_folder.os.scandir", scandir)
     code, out, _ = run("photos", "--out", "faces")
     assert (code, "note: 1 folders cannot be read and are left out, such as sad" in out) == (0, True)
     assert "1 faces in faces" in out

@@ -1,29 +1,27 @@
 """`FaceFolder`: the faces of photos and videos, cut out as `predict` cuts them, one picture each."""
 
 import errno
-import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from distill.data.class_labels import CLASSES_FILE
-from distill.data.image_files import is_image_name, is_visible
 from distill.errors import BusyError, InputError
-from distill.files.busy_files import reading
 from distill.files.whole_files import atomic_file, write_csv
 from distill.prediction.contact_sheet import contact_sheet
+from distill.prediction.crop_record import CropRecord, stamp_of
 from distill.prediction.face_crops import face_pixels
 from distill.prediction.face_finder import FaceFinder, Found
 from distill.prediction.opencv import opencv
+from distill.prediction.photo_folder import files_in
 from distill.prediction.photos import open_photo
-from distill.prediction.videos import VIDEO_SUFFIXES, Frames
+from distill.prediction.videos import VIDEO_SUFFIXES, Frames, is_video_name
 from distill.refusals import flag
 
 RECORD, FACES, LEFT_OUT, SHEET = "done.jsonl", "faces.csv", "left_out.csv", "sheet.png"
@@ -68,63 +66,6 @@ def sharpness(face: np.ndarray) -> float:
     return float(np.var(face[:-2, 1:-1] + face[2:, 1:-1] + face[1:-1, :-2] + face[1:-1, 2:] - 4 * inner))
 
 
-class FilesIn(NamedTuple):
-    """What a folder, and those within, hold that is visible."""
-
-    pictures: list[str]
-    """Images and videos, relative to it, sorted. A link that leads nowhere is one of them: why it gives no face is
-    said, as of a damaged picture."""
-    others: Counter[str]
-    """How many files are neither, nor name the classes, by suffix."""
-    unreadable: list[str]
-    """Folders within that cannot be read now."""
-
-
-def files_in(root: Path, *, without: Sequence[Path] = ()) -> FilesIn:
-    """Look through a folder and those within: each once, under its own name, or else under that of a link to it.
-
-    Args:
-        without: folders, resolved, that are passed by.
-
-    Raises:
-        BusyError: the folder itself cannot be read.
-    """
-    found = FilesIn([], Counter(), [])
-    folders, links, seen = [root], list[Path](), {*without}
-    while folders or links:
-        folder = folders.pop() if folders else links.pop()
-        try:
-            with reading(folder):
-                real = folder.resolve()
-                entries = list(os.scandir(folder)) if real not in seen else []
-        except (BusyError, RuntimeError):  # a link to itself is a RuntimeError before Python 3.13
-            if folder == root:
-                raise
-            found.unreadable.append(folder.relative_to(root).as_posix())
-            continue
-        seen.add(real)
-        for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):  # the last one is taken first
-            path = folder / entry.name
-            if not is_visible(entry.name):
-                continue
-            if _asked(entry.is_dir):
-                (links if entry.is_symlink() else folders).append(path)
-            elif is_image_name(entry.name) or _is_video(entry.name):
-                if _asked(entry.is_file) or not os.path.exists(path):
-                    found.pictures.append(path.relative_to(root).as_posix())
-            elif entry.name != CLASSES_FILE:
-                found.others[path.suffix.lower() or "without a suffix"] += 1
-    found.pictures.sort()
-    return found
-
-
-def _asked(about: Callable[[], bool]) -> bool:
-    try:
-        return about()
-    except OSError:  # such as a link to itself
-        return False
-
-
 def report_of(out: Path) -> Path:
     """Return the folder of what is to be known of the faces in `out`."""
     return out.with_name(f"{out.name}-report")
@@ -163,25 +104,20 @@ class FaceFolder:
         self.out, self.root, self.settings = out, root, settings
         self.report = report_of(out)
         self._sources = frozenset(sources)
-        everything = {"settings": {**asdict(settings), **detector}, "root": str(root.resolve())}
-        self._header = json.loads(json.dumps(everything))
-        self._done = self._read()
-        self._changed = {source: self._done.pop(source) for source in self._changed_since(sources)}
+        self._record = CropRecord(self.report / RECORD, out, root, {**asdict(settings), **detector})
+        self._changed = self._record.take_changed(sources)
         self._shared = _shared_parts(sources)
-        names = {source: self._name(source, 0.0 if _is_video(source) else None).casefold() for source in sources}
+        names = {source: self._name(source, 0.0 if is_video_name(source) else None).casefold() for source in sources}
         count = Counter(names.values())
         self._alike = {source for source, name in names.items() if count[name] > 1}
-        known = [*self._done.values(), *self._changed.values()]
+        known = [*self._record.done.values(), *self._changed.values()]
         self._taken = {row["face"].casefold() for line in known for row in line["faces"]}
         self._lock = threading.Lock()
         self._interrupted = threading.Event()
 
     def begin(self) -> None:
         """Write down whose faces these are, before the first one is there: the same call can go on from then on."""
-        if not (self.report / RECORD).exists():
-            self.report.mkdir(parents=True, exist_ok=True)
-            with atomic_file(self.report / RECORD) as unfinished:
-                unfinished.write_text(json.dumps(self._header) + "\n", encoding="utf-8")
+        self._record.begin()
 
     def interrupt(self) -> None:
         """Let calls of `crop` in other threads end with an exception, after the frame that they are at."""
@@ -189,12 +125,14 @@ class FaceFolder:
 
     def is_done(self, source: str) -> bool:
         """Whether the faces of a source are there already."""
-        return source in self._done
+        return source in self._record.done
 
     @property
     def orphans(self) -> list[str]:
         """The pictures in the folder that are not faces of the sources: theirs are gone, or a call was killed."""
-        ours = {row["face"] for source in self._sources for row in self._done.get(source, {"faces": ()})["faces"]}
+        ours = {
+            row["face"] for source in self._sources for row in self._record.done.get(source, {"faces": ()})["faces"]
+        }
         if not self.out.is_dir():
             return []
         return [name for name in files_in(self.out).pictures if name not in ours]
@@ -205,7 +143,7 @@ class FaceFolder:
             (self.out / row["face"]).unlink(missing_ok=True)
             with self._lock:
                 self._taken.discard(row["face"].casefold())
-        stamp, again = _stamp(self.root / source), False
+        stamp, again = stamp_of(self.root / source), False
         faces: list[dict[str, Any]] = []
         left_out: list[dict[str, Any]] = []
         try:
@@ -232,17 +170,14 @@ class FaceFolder:
 
     def record(self, line: dict[str, Any]) -> None:
         """Note that a source is finished."""
-        self.begin()
-        with open(self.report / RECORD, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        self._done[line["source"]] = line
+        self._record.add(line)
 
     def finish(self, sources: Sequence[str]) -> tuple[list[dict], list[dict]]:
         """Write the tables; return the rows of the faces of `sources`, and of what was left out.
 
         Faces that somebody deleted since, such as bad ones, are in neither.
         """
-        lines = [self._done[source] for source in sources]
+        lines = [self._record.done[source] for source in sources]
         faces = [row for line in lines for row in line["faces"] if (self.out / row["face"]).exists()]
         left_out = [row for line in lines for row in line["left_out"]]
         for name, rows in ((FACES, faces), (LEFT_OUT, left_out)):
@@ -258,7 +193,7 @@ class FaceFolder:
 
     def _photos(self, source: str) -> Iterator[tuple[float | None, np.ndarray]]:
         path = self.root / source
-        if _is_video(source):
+        if is_video_name(source):
             try:
                 opencv(source)
             except InputError as error:  # once it is installed the same call looks at the video
@@ -304,54 +239,6 @@ class FaceFolder:
         kind = "" if usual and not keep_suffix else path.suffix
         return path.with_name(f"{path.stem}{kind}{frame}{face}.png").as_posix()
 
-    def _changed_since(self, sources: Sequence[str]) -> list[str]:
-        """Return the finished sources whose file is not that of then, or could not be read then.
-
-        Earlier records do not say. A file that is gone, such as one on a disk that is not there now, keeps its faces.
-        """
-        known = [source for source in sources if "stamp" in self._done.get(source, {})]
-        stamps = {source: _stamp(self.root / source) for source in known}
-        return [
-            source
-            for source, stamp in stamps.items()
-            if stamp is not None and (self._done[source].get("again") or self._done[source]["stamp"] != stamp)
-        ]
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        """Return the finished sources of an earlier call; a line that was not written to its end does not count."""
-        if self.out.exists() and not self.out.is_dir():
-            raise InputError(f"{self.out} is a file: name a folder for the faces")
-        record = self.report / RECORD
-        if not record.is_file():
-            if self.out.is_dir() and any(self.out.iterdir()):
-                raise InputError(f"{self.out} is not empty, and {record} does not say what of: name a new folder")
-            return {}
-        text = record.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            with atomic_file(record) as unfinished:
-                unfinished.write_text(whole, encoding="utf-8")
-        try:
-            header, *lines = map(json.loads, whole.splitlines())
-            done = {line["source"]: {"faces": line["faces"], "left_out": line["left_out"], **line} for line in lines}
-            stored = header["settings"]
-            of_then = str(header.get("root", self._header["root"]))  # earlier records do not say
-            faces = [row["face"] for line in done.values() for row in line["faces"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{record} is damaged ({error}): name a new folder for the faces") from error
-        if faces and not (self.out.is_dir() and any(self.out.iterdir())):  # somebody deleted all, to start over
-            record.unlink()
-            return {}
-        changed = {name: (stored.get(name), now) for name, now in self._header["settings"].items()}
-        for name, (old, now) in changed.items():
-            if old != now:
-                raise InputError(
-                    f"{self.out} holds faces of other settings ({name}: stored {old}, now {now}): name another folder"
-                )
-        if of_then != self._header["root"] and Path(of_then).exists():  # it may have been moved
-            raise InputError(f"{self.out} holds the faces of {of_then}: name another folder for {self.root}")
-        return done
-
 
 def _shared_parts(sources: Sequence[str]) -> int:
     """Return how many of their first parts absolute paths share, folders alone; 0 of relative ones."""
@@ -362,20 +249,6 @@ def _shared_parts(sources: Sequence[str]) -> int:
         (place for place, parts in enumerate(zip(*folders, strict=False)) if len(set(parts)) > 1),
         min(map(len, folders)),
     )
-
-
-def _stamp(file: Path) -> list[int] | None:
-    """Return the size of a file in bytes and when it was changed, ns; None where there is none."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns]
-
-
-def _is_video(source: str) -> bool:
-    """Whether its name is one of a video."""
-    return Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _why(source: str, time: float | None, why: str) -> dict[str, Any]:

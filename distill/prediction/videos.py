@@ -30,6 +30,11 @@ _MISSES = 1000
 """How many frames in a row may fail before a video counts as ended: OpenCV fails at one that is damaged, too."""
 
 
+def is_video_name(name: str) -> bool:
+    """Whether a file of this name is taken for a video."""
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
 class Frames:
     """The frames of a video, camera or stream, to be iterated over once: times in seconds and uint8 RGB [H, W, 3].
 
