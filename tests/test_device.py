@@ -47,7 +47,7 @@ def imports(file: Path) -> set[str]:
 
 
 def packages_of_prediction() -> set[str]:
-    """External packages that the rooms of prediction and whatever they import need."""
+    """External packages that distill.prediction and whatever it imports need."""
     waiting, seen, packages = sorted((ROOT / "distill" / "prediction").glob("*.py")), set(), set()
     waiting.append(ROOT / "distill" / "predict.py")
     while waiting:

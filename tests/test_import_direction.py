@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 COMMANDS, SINGLE_MODULES = "commands", "single modules"
-ROOMS = (
+LAYERS = (
     (COMMANDS,),
     ("command_line",),
     ("experiments",),
@@ -26,7 +26,7 @@ ROOMS = (
     ("files",),
     (SINGLE_MODULES,),
 )
-"""From the top to the bottom: a room imports from those below it, and never from one of its own height.
+"""From the top to the bottom: a package imports from those below it, and never from one of its own height.
 
 Commands are the modules of `distill/` that have a `main`; single modules, such as errors.py, the others.
 """
@@ -52,8 +52,8 @@ def is_command(file: Path) -> bool:
     return any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in ast.parse(file.read_text()).body)
 
 
-def room_of(name: str) -> str | None:
-    """Return the room that a name of `distill` lies in; None for the package itself."""
+def package_of(name: str) -> str | None:
+    """Return the package that a name of `distill` lies in; None for the package itself."""
     part = name.split(".")[1] if "." in name else ""
     if (ROOT / "distill" / part).is_dir() and part:
         return part
@@ -65,36 +65,38 @@ def name_of(file: Path) -> str:
     return ".".join(file.relative_to(ROOT).with_suffix("").parts)
 
 
-def height(room: str) -> int:
-    return next(number for number, rooms in enumerate(reversed(ROOMS)) if room in rooms)
+def height(package: str) -> int:
+    return next(number for number, packages in enumerate(reversed(LAYERS)) if package in packages)
 
 
-def goes_down(room: str, name: str) -> bool:
-    """Whether a module of `room` may import `name`."""
+def goes_down(package: str, name: str) -> bool:
+    """Whether a module of `package` may import `name`."""
     top, *_ = name.split(".")
     if top in NETWORKS:
-        return room in (COMMANDS, "command_line")
-    other = room_of(name) if top == "distill" else None
-    if other is None or other == room != COMMANDS:
+        return package in (COMMANDS, "command_line")
+    other = package_of(name) if top == "distill" else None
+    if other is None or other == package != COMMANDS:
         return True
-    return other != BUILDING_BLOCKS and height(other) < height(room)
+    return other != BUILDING_BLOCKS and height(other) < height(package)
 
 
-def rooms_in(package: str) -> dict[Path, str]:
-    return {file: room for file in modules(package) if (room := room_of(name_of(file))) is not None}
+def packages_in(top: str) -> dict[Path, str]:
+    return {file: package for file in modules(top) if (package := package_of(name_of(file))) is not None}
 
 
-def test_every_room_has_a_height():
-    assert set(rooms_in("distill").values()) == {room for rooms in ROOMS for room in rooms} | {BUILDING_BLOCKS}
+def test_every_package_has_a_height():
+    assert set(packages_in("distill").values()) == {package for packages in LAYERS for package in packages} | {
+        BUILDING_BLOCKS
+    }
 
 
 def test_imports_run_one_way():
     upward = {
         (str(file.relative_to(ROOT)), name)
-        for file, room in rooms_in("distill").items()
-        if room != BUILDING_BLOCKS
+        for file, package in packages_in("distill").items()
+        if package != BUILDING_BLOCKS
         for name in imports(file)
-        if not goes_down(room, name)
+        if not goes_down(package, name)
     }
     assert upward == set()
 
@@ -123,7 +125,7 @@ def test_prediction_needs_neither_tensorflow_nor_keras():
 
 
 @pytest.mark.parametrize(
-    ("room", "name", "allowed"),
+    ("package", "name", "allowed"),
     [
         ("training", "distill.runs.scope.clone", True),
         ("runs", "distill.training.train.train", False),
@@ -138,5 +140,5 @@ def test_prediction_needs_neither_tensorflow_nor_keras():
         ("training", "tensorflow", True),
     ],
 )
-def test_what_runs_down(room, name, allowed):
-    assert goes_down(room, name) is allowed
+def test_what_runs_down(package, name, allowed):
+    assert goes_down(package, name) is allowed
