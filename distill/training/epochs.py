@@ -58,7 +58,7 @@ def run_epochs(
         callbacks: of Keras. Their logs of an epoch are `keras_logs`, those of a batch the means of the epoch so far;
             one that sets `network.stop_training` ends the run after that epoch.
         remedy: what to try where the loss, or a logit, is no longer finite.
-        progress: show a bar with loss, accuracy, images/s and time left, over the whole run.
+        progress: show a bar with loss, accuracy, images/s and time left, over the whole run, and say why it stopped.
 
     Returns:
         The network of the best epoch, as saved in the run directory. Its attribute `history` is the
@@ -96,8 +96,9 @@ def run_epochs(
         ):
             for epoch in range(first_epoch, epochs):
                 if stands_still(run.rows, patience, run.chosen_by):
-                    metric = run.chosen_by.replace("-", " ")
-                    bar.write(f"no better validation {metric} for {patience} epochs: stopped after {epoch}")
+                    if progress:
+                        metric = run.chosen_by.replace("-", " ")
+                        bar.write(f"no better validation {metric} for {patience} epochs: stopped after {epoch}")
                     break
                 bar.set_description(f"{network.name} {epoch + 1}/{epochs}", refresh=False)
                 if (lr := learning_rate(epoch, [row["validation_loss"] for row in run.rows])) is not None:

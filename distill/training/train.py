@@ -186,7 +186,7 @@ class _Job:
         check_is_dataset(self.dataset)
         self._check()
         self.dataset.content_hashes  # noqa: B018 - read every image once, not once per split
-        main, *further = self._sources()
+        main, further = self._main_source(), self._further_sources()
         batches = JointBatches([main, *(source for source, _ in further)]) if further else main
         with scope_of(self.network):
             optimizer = build_optimizer(self.recipe, steps_per_epoch=len(batches), replicas=replicas_of(self.network))
@@ -234,19 +234,20 @@ class _Job:
             if each.logits is not None:
                 check_views(CachedTeachers.of(each.logits), None, self.recipe.view)
 
-    def _sources(self) -> list:
-        """Return the batches of the dataset, and those of each further one with its teacher."""
+    def _main_source(self) -> ViewBatches:
         taught_at = np.flatnonzero(self.dataset.splits == "train")
         if not self.objective.teacher_outputs:
             taught_at = taught_at[is_labelled(self.dataset.split("train"))]
-        batches_of = partial(source_batches, self.network.input_shape[1:], self.objective, self.recipe)
-        weights = self._weights(taught_at)
-        taught = self.dataset.subset(taught_at)
-        sources: list[Any] = [batches_of(taught, self.teacher, views=self.views, sample_weights=weights)]
-        for each in self.extra_data:
-            images, teacher = each.taught(self.dataset, self.teacher, self.objective)
-            sources.append((batches_of(images, teacher, views=self.views), teacher))
-        return sources
+        taught, weights = self.dataset.subset(taught_at), self._weights(taught_at)
+        return self._batches(taught, self.teacher, views=self.views, sample_weights=weights)
+
+    def _further_sources(self) -> list[tuple[ViewBatches, Teacher | None]]:
+        """Return the batches of each of the extra data, with its teacher."""
+        of_each = [each.taught(self.dataset, self.teacher, self.objective) for each in self.extra_data]
+        return [(self._batches(images, teacher, views=self.views), teacher) for images, teacher in of_each]
+
+    def _batches(self, images: Dataset, teacher: Teacher | None, **options: Any) -> ViewBatches:
+        return source_batches(self.network.input_shape[1:], self.objective, self.recipe, images, teacher, **options)
 
     def _weights(self, taught_at: np.ndarray) -> np.ndarray | None:
         if self.sample_weights is None:

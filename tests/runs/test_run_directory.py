@@ -231,7 +231,7 @@ def test_an_interrupted_run_stops_early_at_the_same_epoch(dataset, tmp_path, mon
                 fit_small(dataset, run, student=plain_student(), **how)
     how["optimizer"] = keras.optimizers.SGD(0.0)
     capsys.readouterr()
-    fit_small(dataset, run, student=plain_student(), **how)
+    fit_small(dataset, run, student=plain_student(), **how, progress=True)
     assert "no better validation accuracy for 3 epochs: stopped after 4" in capsys.readouterr().out
     assert RunDirectory(run, RECORD).summary["epochs"] == 4
 

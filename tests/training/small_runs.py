@@ -105,6 +105,7 @@ def fit_small(dataset, path, *, epochs=4, student=None, engine=fit, batches=None
         "optimizer": keras.optimizers.Adam(0.01),
         # Depends on what the run recorded, which a resumed run must know, too.
         "learning_rate": lambda epoch, losses: 0.01 / (1 + sum(losses)),
+        "progress": False,
     }
     if engine is fit:
         usual["objective"] = LABELS_ALONE
@@ -118,7 +119,6 @@ def fit_small(dataset, path, *, epochs=4, student=None, engine=fit, batches=None
         **{**usual, **how},
         epochs=epochs,
         run=run,
-        progress=False,
     )
 
 
