@@ -188,10 +188,12 @@ def export(settings: ExportSettings) -> None:
     """Write the content of `settings.store` as another kind of file."""
     from distill.logit_store import open_logits
     from distill.logit_store.exchange import export_logits
+    from distill.logit_store.exchange.csv_logits import header_path
 
     store = open_logits(settings.store)
     export_logits(store, settings.out)
-    print(f"{settings.out}: {_size(store)}")
+    beside = f", with {header_path(settings.out)}, which belongs to it" if settings.out.endswith(".csv") else ""
+    print(f"{settings.out}: {_size(store)}{beside}")
     if store.features:
         print(f"note: the features stay in {store.path}: {', '.join(store.features)}")
     print_store_notes(store)

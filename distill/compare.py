@@ -11,24 +11,25 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tqdm import tqdm
 
 from distill.callable_module import let_module_be_called
 from distill.command_line.class_orders import print_store_notes
 from distill.command_line.cluster_settings import NO_CLUSTER
 from distill.command_line.compare_settings import CompareSettings
-from distill.command_line.ensemble_settings import ENSEMBLE_SETTINGS
+from distill.command_line.data_settings import DataSettings
+from distill.command_line.ensemble_settings import ENSEMBLE_SETTINGS, ensemble_settings_of
 from distill.command_line.stage import run_stage
 from distill.command_line.student_training import TrainStudentSettings, seeded_objective, train_in_cluster, train_run
 from distill.data.dataset import Dataset, check_is_dataset
-from distill.errors import InputError
-from distill.experiments.comparison import Cell
+from distill.errors import DivergedError, InputError
+from distill.experiments.comparison import Cell, complete
 from distill.refusals import check_known
 
 if TYPE_CHECKING:
     from distill.experiments.comparison_folder import ComparisonReport
-    from distill.logit_store import LogitStore
-    from distill.training.ensemble import CachedTeachers
+    from distill.training.ensemble import CachedTeachers, Logits
 
 
 def compare(settings: CompareSettings) -> "ComparisonReport":
@@ -40,39 +41,51 @@ def compare(settings: CompareSettings) -> "ComparisonReport":
 
     Raises:
         InputError: a setting, data or logits that cannot be used, or `settings.out` holds something else; all of
-            it before anything is trained.
+            it before anything is trained. A run that diverged is one, too, after all others are trained and reported.
     """
     return _compare(settings, settings.open)
 
 
-def compare_students(
-    dataset: Dataset, logits: "LogitStore | Sequence[LogitStore]", *, out: str | Path, **settings: Any
-) -> "ComparisonReport":
+def compare_students(dataset: Dataset, logits: "Logits", *, out: str | Path, **settings: Any) -> "ComparisonReport":
     """Compare ways to teach students, as the command does: `distill.compare(faces, logits, out="comparison")`.
 
     Args:
         dataset: with its splits, see `with_splits`.
-        logits: the stores of its teachers.
+        logits: the stores of its teachers, or `CachedTeachers`, which say how these teach together.
         out: directory for the runs, the tables and the heat map.
-        settings: fields of `CompareSettings`, such as students, losses, temperatures, lambdas, seeds, epochs.
+        settings: fields of `CompareSettings`, such as students, losses, temperatures, lambdas, seeds, epochs. Where
+            one takes several values, they may be a tuple, a list, an array, or one value alone.
 
     Returns:
         The content of comparison.json, a dictionary that is shown as its table, and `to_pandas()` gives as one.
         Accuracies lie in 0..1.
 
     Raises:
-        InputError: an unknown setting, or whatever `compare` refuses.
+        InputError: an unknown setting, one that `dataset` or `logits` say already, or whatever `compare` refuses.
     """
     check_is_dataset(dataset)
     for name in settings:
         check_known(name, CompareSettings.__dataclass_fields__, what="setting")
+        if name in DataSettings.__dataclass_fields__:
+            raise InputError(f"{name} is a setting of data that the command opens: split and merge the dataset first")
     from distill.training.ensemble import CachedTeachers
 
-    paths = tuple(str(store.path) for store in CachedTeachers.of(logits).stores)
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
-    }
+    teachers = CachedTeachers.of(logits)
+    given: dict[str, Any] = {name: _several(name, value) for name, value in settings.items()}
+    if isinstance(logits, CachedTeachers):
+        if own := given.keys() & set(ENSEMBLE_SETTINGS):
+            raise InputError(f"the CachedTeachers say {', '.join(sorted(own))}: omit it")
+        given |= ensemble_settings_of(logits)
+    paths = tuple(str(store.path) for store in teachers.stores)
     return _compare(CompareSettings(data=dataset.name, logits=paths, out=str(out), **given), lambda: dataset)
+
+
+def _several(name: str, value: Any) -> Any:
+    """Return the value of a setting as `CompareSettings` holds it: where that is a tuple, one."""
+    if isinstance(value, (list, np.ndarray)):
+        return tuple(value)
+    takes_several = isinstance(CompareSettings.__dataclass_fields__[name].default, tuple)
+    return (value,) if takes_several and not isinstance(value, tuple) else value
 
 
 def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "ComparisonReport":
@@ -88,23 +101,51 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
     test = _test_split(dataset) if settings.test else None
     learned = dataset.split("train", "validation")  # training has no way to the images of the test split
     teachers = {views: _open_teachers(settings, paths) for views, paths in stores.items()}
+    for each in teachers.values():
+        teachers[None].check_same_teachers(each, given="the stores of --other-view-logits", own="those of --logits")
     record = _record(settings, learned, teachers)
-    folder.check_open_for(record)
+    folder.check_open_for(record, test)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     runs = {(cell, seed): _run_settings(settings, cell, seed, folder, teachers) for seed in seeds for cell in cells}
     _check_runs({cell: runs[cell, settings.seed] for cell in cells}, teachers, learned.num_classes)
-    train = partial(train_run, dataset=learned, teachers={stores[views]: each for views, each in teachers.items()})
+    train = partial(_train, dataset=learned, teachers={stores[views]: each for views, each in teachers.items()})
     with settings.cluster() as shared:
         if shared:
             ordered = _ordered(runs, folder)
             for run in filter(lambda run: folder.is_finished(*run), ordered):
                 train(runs[run])  # refuses a run of other settings before anything new is trained
             unfinished = [runs[run] for run in ordered if not folder.is_finished(*run)]
-            train_in_cluster(train, unfinished, settings, views=settings.view, deterministic=True)
+            trained = train_in_cluster(train, unfinished, settings, views=settings.view, deterministic=True)
         else:
-            for run in _announced(runs, folder):
-                train(runs[run])
-    return folder.report(list(runs), record, validation=learned.split("validation"), test=test)
+            trained = [(runs[run], train(runs[run])) for run in _announced(runs, folder)]
+    diverged = {run.out: why for run, why in trained if why is not None}
+    reported = complete(list(runs), [key for key, run in runs.items() if run.out in diverged])
+    if reported:
+        why_by_name = {Path(out).name: why for out, why in diverged.items()}
+        # The test split is looked at once, and then it would be without the cells that are missing.
+        of_test = {} if diverged else {"test": test}
+        report = folder.report(
+            reported, record, validation=learned.split("validation"), diverged=why_by_name, **of_test
+        )
+    if diverged:
+        out, why = next(iter(diverged.items()))
+        raise InputError(
+            f"{len(diverged)} of {len(runs)} runs diverged, such as {out}: {why}; their cells are not in the tables, "
+            "and nothing was measured on a test split"
+        )
+    return report
+
+
+def _train(
+    run: TrainStudentSettings, *, dataset: Dataset, teachers: "Mapping[tuple[str, ...], CachedTeachers]"
+) -> str | None:
+    """Train a run of a comparison to the end; return why it diverged, if it did."""
+    try:
+        train_run(run, dataset=dataset, teachers=teachers)
+    except DivergedError as error:
+        print(f"{run.out}: {error}; the other runs go on")
+        return str(error)
+    return None
 
 
 def _test_split(dataset):

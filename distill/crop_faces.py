@@ -1,7 +1,6 @@
 """Cut the faces out of photos and videos: `python -m distill.crop_faces PHOTOS --out FACES`."""
 
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from distill.command_line.stage import print_next, run_stage
 from distill.errors import InputError
 from distill.files.home import expanded
 from distill.prediction.cropping import CropSettings
-from distill.printable import is_utf8
+from distill.printable import counted, is_utf8
 from distill.refusals import check_at_least
 
 if TYPE_CHECKING:
@@ -93,7 +92,9 @@ def _sources(photos: Path, out: Path) -> tuple[Path, Mapping[str, str | None]]:
         more = [f"and {len(others) - _SHOWN} more kinds"] if len(others) > _SHOWN else []
         print(f"note: left out, as neither photos nor videos: {', '.join([*listed, *more])}")
     if unreadable:
-        print(f"note: {len(unreadable):,} folders cannot be read and are left out, such as {unreadable[0]}")
+        print(
+            f"note: left out, as they cannot be read: {counted(len(unreadable), 'folder')}, such as {unreadable[0]}"
+        )
     if not names:
         raise InputError(f"{photos} holds no photos and no videos")
     return photos, dict.fromkeys(names)
@@ -135,19 +136,27 @@ def _write_labels(folder: "FaceFolder", faces: Sequence[Mapping[str, Any]], labe
 def _print_result(
     folder: "FaceFolder", faces: Sequence[Mapping[str, Any]], left_out: Sequence[Mapping[str, Any]]
 ) -> None:
-    print(f"{len(faces):,} faces in {folder.out}; look them over: {folder.report / 'sheet.png'}")
-    for why, count in Counter(row["why"].partition(":")[0] for row in left_out).most_common(10):
-        print(f"left out, {count:,} times: {why}")
+    from distill.prediction.cropping import BLURRED, NO_FACE, TINY
+
+    print(f"{counted(len(faces), 'face')} in {folder.out}; look them over: {folder.report / 'sheet.png'}")
+    of_kind: dict[str, list[str]] = {}
+    for why in [row["why"] for row in left_out]:
+        kind = next((kind for kind in (NO_FACE, TINY, BLURRED) if why.startswith(kind)), "a file cannot be used")
+        of_kind.setdefault(kind, []).append(why)
+    for kind, whys in of_kind.items():
+        example = "" if whys[0] == kind else f", such as: {whys[0].removeprefix(f'{kind}: ')}"
+        print(f"left out because {kind}: {len(whys):,}{example}")
     if left_out:
         print(f"{folder.report / 'left_out.csv'} lists them")
     if orphans := folder.orphans:
         print(
-            f"note: {folder.out} also holds {len(orphans):,} pictures that are not faces of these photos, such as "
+            f"note: {folder.out} also holds {counted(len(orphans), 'picture')} of no face of these photos, such as "
             f"{orphans[0]}: of other photos, of some that are gone, or of a call that was killed"
         )
     if other := [face["face"] for face in faces if not is_utf8(face["face"])]:
         print(
-            f"note: {len(other):,} names are not UTF-8, such as {other[0]}: rename those photos, datasets refuse them"
+            f"note: {counted(len(other), 'face')} with a name that is not UTF-8, such as {other[0]}: rename it, "
+            "datasets refuse such names"
         )
     print_next(f"distill.describe_data --data {quote(str(folder.out))}")
 

@@ -8,6 +8,7 @@ from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
 from distill.data.dataset import Dataset
 from distill.data.duplicates import Duplicates, class_counts, find_duplicates, present_splits
+from distill.printable import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +66,16 @@ def _count_table(dataset: Dataset) -> list[str]:
 
 def _duplicate_lines(duplicates: Duplicates) -> list[str]:
     lines = [
-        f"exact duplicates: {duplicates.groups} groups, {duplicates.images} images; "
-        f"{duplicates.conflicting} groups with conflicting labels"
+        f"exact duplicates: {counted(duplicates.groups, 'group')}, {counted(duplicates.images, 'image')}; "
+        f"{counted(duplicates.conflicting, 'group')} with conflicting labels"
     ]
     if len(duplicates.within) > 1:
         lines += [
-            f"  within {_split_name(split)}: {groups} groups, {images} images"
+            f"  within {_split_name(split)}: {counted(groups, 'group')}, {counted(images, 'image')}"
             for split, (groups, images) in duplicates.within.items()
         ]
     lines += _copies_across(duplicates.across, "an exact copy")
-    lines.append(f"mirrored copies: {duplicates.mirrored} images that have no exact copy")
+    lines.append(f"mirrored copies: {counted(duplicates.mirrored, 'image')}, those with an exact copy not counted")
     return lines + _copies_across(duplicates.mirrored_across, "a mirrored copy")
 
 

@@ -9,6 +9,10 @@ class InputError(Exception):
     """
 
 
+class DivergedError(InputError):
+    """A training has diverged: its loss or its logits are no longer finite. Other trainings may go on."""
+
+
 class GateError(Exception):
     """What was measured misses a bound that the user set.
 

@@ -86,7 +86,7 @@ def _report(
     """Return what `evaluation.json` holds; each model is printed as soon as it is known."""
     from datetime import datetime
 
-    from distill.evaluation.evaluate_model import evaluation_logits
+    from distill.evaluation.evaluate_model import evaluation_logits, in_data_order
     from distill.evaluation.evaluation_report import copied_from_training, report_on
     from distill.reports.evaluation_text import model_text
     from distill.versions import machine, versions
@@ -97,7 +97,7 @@ def _report(
     found = []
     for model in models:
         given = evaluation_logits(model.model, part, view_spec=model.view_spec)
-        logits = model.in_order_of(given, part.class_names)
+        logits = in_data_order(given, model.model, part)
         figures = report_on(logits, part, teachers=teachers, copies=copies, mistakes=settings.mistakes)
         found.append({**model.describe(), **model.check(given, part), **model.speed(settings.seconds), **figures})
         print(model_text(found[-1], data), end="\n\n")

@@ -74,10 +74,11 @@ def list_networks(settings: ListNetworksSettings) -> None:
         InputError: an unknown name; or, after the others are printed, networks that cannot be built in this way.
     """
     import keras
-    from tqdm import tqdm
+
+    from distill.progress import progress_bar
 
     rows, failures = [], []
-    for kind, table, name in tqdm(_chosen(settings), unit="network", leave=False, disable=None):
+    for kind, table, name in progress_bar(_chosen(settings), desc="networks", unit="network", leave=False):
         try:
             rows.append(_row(kind, table, name, settings))
         except InputError as error:
@@ -179,7 +180,7 @@ def _trained(settings: ListNetworksSettings) -> list[str]:
     from distill.runs.run_record import read_record
     from distill.runs.trained_networks import trained_networks
 
-    lines = [["trained", "network", "input", "validation"]]
+    lines = [["trained", "network", "input", "validation, in training"]]
     for name, folder in trained_networks().items():
         if record := read_record(folder):
             side = "x".join(map(str, record.network.input_shape))

@@ -94,7 +94,6 @@ def predict(settings: PredictSettings) -> None:
     if folder is not None:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file: name a folder for the copies")
-        folder.mkdir(parents=True, exist_ok=True)
         _say_what_cannot_be_written(predictor)
     try:
         with closing(_looks_ahead(sources, open_predictor, settings.threads)) as looks:

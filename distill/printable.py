@@ -17,6 +17,11 @@ def is_utf8(name: str) -> bool:
     return True
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: "1 face", "2,000 faces"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def printable(text: str) -> str:
     """Return `text` with control characters, breaks of lines, marks of direction and lone surrogates escaped."""
     if text.isprintable():

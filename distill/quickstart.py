@@ -145,9 +145,9 @@ def _gain(results: dict[str, Result]) -> str:
     gain = paired_difference(taught, alone)
     by_seed = ", ".join(f"{100 * (taught[seed] - alone[seed]):+.1f}" for seed in taught)
     text = f"distilled minus labels alone, by seed: {by_seed} points; mean {100 * gain.mean:+.1f}"
-    if gain.low is None or gain.high is None:
+    if gain.interval is None:
         return f"{text}; one seed: it may be chance"
-    return f"{text}, {CONFIDENCE:.0%} interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+    return f"{text}, {CONFIDENCE:.0%} interval {100 * gain.interval[0]:+.1f} to {100 * gain.interval[1]:+.1f}"
 
 
 def _save(results: dict[str, Result], dataset, out: Path) -> None:

@@ -39,11 +39,11 @@ def check_known(name: str, known: Iterable[str], *, what: str) -> None:
 
 
 def near_paths(path: Path, also: Iterable[str] = ()) -> str:
-    """Return what to say after "PATH does not exist": names near it in its folder, or among `also`; or ""."""
+    """Return what to say after "PATH does not exist": " (did you mean a or b?)", of its folder or `also`; or ""."""
     if not path.parent.is_dir():
         return f", nor does its folder {path.parent}"
     near = difflib.get_close_matches(path.name, [*(child.name for child in path.parent.iterdir()), *also])
-    return f", did you mean {' or '.join(near)}?" if near else ""
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 def missing_package(error: ModuleNotFoundError) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 from functools import partial
+from pathlib import Path
 
 from distill.command_line.cluster_settings import ClusterScoringSettings
 from distill.command_line.data_settings import DataSetting
@@ -47,6 +48,11 @@ class TeacherLogitsSettings(ClusterScoringSettings, ScoringSettings, DataSetting
             raise InputError(f"--features {_LIST} stands alone: omit the others, or {_LIST}")
         if self.out is None and not self.lists:
             raise InputError("nothing says where to write: give --out, an .h5 file")
+        if self.out is not None and Path(self.out).suffix in (".npz", ".csv"):
+            raise InputError(
+                f"{self.out}: a logit store is an .h5 file; python -m distill.cache export then writes it as "
+                f"{Path(self.out).suffix}"
+            )
 
     @property
     def lists(self) -> bool:

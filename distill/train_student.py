@@ -16,6 +16,7 @@ from distill.command_line.student_training import (
     train_one,
 )
 from distill.errors import InputError
+from distill.python_function import recognise
 from distill.refusals import flag
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def train_student(settings: TrainStudentSettings) -> None:
     teachers = [] if settings.logits is None else _open_teachers(settings, dataset)
     online = _open_online_teacher(settings, dataset)
     extra_data = _open_extra_data(settings)
+    if not teachers and online is None and settings.lambda_ is None and not recognise(settings.loss):
+        print("note: it learns from labels alone: --logits or --online.teacher would name a teacher")
     if settings.folds:
         with settings.cluster() as shared:
             ahead = _in_cluster(settings, dataset, teachers) if shared else None
@@ -68,9 +71,11 @@ def train_student(settings: TrainStudentSettings) -> None:
 def _in_cluster(settings: TrainStudentSettings, dataset, teachers: list) -> Callable[[Sequence[int]], None]:
     """Return what trains folds in the workers of a cluster."""
     train = partial(train_fold, settings=settings, dataset=dataset, teachers=teachers, out=settings.out)
-    return lambda folds: train_in_cluster(
-        train, folds, settings, views=settings.view, deterministic=settings.deterministic
-    )
+
+    def train_ahead(folds: Sequence[int]) -> None:
+        train_in_cluster(train, folds, settings, views=settings.view, deterministic=settings.deterministic)
+
+    return train_ahead
 
 
 def _open_teachers(settings: TrainStudentSettings, dataset) -> list:

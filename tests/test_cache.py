@@ -195,6 +195,11 @@ def test_flags_that_would_be_ignored_are_refused(stored, capsys, verb, flags, me
     assert message in capsys.readouterr().err
 
 
+def test_an_unknown_verb_is_named(capsys):
+    assert cache("inspct", "logits.h5") == 2
+    assert 'unknown verb "inspct": did you mean inspect?' in capsys.readouterr().err
+
+
 def test_shards_are_merged(stored, work, tmp_path, capsys):
     for shard in ("1/2", "2/2"):
         write_logits(work, "--out", tmp_path / "shared.h5", "--shard", shard)

@@ -13,12 +13,15 @@ from PIL import Image
 
 from distill.command_line.data_settings import DataSettings
 from distill.command_line.stage import run_stage
-from distill.compare import CompareSettings, compare
+from distill.compare import CompareSettings, compare, compare_students
 from distill.data.open_dataset import open_dataset
+from distill.data.splits import with_splits
 from distill.data.views import ViewSpec
+from distill.errors import InputError
 from distill.evaluate import EvaluateSettings, evaluate
-from distill.logit_store import Feature, LogitHeader, LogitWriter
+from distill.logit_store import Feature, LogitHeader, LogitWriter, open_logits
 from distill.train_student import TrainStudentSettings, train_student
+from distill.training.ensemble import CachedTeachers
 
 STUDENT = "microexpnet_p12_xxs"
 SMALL = ("--students", STUDENT, "--image-size", 12, "--epochs", 1)
@@ -43,7 +46,7 @@ def write_faces(path) -> None:
                 file.write(f"{row % 7},{pixels},{usage}\n")
 
 
-def write_logits(path, dataset, view_spec=VIEWS, features=()) -> None:
+def write_logits(path, dataset, view_spec=VIEWS, features=(), sha256="0" * 64) -> None:
     """What a teacher might have said of the images of `dataset` that teach, in two views."""
     taught = dataset.split("train")
     header = LogitHeader(
@@ -52,7 +55,7 @@ def write_logits(path, dataset, view_spec=VIEWS, features=()) -> None:
         view_spec=view_spec.to_dict(),
         features=features,
         teacher_name="teacher",
-        teacher_sha256="0" * 64,
+        teacher_sha256=sha256,
         teacher_input_shape=(48, 48, 1),
         numeric_policy="float32",
         dataset_fingerprint=taught.fingerprint,
@@ -354,6 +357,22 @@ class TestTheTestSplit:
             assert "was measured on the test split, which closed it (settings." in message
             assert "name a new folder" in message
 
+    def test_of_other_images_is_not_taken_for_the_one_that_was_measured(self, work, tmp_path, capsys):
+        given = (*base(work), *GRID, "--lambdas", 0.5, "--seeds", 1, "--out", tmp_path / "out", "--test")
+        assert run(*given) == 0
+        report = report_of(tmp_path / "out")
+        lines = (work / "fer2013.csv").read_text().splitlines()
+        others = [line for line in lines if "PrivateTest" in line][:-1]
+        (tmp_path / "fer2013.csv").write_text("\n".join([*lines[:-14], *others]))
+        assert run(*given, "--data", tmp_path / "fer2013.csv") == 2
+        assert "was measured on another test split than that of " in failure(capsys)
+        assert report_of(tmp_path / "out") == report
+        for earlier in ("tested_on", "metric", "diverged"):  # which reports of before do not have
+            report.pop(earlier)
+        (tmp_path / "out" / "comparison.json").write_text(json.dumps(report))
+        assert run(*given) == 0
+        assert report_of(tmp_path / "out")["tested"] == report["tested"]
+
     def test_must_be_there_to_be_used(self, work, tmp_path, capsys):
         lines = (work / "fer2013.csv").read_text().splitlines()
         (tmp_path / "fer2013.csv").write_text("\n".join(line for line in lines if "PrivateTest" not in line))
@@ -363,7 +382,108 @@ class TestTheTestSplit:
         assert not (tmp_path / "out").exists()
 
 
+def diverging(*, student_logits, labels):
+    """An objective of one's own whose loss is not finite."""
+    import keras
+
+    return keras.ops.sum(student_logits, axis=-1) * float("nan")
+
+
+class TestDivergedRuns:
+    GRID = ("--losses", f"{__name__}:diverging", "hinton", "--temperatures", 2, "--lambdas", 0.5, "--seeds", 1)
+
+    @pytest.fixture(autouse=True)
+    def _own_loss(self, monkeypatch):
+        monkeypatch.syspath_prepend(Path(__file__).parents[1])
+
+    def test_the_others_are_trained_and_reported(self, work, tmp_path, capsys):
+        given = (*base(work), *self.GRID, "--out", tmp_path / "out")
+        for _ in range(2):  # the second time finds all others finished
+            assert run(*given, "--test") == 2
+            assert "1 of 3 runs diverged, such as " in failure(capsys)
+            report = report_of(tmp_path / "out")
+            assert [cell["loss"] for cell in report["cells"]] == ["labels alone", "hinton"]
+            ((name, why),) = report["diverged"].items()
+            assert name == f"{STUDENT}-{__name__}.diverging-lambda0.5-0", "no folder may hold a : everywhere"
+            assert why.startswith("the loss of epoch 1 is nan")
+            assert report["tested"] == {}, "what is missing might be better"
+
+    def test_without_labels_alone_there_is_nothing_to_compare_with(self, work, tmp_path, capsys):
+        given = (*base(work), "--lr", 1e30, "--lambdas", 0.5, "--temperatures", 2, "--seeds", 1)
+        assert run(*given, "--out", tmp_path / "out") == 2
+        assert "2 of 2 runs diverged" in failure(capsys)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["runs"]
+
+
+def test_cells_are_compared_by_what_their_epochs_were_chosen_by(work, tmp_path, capsys):
+    given = (*base(work), *GRID, "--lambdas", 0.5, "--seeds", 1, "--choose-by", "balanced-accuracy")
+    assert run(*given, "--out", tmp_path / "out", "--test") == 0
+    printed, report = capsys.readouterr().out, report_of(tmp_path / "out")
+    assert "validation balanced accuracy" in printed
+    assert "test balanced accuracy" in printed
+    assert f"{STUDENT}: best of 2 cells by balanced accuracy, chosen on validation" in printed
+    for cell, row in zip(report["cells"], report["runs"], strict=True):
+        assert cell["mean"] == row["validation_balanced_accuracy"]
+    name, found = next(iter(report["tested"].items()))
+    model = ("--model", tmp_path / "out" / "runs" / name, "--data", work / "fer2013.csv", "--out", tmp_path / "e")
+    assert run(*model, "--split", "test", stage=evaluate, settings=EvaluateSettings) == 0
+    (model,) = json.loads((tmp_path / "e" / "evaluation.json").read_text())["models"]
+    assert model["balanced_accuracy"] == found
+
+
+class TestTheLibrary:
+    SMALL = {"students": STUDENT, "image_size": 12, "epochs": 1, "seeds": 1, "lambdas": 0.5}
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def faces(work):
+        return with_splits(open_dataset(work / "fer2013.csv"))
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def two_stores(work, faces):
+        for number in (1, 2):
+            write_logits(work / f"teacher{number}.h5", faces, sha256=f"{number}" * 64)
+        return [open_logits(work / f"teacher{number}.h5") for number in (1, 2)]
+
+    def test_takes_one_value_or_an_array_where_there_are_several(self, work, faces, tmp_path):
+        store = open_logits(work / "logits.h5")
+        report = compare_students(faces, store, out=tmp_path, temperatures=np.array([2.0, 4.0]), **self.SMALL)
+        assert [cell["temperature"] for cell in report["cells"]] == [None, 2.0, 4.0]
+
+    def test_cached_teachers_teach_as_they_say(self, faces, two_stores, tmp_path):
+        together = CachedTeachers(two_stores, weights=(3.0, 1.0), mean="probabilities")
+        compare_students(faces, together, out=tmp_path, temperatures=2.0, **self.SMALL)
+        (record,) = tmp_path.glob("runs/*-hinton-*/settings.json")
+        teacher = json.loads(record.read_text())["teacher"]
+        assert [each["weight"] for each in teacher["teachers"]] == [0.75, 0.25]
+        assert teacher["mean"] == "probabilities"
+        with pytest.raises(InputError, match="the CachedTeachers say ensemble_weights: omit it"):
+            compare_students(faces, together, out=tmp_path, ensemble_weights=(1.0, 1.0), **self.SMALL)
+
+    @pytest.mark.parametrize("settings", [{"splits": "random"}, {"class_map": ("angry=other",)}, {"data": "x"}])
+    def test_settings_of_data_that_is_open_are_refused(self, work, faces, tmp_path, settings):
+        with pytest.raises(InputError, match="is a setting of data that the command opens"):
+            compare_students(faces, open_logits(work / "logits.h5"), out=tmp_path, **settings)
+
+    @pytest.mark.parametrize("order", [(1, 0), (0, 0)])
+    def test_other_views_are_those_of_the_same_teachers_in_the_same_order(
+        self, work, faces, two_stores, tmp_path, order
+    ):
+        for number in (1, 2):
+            write_logits(tmp_path / f"mixed{number}.h5", faces, MIXED, sha256=f"{number}" * 64)
+        others = tuple(str(tmp_path / f"mixed{number + 1}.h5") for number in order)
+        with pytest.raises(InputError, match="the stores of --other-view-logits are of other teachers"):
+            compare_students(faces, two_stores, out=tmp_path / "out", other_view_logits=others, **self.SMALL)
+        assert not (tmp_path / "out").exists()
+
+
 class TestWhatIsRefused:
+    def test_values_that_differ_by_too_little_to_name_runs(self, work, tmp_path, capsys):
+        assert run(*base(work), "--out", tmp_path / "out", "--temperatures", 2, 2.0000001) == 2
+        message = f"two cells of the grid are called {STUDENT}-hinton-T2-lambda0.5: give values that differ by more"
+        assert message in failure(capsys)
+
     @pytest.mark.parametrize(
         ("flags", "message"),
         [

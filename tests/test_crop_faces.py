@@ -117,7 +117,7 @@ def test_a_photo_that_has_changed_is_cut_out_anew_and_faces_of_one_that_is_gone_
     code, out, _ = run("photos", "--out", "faces")
     assert (code, len(looked_at)) == (0, 1)
     assert out.startswith("1 faces in faces")
-    assert "note: faces also holds 1 pictures that are not faces of these photos, such as sad/b.png: of" in out
+    assert "note: faces also holds 1 picture of no face of these photos, such as sad/b.png: of" in out
     assert pixels("faces/happy/a.png").mean() == pytest.approx(before.mean() / 2, rel=0.1)
     assert sorted(path.name for path in photos.parent.joinpath("faces").rglob("*.png")) == ["a.png", "b.png"]
     assert run("photos", "--out", "faces")[0] == 0
@@ -244,7 +244,7 @@ def test_names_that_are_no_utf8_reach_the_tables_and_the_labels(run, tmp_path):
         pytest.skip("this file system takes no such name")
     code, out, _ = run("photos", "--out", "faces", "--face-detector", "none")
     assert code == 0
-    assert "note: 1 names are not UTF-8, such as caf" in out
+    assert "note: 1 face with a name that is not UTF-8, such as caf" in out
     assert b"\ncaf\xe9.png,caf\xe9.jpg," in (tmp_path / "faces-report" / "faces.csv").read_bytes()
     folder = SimpleNamespace(out=tmp_path / "faces", root=photos)
     crop_faces._write_labels(folder, [{"face": f"{name}.png", "source": f"{name}.jpg"}], {f"{name}.jpg": "3"})
@@ -315,7 +315,7 @@ def test_a_folder_that_cannot_be_read_is_named(run, photos, monkeypatch):
 
     monkeypatch.setattr("distill.prediction.photo_folder.os.scandir", scandir)
     code, out, _ = run("photos", "--out", "faces")
-    assert (code, "note: 1 folders cannot be read and are left out, such as sad" in out) == (0, True)
+    assert (code, "note: left out, as they cannot be read: 1 folder, such as sad" in out) == (0, True)
     assert "1 faces in faces" in out
     (photos / "sad" / "b.jpg").rename(photos / "b.jpg")
     code, _, err = run("photos/sad", "--out", "others")
@@ -327,7 +327,7 @@ def test_faces_that_a_killed_call_left_of_a_photo_that_is_gone_are_named(run, ph
     run("photos", "--out", "faces")
     shutil.copy(tmp_path / "faces" / "sad" / "b.png", tmp_path / "faces" / "sad" / "gone-0.00s.png")
     said = run("photos", "--out", "faces")[1]
-    assert "1 pictures that are not faces of these photos, such as sad/gone-0.00s.png: of other photos" in said
+    assert "1 picture of no face of these photos, such as sad/gone-0.00s.png: of other photos" in said
 
 
 def test_a_label_file_of_absolute_paths_keeps_its_splits(run, photos, tmp_path):
@@ -378,7 +378,10 @@ def test_videos_are_looked_at_once_opencv_is_there(run, photos, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "cv2", None)
         code, out, _ = run("photos", "--out", "faces")
-        assert (code, "left out, 1 times: video.mp4 needs OpenCV" in out) == (0, True)
+        assert (code, "left out because a file cannot be used: 1, such as: video.mp4 needs OpenCV" in out) == (
+            0,
+            True,
+        )
     pytest.importorskip("cv2")
     run("photos", "--out", "faces")
     assert "needs OpenCV" not in (photos.parent / "faces-report" / "left_out.csv").read_text()

@@ -32,7 +32,7 @@ def test_the_report(folders, tmp_path, capsys):
         ["sad", "10", "1", "11"],
         ["all", "20", "1", "21"],
     ]
-    assert "exact duplicates: 1 groups, 2 images; 1 groups with conflicting labels" in lines
+    assert "exact duplicates: 1 group, 2 images; 1 group with conflicting labels" in lines
     assert "  1 validation images have an exact copy in train" in lines
     assert f"fingerprint: {open_dataset(folders).fingerprint}" in lines
 
@@ -44,7 +44,7 @@ def test_mirrored_copies_across_splits_are_reported(write_image, tmp_path, capsy
     write_image("data/train/b/2.png", 3, size=(8, 6))
     describe_data(DescribeDataSettings(data=str(tmp_path / "data"), out=str(tmp_path / "samples.png")))
     lines = capsys.readouterr().out.splitlines()
-    assert "mirrored copies: 2 images that have no exact copy" in lines
+    assert "mirrored copies: 2 images, those with an exact copy not counted" in lines
     assert "  1 test images have a mirrored copy in train" in lines
     assert "  1 train images have a mirrored copy in test" in lines
 
@@ -109,7 +109,7 @@ def test_the_command(folders, tmp_path):
     failed = subprocess.run([*command[:-1], str(tmp_path / "dat")], capture_output=True, text=True)
     assert failed.returncode == 2
     assert failed.stderr.count("\n") == 1
-    assert "dat does not exist, did you mean data?" in failed.stderr
+    assert "dat does not exist (did you mean data?)" in failed.stderr
 
 
 def test_real_faces(fer_layouts, tmp_path, capsys):

@@ -22,8 +22,8 @@ def test_an_unknown_name_is_refused_in_one_line():
 
 def test_paths_near_the_one_that_does_not_exist(tmp_path):
     (tmp_path / "teacher.onnx").touch()
-    assert near_paths(tmp_path / "teachre.onnx") == ", did you mean teacher.onnx?"
-    assert near_paths(tmp_path / "syntetic", ["synthetic"]) == ", did you mean synthetic?"
+    assert near_paths(tmp_path / "teachre.onnx") == " (did you mean teacher.onnx?)"
+    assert near_paths(tmp_path / "syntetic", ["synthetic"]) == " (did you mean synthetic?)"
     assert near_paths(tmp_path / "other") == ""
     assert near_paths(tmp_path / "no" / "other") == f", nor does its folder {tmp_path / 'no'}"
 

@@ -150,7 +150,9 @@ def test_an_interrupted_run_says_how_it_goes_on(work, tmp_path):
     printed, said = process.communicate(timeout=60)
     assert process.returncode == 130
     done = int(re.search(rf"(\d+) of 400 epochs are kept in {out}", printed)[1])
-    assert said.endswith(f"interrupted: the same command resumes from here, and so does --resume {out}\n")
+    assert said.endswith(
+        f"interrupted: the same command resumes after what is finished, and so does --resume {out}\n"
+    )
     assert 1 <= done < 400  # the table is a moment ahead of the checkpoint
     assert len(read_metrics(out)) in (done, done + 1)
 

@@ -107,7 +107,7 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Ensembl
         """The cells of the grid, all of losses, temperatures, lambdas, features and views that can be used.
 
         Raises:
-            InputError: a loss that there is not, or what one cannot be given.
+            InputError: a loss that there is not, or what one cannot be given; two cells of one name.
         """
         softening = [name for name in self.losses if soft_loss(name).temperature is not None]
         if not softening and self.temperatures != CompareSettings.temperatures:
@@ -120,7 +120,11 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Ensembl
         in_all_views = [replace(cell, views=views) for views in self.stores for cell in (*cells, *longer)]
         for cell in cells:
             self.loss_settings(cell).objective(epochs=self.epochs, taught=cell.is_taught)
-        return tuple(dict.fromkeys(in_all_views))
+        by_name: dict[str, Cell] = {}
+        for cell in in_all_views:
+            if by_name.setdefault(cell.name, cell) != cell:
+                raise InputError(f"two cells of the grid are called {cell.name}: give values that differ by more")
+        return tuple(by_name.values())
 
     def loss_settings(self, cell: Cell) -> LossSettings:
         """Return the flags that teach a cell; one at the usual weights of its loss has the usual warm-up, too."""

@@ -40,5 +40,11 @@ class EnsembleSettings:
         return CachedTeachers(stores, **arguments)
 
 
+def ensemble_settings_of(teachers: "CachedTeachers") -> dict[str, Any]:
+    """Return the settings with which `EnsembleSettings.cached_teachers` makes the same of the same stores."""
+    several = {"ensemble_weights": teachers.weights, "ensemble_mean": teachers.mean}
+    return {"class_match": teachers.class_match, **(several if len(teachers.stores) > 1 else {})}
+
+
 ENSEMBLE_SETTINGS = tuple(field.name for field in fields(EnsembleSettings))
 """Names of the settings of `EnsembleSettings`."""

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from pathlib import Path
 from typing import TypeVar
 
 from distill.errors import InputError
@@ -33,6 +34,12 @@ def parsed_flags(parse: Callable[[], Parsed], *, prog: str) -> Parsed:
     raise InputError(f"{_said(drawn.getvalue())} ({prog} --help lists all)")
 
 
+def _file_like_a_flag(lines: list[str]) -> str | None:
+    """Return the first of the unknown options, where it is the name of a file."""
+    name = " ".join(lines).removeprefix(f"{_UNKNOWN}: ").partition(",")[0]
+    return name if name.startswith("-") and Path(name).exists() else None
+
+
 def _said(box: str) -> str:
     """Return what a box of tyro says, without the help on flags that it quotes."""
     # The frame is │, or | where that cannot be shown; a line without words divides the box.
@@ -46,5 +53,7 @@ def _said(box: str) -> str:
     if first and first[0].startswith("Missing from"):
         flags = [found[1] for line in first[1:] if (found := _FLAG.match(line))]
         return f"{title.lower()} are missing: {', '.join(flags)}"
+    if title == _UNKNOWN and (name := _file_like_a_flag(first)):
+        return f"{name} looks like a flag: write ./{name}"
     near = [found[1] for line in others if (found := _FLAG.match(line))] if title == _UNKNOWN else []
     return " ".join(first or [title]).rstrip(".") + (f": did you mean {' or '.join(near[:3])}?" if near else "")

@@ -51,7 +51,7 @@ _OF_TENSORFLOW = {
     "environment may help, as with channels first",
 }
 """Errors of TensorFlow, which is not imported here -> what is said of them."""
-_GOES_ON = "interrupted: the same command resumes from here"
+_GOES_ON = "interrupted: the same command resumes after what is finished"
 _BEGINS_ANEW = "interrupted: the same command starts over"
 
 _CONFIG_HELP = (
@@ -175,6 +175,8 @@ def run_stages(
     prog = f"python -m distill.{name}"
     verbs: dict[str, Callable[..., Any]] = {verb: settings_class for verb, (_, settings_class) in stages.items()}
     with terminated_as_interrupted(), harmless_output(), _one_line_errors(interrupted=_BEGINS_ANEW, debug=debug):
+        if args and not args[0].startswith("-"):
+            check_known(args[0], stages, what="verb")
         settings = parsed_flags(
             lambda: tyro.extras.subcommand_cli_from_dict(verbs, args=args, prog=prog, description=_EXIT_HELP),
             prog=prog,

@@ -122,12 +122,12 @@ def train_run(
 
 def train_fold(
     fold: int, *, settings: TrainStudentSettings, dataset, teachers: Sequence[Any], out: str | Path
-) -> "keras.Model":
+) -> None:
     """Train the student of one fold, from the logits of its own teacher where there are `teachers`."""
     from distill.data.folds import fold_splits
     from distill.experiments.cross_validation import fold_path
 
-    return train_one(
+    train_one(
         settings,
         fold_splits(dataset, fold),
         out=fold_path(out, fold),
@@ -145,41 +145,39 @@ def seeded_objective(settings: TrainStudentSettings, *, taught: bool) -> "Object
 
 
 def train_in_cluster(
-    train: Callable[[Any], object],
+    train: Callable[[Any], Any],
     runs: Sequence[Any],
     settings: ClusterRunSettings,
     *,
     views: ViewSpec,
     deterministic: bool,
-) -> None:
+) -> list[tuple[Any, Any]]:
     """Let the workers of a cluster train `runs`, each of which goes on where it was interrupted, and show a bar.
 
     Args:
-        train: called with one of them, in a worker, which sees the same files.
+        train: called with one of them, in a worker, which sees the same files. It returns no network, which does not
+            travel: its run directory is there.
         settings: whose `cluster` is open.
         views: of `settings`; with them a worker learns of their operations from outside.
         deterministic: as `TrainStudentSettings.deterministic`.
+
+    Returns:
+        Each of `runs` with what `train` returned.
     """
     from distill.cluster.workers import Workers
 
     prepare = partial(_as_a_worker, train, views, deterministic)
     with Workers(prepare, settings.resources) as workers:
-        done = workers.done(runs)
-        for _ in progress_bar(done, total=len(runs), desc="students", unit="run"):
-            pass
+        return list(progress_bar(workers.done(runs), total=len(runs), desc="students", unit="run"))
 
 
-def _as_a_worker(train: Callable[[Any], object], views: ViewSpec, deterministic: bool) -> Callable[[Any], None]:
-    """Prepare a worker, and return what trains there: a network does not travel, its run directory is there."""
+def _as_a_worker(train: Callable[[Any], Any], views: ViewSpec, deterministic: bool) -> Callable[[Any], Any]:
+    """Prepare a worker, and return what trains there."""
     import tensorflow as tf
 
     if deterministic:
         tf.config.experimental.enable_op_determinism()
-
-    def train_there(run: Any) -> None:
-        train(run)
-
-    return train_there
+    return train
 
 
 def train_one(

@@ -10,7 +10,7 @@ from distill.data.class_order import KNOWN, class_order_of
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
 from distill.errors import InputError
-from distill.refusals import flag
+from distill.refusals import check_known, flag
 from distill.runs.run_record import read_record
 from distill.runs.trained_networks import trained_networks, trained_path
 from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
@@ -89,6 +89,7 @@ class TeacherSettings(ForeignNetwork):
         from distill.runs.networks import build_network, check_class_names
         from teachers import TEACHERS
 
+        check_known(self.teacher, [*TEACHERS, *trained_networks()], what="network")
         if weights is not None:
             check_class_names(weights, class_names)
         elif self.teacher in TEACHERS:

@@ -1,5 +1,6 @@
 """Pictures: the formats that are opened, and the one way in which they are decoded, upright and in 8 bits."""
 
+import os
 import struct
 import warnings
 from importlib.util import find_spec
@@ -141,7 +142,9 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 def unreadable(path: str | Path, error: Exception, *, a_file: bool = True) -> InputError:
     """Return what to raise where Pillow cannot read a picture; `path` may be no file, but what messages call it."""
-    reason = f"none of {', '.join(_OPENED)}" if isinstance(error, UnidentifiedImageError) else str(error)
+    empty = a_file and os.path.exists(path) and not os.path.getsize(path)
+    unknown = "it is empty" if empty else f"none of {', '.join(_OPENED)}"
+    reason = unknown if isinstance(error, UnidentifiedImageError) else str(error)
     damaged = InputError(f"{path} cannot be read as an image ({reason}): replace or remove it")
     of_system = a_file or (isinstance(error, OSError) and error.errno is not None)
     return (cannot_read_now(error, path) if of_system else None) or damaged

@@ -1,7 +1,7 @@
 """What can be evaluated, a run, an export or an external network, through one interface, with its costs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from distill.data.class_order import KNOWN
 from distill.data.dataset import Dataset
-from distill.data.expressions import class_columns
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.evaluation.open_network import OpenedNetwork, is_foreign, open_network
@@ -77,11 +76,6 @@ class EvaluatedModel:
             **self.costs,
         }
 
-    def in_order_of(self, logits: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-        """Return the logits of the classes `class_names`, float [N, C], of those that `model` gave."""
-        own = getattr(self.model, "class_names", ())
-        return logits[:, class_columns(own, class_names)] if own else logits
-
     def check(self, logits: np.ndarray, dataset: Dataset) -> dict[str, Any]:
         """Return whether classes and pixels of an external network fit the labels, JSON-able.
 
@@ -146,7 +140,7 @@ def open_evaluated(
             raise InputError(f"{same.given} and {given} are the same model: name it once")
         opened.append(model)
     names = unique_names([_own_name(each) for each in opened])
-    return [EvaluatedModel(**{**vars(each), "name": name}) for each, name in zip(opened, names, strict=True)]
+    return [replace(each, name=name) for each, name in zip(opened, names, strict=True)]
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -190,7 +184,7 @@ def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
         "network": model.name if network is None else network.name,
         "costs": {
             "parameters": parameters,
-            "bytes": size_of(path) if parameters is None else 4 * parameters,
+            "bytes": (size_of(path) or None) if parameters is None else 4 * parameters,
             "multiply_adds": None if network is None else _multiply_adds(network),
         },
         "runner": lambda: _litert(_keras_network(model)),

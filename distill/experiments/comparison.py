@@ -4,11 +4,14 @@ Nothing here trains or reads files: accuracies go in, figures and text come out.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
 from distill.reports.metrics import CONFIDENCE, aligned_text
+
+ACCURACY = "accuracy"
+"""The usual metric of a comparison, by its name in tables."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,14 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of its runs, such as "microexpnet-hinton-T4-lambda0.5" or "microexpnet-mixed-labels-hint0.1"."""
-        student = self.student.replace(":", ".")  # which no folder may hold everywhere
+        return self._joined(self.student).replace(":", ".")  # which no folder may hold everywhere
+
+    @property
+    def earlier_name(self) -> str:
+        """What earlier versions called its runs."""
+        return self._joined(self.student.replace(":", "."))
+
+    def _joined(self, student: str) -> str:
         parts = [student, self.views, self._learned, self._features and "{}{:g}".format(*self._features)]
         return "-".join(part for part in (*parts, self.epochs and f"{self.epochs}-epochs") if part)
 
@@ -83,9 +93,8 @@ class Difference:
     mean: float
     deviation: float | None = None
     """Sample standard deviation of the differences; None where there is one seed."""
-    low: float | None = None
-    """Of the interval that holds the true mean with a confidence of `CONFIDENCE`; None where there is one seed."""
-    high: float | None = None
+    interval: tuple[float, float] | None = None
+    """What holds the true mean with a confidence of `CONFIDENCE`; None where there is one seed."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ class CellResult:
 
     cell: Cell
     accuracies: Mapping[int, float]
-    """Seed -> accuracy 0..1."""
+    """Seed -> accuracy 0..1, or another metric of that range."""
     gain: Difference | None = None
     """Over labels alone in the same views; None for these themselves."""
 
@@ -111,6 +120,7 @@ class CellResult:
     def to_dict(self) -> dict:
         """Return a row of plain values, ready for CSV and JSON."""
         gain = self.gain or Difference(mean=0.0)
+        low, high = gain.interval or (None, None)
         return {
             **self.cell.to_dict(),
             "seeds": len(self.accuracies),
@@ -118,8 +128,8 @@ class CellResult:
             "deviation": self.deviation,
             "difference": gain.mean,
             "difference_deviation": gain.deviation,
-            "difference_low": gain.low,
-            "difference_high": gain.high,
+            "difference_low": low,
+            "difference_high": high,
         }
 
 
@@ -153,6 +163,12 @@ def with_features(cells: Iterable[Cell], features: Sequence[tuple[str, float]]) 
     cells = tuple(cells)
     added = [replace(cell, feature_loss=loss, feature_weight=weight) for cell in cells for loss, weight in features]
     return tuple(dict.fromkeys([*cells, *added]))
+
+
+def complete(runs: Sequence[tuple[Cell, int]], diverged: Collection[tuple[Cell, int]]) -> list[tuple[Cell, int]]:
+    """Return the runs of cells of which none diverged, and none of the labels alone by which they are measured."""
+    left_out = {cell for cell, _ in diverged}
+    return [(cell, seed) for cell, seed in runs if not left_out & {cell, cell.labels_alone}]
 
 
 def summarise(accuracies: Mapping[tuple[Cell, int], float]) -> list[CellResult]:
@@ -197,7 +213,7 @@ def paired_difference(ones: Mapping[int, float], others: Mapping[int, float]) ->
 
     quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, df=len(differences) - 1))
     half_width = quantile * deviation / math.sqrt(len(differences))
-    return Difference(middle, deviation, middle - half_width, middle + half_width)
+    return Difference(middle, deviation, (middle - half_width, middle + half_width))
 
 
 def choose(results: Sequence[CellResult]) -> dict[str, CellResult]:
@@ -214,12 +230,14 @@ def choose(results: Sequence[CellResult]) -> dict[str, CellResult]:
     return chosen
 
 
-def table_text(results: Sequence[CellResult], *, split: str, best: Sequence[Cell] = ()) -> str:
+def table_text(
+    results: Sequence[CellResult], *, split: str, metric: str = ACCURACY, best: Sequence[Cell] = ()
+) -> str:
     """Return `results` as text, a cell a line, aligned; those in `best` are marked.
 
-    Accuracies stand in percent with their deviation, differences in points.
+    Accuracies, or whatever `metric` they are, stand in percent with their deviation, differences in points.
     """
-    lines = [_line(result, split=split, best=result.cell in best) for result in results]
+    lines = [_line(result, split=split, metric=metric, best=result.cell in best) for result in results]
     seldom = [name for name in ("views", "features", "epochs") if all(line[name] == "-" for line in lines)]
     heads = [name for name in lines[0] if name not in seldom]
     left = 2 + ("views" in heads)
@@ -227,9 +245,8 @@ def table_text(results: Sequence[CellResult], *, split: str, best: Sequence[Cell
     return "\n".join(line.rstrip() for line in table.splitlines())
 
 
-def _line(result: CellResult, *, split: str, best: bool) -> dict[str, str]:
+def _line(result: CellResult, *, split: str, metric: str, best: bool) -> dict[str, str]:
     cell, gain = result.cell.to_dict(), result.gain
-    interval = None if gain is None or gain.low is None or gain.high is None else (gain.low, gain.high)
     spread = "" if result.deviation is None else f" ± {100 * result.deviation:.2f}"
     return {
         "student": cell["student"],
@@ -239,30 +256,39 @@ def _line(result: CellResult, *, split: str, best: bool) -> dict[str, str]:
         "λ": f"{cell['lambda']:g}" if cell["weights"] is None else cell["weights"],
         "features": cell["features"] or "-",
         "epochs": f"{cell['epochs'] or '-'}",
-        f"{split} accuracy": f"{100 * result.mean:.2f}{spread} %",
-        "over labels alone": "-" if gain is None else f"{100 * gain.mean:+.2f}",
+        f"{split} {metric}": f"{100 * result.mean:.2f}{spread} %",
+        "over labels alone": "-" if gain is None else _points(gain.mean),
         f"{CONFIDENCE:.0%} interval": (
-            "-" if interval is None else f"{100 * interval[0]:+.2f} .. {100 * interval[1]:+.2f}"
+            "-" if gain is None or gain.interval is None else " .. ".join(map(_points, gain.interval))
         ),
         "": "best" if best else "",
     }
 
 
-def caution_text(results: Sequence[CellResult]) -> str:
-    """Return what must be read with a table of validation accuracies, a line for each thing."""
+def caution_text(results: Sequence[CellResult], *, metric: str = ACCURACY) -> str:
+    """Return what must be read with a table of validation accuracies, or another `metric`: a line for each thing."""
     seeds = len(results[0].accuracies)
     lines = [f"mean ± deviation over {seeds} seeds; differences are paired by seed, their intervals Student's t"]
     if seeds == 1:
         lines = ["one seed: a difference may be chance; give more with --seeds"]
     for student, best in choose(results).items():
-        cells = sum(result.cell.student == student and result.cell.is_taught for result in results)
+        taught = [each for each in results if each.cell.student == student and each.cell.is_taught]
+        gains = [each.gain.mean for each in taught if each.gain is not None]
+        by = "" if metric == ACCURACY else f" by {metric}"
         lines.append(
-            f"{student}: best of {cells} cells, chosen on validation, which chose the epochs, too: its figures are "
-            "optimistic, and its interval does not know of the choice"
+            f"{student}: best of {len(taught)} cells{by}, chosen on validation, which chose the epochs, too: its "
+            "figures are optimistic, and its interval does not know of the choice"
         )
-        if best.gain is not None and best.gain.mean <= 0:
+        if max(gains) <= 0:
             lines.append(f"{student}: no cell is better than labels alone")
+        elif best.gain is not None and best.gain.mean <= 0:
+            lines.append(f"{student}: the best cell is no better than labels alone in its views")
     return "\n".join(lines)
+
+
+def _points(difference: float) -> str:
+    """Return a difference of accuracies in points, such as "+1.20"; what rounds to nothing has no minus."""
+    return f"{round(100 * difference, 2) + 0.0:+.2f}"
 
 
 def _deviation(values: Sequence[float]) -> float | None:

@@ -144,7 +144,8 @@ def _target_in_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        of_unfinished = isinstance(error.filename, str) and Path(error.filename).name.startswith(_unfinished(path))
+        named = isinstance(error.filename, (str, os.PathLike))
+        of_unfinished = named and Path(error.filename).name.startswith(_unfinished(path))
         if error.errno is not None and (error.filename is None or of_unfinished):
             error.filename = str(path)
         raise

@@ -81,7 +81,10 @@ def gather_parts(folders: Sequence[str | os.PathLike], *, merged_into: LogitHead
     paths = [path for folder in folders for path in sorted(Path(folder).glob(PART_FILES))]
     where = ", ".join(map(str, folders))
     if not paths:
-        raise InputError(f"{where} has no parts of a logit store: expected files {PART_FILES} that {COMMAND} wrote")
+        raise InputError(
+            f"there are no parts of a logit store in {where}: expected folders with files {PART_FILES} that "
+            f"{COMMAND} wrote; whole stores need no merge, several teachers are given as --logits A.h5 B.h5"
+        )
     found: dict[int, Content] = {}
     for path in paths:
         part = read_content(path, kind=PART)

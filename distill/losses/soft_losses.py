@@ -145,6 +145,6 @@ def loss_named(name: str) -> SoftLoss:
     """
     if name not in SOFT_LOSSES:
         raise InputError(
-            f'unknown loss "{name}": {alternatives(name, SOFT_LOSSES)}, or name your own as MODULE:FUNCTION'
+            f'unknown loss "{name}" (one of your own is MODULE:FUNCTION): {alternatives(name, SOFT_LOSSES)}'
         )
     return SOFT_LOSSES[name]

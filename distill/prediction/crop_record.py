@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import InputError
+from distill.files.busy_files import is_there
 from distill.files.whole_files import atomic_file
 
 
@@ -66,6 +67,8 @@ class CropRecord:
         out = self._out
         if out.exists() and not out.is_dir():
             raise InputError(f"{out} is a file: name a folder for the faces")
+        if not out.parent.is_dir() and is_there(out.parent):
+            raise InputError(f"{out.parent} is a file: {out} would be a folder in it, name another one")
         if not self._file.is_file():
             if out.is_dir() and any(out.iterdir()):
                 raise InputError(f"{out} is not empty, and {self._file} does not say what of: name a new folder")

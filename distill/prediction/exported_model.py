@@ -116,9 +116,13 @@ def _recommended(folder: Path) -> str:
     try:
         name = read_document(file, _Exports, what="list of exports").recommended
     except FileNotFoundError:
-        raise InputError(
-            f"{folder} is not a folder that python -m distill.export wrote: it holds no {EXPORTS}"
-        ) from None
+        if (folder / "export" / EXPORTS).is_file():
+            hint = f"give {folder / 'export'}"
+        elif (folder / "settings.json").is_file():  # of a run
+            hint = f"python -m distill.export --model {folder} --data DATA exports it"
+        else:
+            hint = "give a folder that python -m distill.export wrote"
+        raise InputError(f"{folder} holds no {EXPORTS}: {hint}") from None
     if Path(name).name != name or not Path(name).suffix:  # it never leads out of the folder
         raise InputError(f"{file} recommends {name!r}, which is not a file in it: export anew")
     return name

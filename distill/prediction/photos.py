@@ -64,8 +64,6 @@ def open_photo(path: str | Path) -> np.ndarray:
             raise InputError(f"{path} is a folder without images{hint}")
         if not is_there(path):
             raise InputError(f"{path} does not exist")
-        if not path.stat().st_size:
-            raise InputError(f"{path} is empty: no image has 0 pixels")
     read_header(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what can be shown in spite of a flaw is shown

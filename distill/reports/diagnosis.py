@@ -53,11 +53,11 @@ class Diagnosis:
 def diagnose(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Diagnosis:
     """Compare logits with labels, as they stand and in every other order of the classes.
 
-    Accuracy is near chance where Cohen's kappa, (accuracy - chance) / (1 - chance), is within two standard errors of
-    a tenth, or below it. The better order is the one of the largest accuracy, a linear assignment over the confusion
-    matrix, or a usual one where that is as good within noise. It is named where it is better by four standard errors
-    on images that it was not chosen by (each half is evaluated in the order that fits the other half), and is not
-    near chance itself.
+    Accuracy is near chance where Cohen's kappa, (accuracy - chance) / (1 - chance), is below a tenth, or would be for
+    one that is lower by two standard errors (the lower end of Wilson's interval). The better order is the one of
+    the largest accuracy, a linear assignment over the confusion matrix, or a usual one where that is as good within
+    noise. It is named where it is better by four standard errors on images that it was not chosen by (each half is
+    evaluated in the order that fits the other half), and is not near chance itself.
 
     Args:
         logits: float [N, C].
@@ -172,6 +172,10 @@ def _is_near_chance(confusion: np.ndarray) -> bool:
     accuracy, chance = _accuracy_and_chance(confusion)
     if chance == 1:  # one class, always right
         return False
-    kappa = (accuracy - chance) / (1 - chance)
-    error = sqrt(accuracy * (1 - accuracy) / confusion.sum()) / (1 - chance)
-    return kappa - _NOISE * error <= _NEAR_CHANCE
+    return (_lower_end(accuracy, int(confusion.sum())) - chance) / (1 - chance) <= _NEAR_CHANCE
+
+
+def _lower_end(accuracy: float, images: int) -> float:
+    """Return the lower end of Wilson's interval, which few images that are all right do not pull up to 1."""
+    spread = sqrt(accuracy * (1 - accuracy) / images + (_NOISE / (2 * images)) ** 2)
+    return (accuracy + _NOISE**2 / (2 * images) - _NOISE * spread) / (1 + _NOISE**2 / images)

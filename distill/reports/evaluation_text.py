@@ -16,10 +16,9 @@ def model_text(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         data: what stands there of the data.
     """
     metrics = EvaluationMetrics.from_dict(model)
-    parameters = model["parameters"]
-    size = f"{model['bytes']:,} bytes" if parameters is None else f"{parameters:,} parameters"
+    sizes = [f"{model[name]:,} {name}" for name in ("parameters", "bytes") if model[name] is not None]
     facts = [
-        f"{model['name']}: {model['network']}, {model['kind']}, {size}",
+        ", ".join([f"{model['name']}: {model['network']}", model["kind"], *sizes[:1]]),
         f"on {metrics.count + metrics.unlabelled:,} {data['split']} images of {data['name']}",
         f"accuracy {metrics.accuracy:.4f}   balanced accuracy {metrics.balanced_accuracy:.4f}   "
         f"macro-F1 {metrics.macro_f1:.4f}   calibration error {model['calibration']['error']:.4f}",
@@ -61,7 +60,7 @@ def _cells(model: Mapping[str, Any]) -> tuple[str, ...]:
         f"{model['macro_f1']:.4f}",
         f"{model['calibration']['error']:.4f}",
         *(f"{teacher['agreement']:.4f}" for teacher in model["teachers"]),
-        f"{model['bytes']:,}",
+        "-" if model["bytes"] is None else f"{model['bytes']:,}",
         "-" if model["multiply_adds"] is None else f"{model['multiply_adds']:,}",
         "-" if speed is None else f"{speed['frames_per_second']:,.0f}",
     )

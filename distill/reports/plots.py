@@ -35,9 +35,11 @@ def learning_curves(
 
     Args:
         rows: one per epoch, at least one, with `epoch`, `train_loss`, `train_accuracy`, `validation_loss`
-            and `validation_accuracy` (accuracies 0..1), as in the metrics.csv of a run.
+            and `validation_accuracy` (accuracies 0..1), as in the metrics.csv of a run; where averaged weights were
+            validated, too, also `validation_loss_ema` and `validation_accuracy_ema`.
         path: the picture; its suffix says the format.
-        best: the row of the best epoch; by default that of the best validation accuracy.
+        best: `epoch`, `validation_loss` and `validation_accuracy` of the weights that are kept; by default those of
+            the row of the best validation accuracy.
     """
     figure = _figure(9, 3.6)
     loss, accuracy = figure.subplots(1, 2)
@@ -151,13 +153,14 @@ def temperature_picture(rows: Sequence[Mapping[str, Any]], path: str | Path, *, 
     save_figure(figure, path)
 
 
-def heat_map(cells: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+def heat_map(cells: Sequence[Mapping[str, Any]], path: str | Path, *, metric: str = "accuracy") -> None:
     """Draw what distillation gains at each temperature and lambda: a panel for every student and loss.
 
     Args:
         cells: as `distill.experiments.comparison.CellResult.to_dict` returns them, with `best`: those are framed. At
             least one has a lambda above 0; others, such as labels alone, by which all are measured, are not drawn.
         path: the picture; its suffix says the format.
+        metric: what the cells were compared by.
     """
     cells = [cell for cell in cells if cell["lambda"]]
     students, losses = (list(dict.fromkeys(cell[name] for cell in cells)) for name in ("student", "loss"))
@@ -166,7 +169,8 @@ def heat_map(cells: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     figure = _figure(max(6.2, 2 + 0.9 * len(losses) + 0.85 * sum(columns)), 1.1 + len(students) * (1.2 + 0.62 * rows))
     seeds = cells[0]["seeds"]
     spread = f"mean ± deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    figure.suptitle(f"validation accuracy over labels alone, in points\n{spread}; the best is framed")
+    best = "the best is framed" if any(cell["best"] for cell in cells) else "the best is not among these"
+    figure.suptitle(f"validation {metric} over labels alone, in points\n{spread}; {best}")
     grid = figure.subplots(len(students), len(losses), squeeze=False, width_ratios=columns)
     limit = max(abs(cell["difference"]) for cell in cells) or 0.01  # one scale, which is white at 0
     for student, of_student in zip(students, grid, strict=True):
@@ -208,6 +212,9 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], quantity: str) -> N
     for part, color in (("train", _ORANGE), ("validation", _BLUE)):
         values = _column(rows, f"{part}_{quantity}")
         axes.plot(epochs, values, color=color, label=part, linewidth=1.8, marker=".", markersize=4)
+    averaged = _column(rows, f"validation_{quantity}_ema")
+    if not np.isnan(averaged).all():
+        axes.plot(epochs, averaged, color=_SKY, label="validation, averaged weights", linewidth=1.8)
     _epoch_axes(axes, epochs, quantity)
 
 

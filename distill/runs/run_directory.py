@@ -263,7 +263,9 @@ class RunDirectory:
     def _draw_curves(self) -> None:
         from distill.reports.plots import learning_curves  # slow to import, and not needed before
 
-        learning_curves(self.rows, self.path / CURVES, best=best_epoch(self.rows, self.chosen_by))
+        best = best_epoch(self.rows, self.chosen_by)
+        kept = {f"validation_{each}": best[kept_column(best, each, self.chosen_by)] for each in ("loss", "accuracy")}
+        learning_curves(self.rows, self.path / CURVES, best={"epoch": best["epoch"], **kept})
 
     def finish(self) -> keras.Model:
         """Write the summary, which completes the run, and return the best student."""

@@ -163,22 +163,26 @@ class CachedTeachers:
         if logits is None:
             raise InputError(f"{name} needs logits of its own, like all datasets of the run: see --extra-logits")
         own = CachedTeachers.of(logits)
-        ours, theirs = ([_computation(store) for store in each.stores] for each in (own, self))
-        if ours != theirs:
-            named = [
-                ", ".join(
-                    f"{store.path} of {store.header.teacher_name} {store.header.teacher_sha256[:12]}{_how(store)}"
-                    for store in each
-                )
-                for each in (own.stores, self.stores)
-            ]
-            raise InputError(
-                f"the stores of extra data are of other teachers, or in another order: {named[0]}; those of the "
-                f"first dataset are {named[1]}: give stores of the same teachers in the same order"
-            )
+        self.check_same_teachers(own, given="the stores of extra data", own="those of the first dataset")
         if isinstance(logits, CachedTeachers):
             self._check_combined_alike(own)
         return replace(self, stores=own.stores)
+
+    def check_same_teachers(self, other: "CachedTeachers", *, given: str, own: str) -> None:
+        """Refuse stores of other teachers than these, or of the same in another order.
+
+        Args:
+            given, own: what the stores of `other` are called, and these.
+
+        Raises:
+            InputError: they differ in anything but views and data.
+        """
+        theirs, ours = ([_computation(store) for store in each.stores] for each in (other, self))
+        if theirs != ours:
+            raise InputError(
+                f"{given} are of other teachers, or in another order: {_named(other.stores)}; {own} are "
+                f"{_named(self.stores)}: give stores of the same teachers in the same order"
+            )
 
     def _check_combined_alike(self, other: "CachedTeachers") -> None:
         ours, theirs = (
@@ -329,10 +333,15 @@ def _computation(store: LogitStore) -> dict[str, Any]:
     return {name: value for name, value in _identity(store).items() if name not in ("name", "policy", "class_names")}
 
 
-def _how(store: LogitStore) -> str:
-    """How it was asked: what `_computation` compares beside its weights."""
-    asked = {**store.header.input_format, "logits_from": store.header.logits_from}
-    return f" ({', '.join(f'{name} {value}' for name, value in asked.items())})"
+def _named(stores: Sequence[LogitStore]) -> str:
+    """Say what `_computation` compares: whose the stores are, and how these teachers were asked."""
+    named = []
+    for store in stores:
+        header = store.header
+        asked = {**header.input_format, "logits_from": header.logits_from}
+        how = ", ".join(f"{name} {value}" for name, value in asked.items())
+        named.append(f"{store.path} of {header.teacher_name} {header.teacher_sha256[:12]} ({how})")
+    return ", ".join(named)
 
 
 def _identity(store: LogitStore) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from distill.data.dataset import Dataset
-from distill.errors import InputError
+from distill.errors import DivergedError
 from distill.progress import progress_bar
 from distill.runs.best_epoch import quality
 from distill.runs.run_directory import RunDirectory
@@ -65,7 +65,8 @@ def run_epochs(
         `keras.callbacks.History` of all epochs, those before an interruption, too.
 
     Raises:
-        InputError: another process trains into the same directory, or the loss is no longer finite.
+        InputError: another process trains into the same directory.
+        DivergedError: the loss is no longer finite.
     """
     if replicas_of(network) == 1:
         let_one_replica_be(optimizer)
@@ -107,7 +108,7 @@ def run_epochs(
                 callback_list.on_epoch_begin(epoch)
                 row = _timed_epoch(train_epoch, epoch, bar, callback_list, images=images)
                 if not math.isfinite(row["train_loss"]):
-                    raise InputError(f"the loss of epoch {epoch + 1} is {row['train_loss']}: {remedy}")
+                    raise DivergedError(f"the loss of epoch {epoch + 1} is {row['train_loss']}: {remedy}")
                 row |= validate()
                 row["learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
                 run.record_epoch(network, row, averaged=validate.averaged)

@@ -7,7 +7,7 @@ import numpy as np
 
 from distill.data.dataset import Dataset
 from distill.data.views import ViewSpec
-from distill.errors import InputError
+from distill.errors import DivergedError
 from distill.losses.formulas import cross_entropy
 from distill.reports.calibration import temperature_table
 from distill.reports.metrics import evaluate_predictions
@@ -64,7 +64,7 @@ class Validation:
     def _metrics(self, scorer: Scorer) -> dict[str, float]:
         logits = scorer.score_for_evaluation()
         if not np.isfinite(logits).all():
-            raise InputError(f"the network has diverged, its logits are not finite: {self._remedy}")
+            raise DivergedError(f"the network has diverged, its logits are not finite: {self._remedy}")
         return validation_metrics(logits, self._dataset)
 
     def _take_average(self, averaged: keras.Model) -> None:

@@ -58,7 +58,7 @@ def test_flags_become_settings_and_the_exit_code_is_0():
         (InputError("no such thing: try another"), 2, "error: no such thing: try another\n"),
         (PermissionError(13, "Permission denied", "a.h5"), 2, "error: a.h5: Permission denied\n"),
         (OSError(28, "No space left on device"), 2, "error: file system: No space left on device\n"),
-        (KeyboardInterrupt(), 130, "interrupted: the same command resumes from here\n"),
+        (KeyboardInterrupt(), 130, "interrupted: the same command resumes after what is finished\n"),
     ],
 )
 def test_mistakes_end_in_one_line(error, code, message, capsys):
@@ -114,6 +114,13 @@ def test_a_wrong_flag_is_one_line(capsys, args, message):
     assert said.count("\n") == 1
 
 
+def test_a_file_whose_name_looks_like_a_flag_is_named(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-dash.jpg").touch()
+    assert run(raising(None), "--data", "D", "-dash.jpg", "b.jpg") == 2
+    assert capsys.readouterr().err.startswith("error: -dash.jpg looks like a flag: write ./-dash.jpg (")
+
+
 def test_a_message_is_one_line_whatever_a_name_contains(capsys):
     assert run(raising(InputError("no \x1b[2Jface\nin \udc80 \u202eé")), "--data", "D") == 2
     assert capsys.readouterr().err == "error: no \\x1b[2Jface\\nin \\udc80 \\u202eé\n"
@@ -129,7 +136,7 @@ def test_a_signal_ends_a_command_in_one_line(name):
         "run_stage(stage, InspectSettings, ['x'], backend=None)"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (130, "interrupted: the same command resumes from here\n")
+    assert (ended.returncode, ended.stderr) == (130, "interrupted: the same command resumes after what is finished\n")
 
 
 def test_an_interruption_while_modules_load_is_one_line(tmp_path):

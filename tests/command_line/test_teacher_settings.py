@@ -100,6 +100,7 @@ def test_a_teacher_of_more_classes_names_them(faces, saved):
     [
         ({"teacher": "facenet"}, "--teacher facenet needs what it learned: give --weights"),
         ({"teacher": "facnet"}, 'unknown network "facnet": did you mean facenet'),
+        ({"teacher": "fer2013_resnet1"}, "did you mean fer2013_resnet10"),
         (
             {"teacher": "facenet", "weights": "run", "input": InputFormat(size=48)},
             "--input is not for --teacher facenet",

@@ -83,7 +83,7 @@ def test_several_data_sets_in_a_folder_are_listed(npy_pair, write_csv, tmp_path)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("fer2013.cvs", r"fer2013.cvs does not exist, did you mean fer2013.csv\?; expected synthetic"),
+        ("fer2013.cvs", r"fer2013.cvs does not exist \(did you mean fer2013.csv\?\); expected synthetic"),
         ("nothing/like/it", "it does not exist, nor does its folder .*nothing/like; expected"),
         ("zzz", "zzz does not exist; expected synthetic, synthetic-8, MODULE:FUNCTION, or the path of"),
         ("README.md", "README.md has no known layout; expected"),

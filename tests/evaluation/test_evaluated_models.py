@@ -4,12 +4,15 @@ import keras
 import numpy as np
 import pytest
 
+from distill.data.dataset import Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
+from distill.evaluation.evaluate_model import evaluate_model
 from distill.evaluation.evaluated_models import open_evaluated, unique_names
 from distill.prediction.exported_model import is_exported
 from distill.reports.network_costs import multiply_adds
 from distill.runs.networks import load_network
+from distill.runtimes.image_model import LOGITS, ImageModel
 from students import MicroExpNet
 
 NAMES = tuple(CLASS_ORDERS["fer2013"])
@@ -43,6 +46,30 @@ def test_what_counts_as_exported(tmp_path):
     assert is_exported("some.onnx")
     assert not is_exported(str(tmp_path / "run"))
     assert not is_exported("some.keras")
+
+
+def test_a_network_that_names_its_classes_is_evaluated_in_the_order_of_the_data():
+    own = ("sad", "other", "angry", "happy")
+    right = ImageModel(
+        name="right",
+        input_shape=(1, 1, 1),
+        classes=4,
+        sha256="0" * 64,
+        numeric_policy="float32",
+        logits_from=LOGITS,
+        input_format={},
+        network=None,
+        predict=lambda pixels: np.float32(np.eye(4)[np.rint(pixels[:, 0, 0, 0]).astype(int)]),
+        class_names=own,
+    )
+    data_classes = ("angry", "happy", "sad")
+    labels = np.arange(30) % 3
+    pixels = [own.index(data_classes[label]) for label in labels]
+    faces = Dataset.from_arrays(np.uint8(pixels).reshape(-1, 1, 1, 1), labels, class_names=data_classes)
+    assert evaluate_model(right, faces).accuracy == 1
+    unknown = Dataset.from_arrays(np.uint8(pixels).reshape(-1, 1, 1, 1), labels, class_names=("angry", "joy", "sad"))
+    with pytest.raises(InputError, match="joy"):
+        evaluate_model(right, unknown)
 
 
 def test_a_keras_file_is_described(network):

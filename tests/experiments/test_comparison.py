@@ -11,6 +11,7 @@ from distill.experiments.comparison import (
     Difference,
     caution_text,
     choose,
+    complete,
     grid,
     paired_difference,
     summarise,
@@ -97,7 +98,7 @@ class TestStudentsT:
         difference = paired_difference(dict(enumerate(first)), dict(enumerate(second)))
         assert difference.mean == pytest.approx(-1.58)
         assert difference.deviation == pytest.approx(1.229995, abs=1e-6)
-        assert (difference.low, difference.high) == pytest.approx((-2.4598858, -0.7001142), abs=1e-7)
+        assert difference.interval == pytest.approx((-2.4598858, -0.7001142), abs=1e-7)
 
 
 class TestDifferences:
@@ -105,8 +106,8 @@ class TestDifferences:
         difference = paired_difference({0: 0.53, 1: 0.55, 2: 0.57}, {0: 0.50, 1: 0.54, 2: 0.52})  # .03, .01, .05
         assert difference.mean == pytest.approx(0.03)
         assert difference.deviation == pytest.approx(0.02)
-        assert difference.high - difference.mean == pytest.approx(4.303 * 0.02 / math.sqrt(3), rel=1e-4)
-        assert difference.mean - difference.low == pytest.approx(4.303 * 0.02 / math.sqrt(3), rel=1e-4)
+        half = pytest.approx(4.303 * 0.02 / math.sqrt(3), rel=1e-4)
+        assert [abs(end - difference.mean) for end in difference.interval] == [half, half]
 
     def test_pair_by_seed_not_by_position(self):
         ones, others = {0: 0.5, 1: 0.7}, {1: 0.6, 0: 0.4}
@@ -162,6 +163,13 @@ class TestTheChoice:
         assert choose(results_of(better))["small"].cell == LOW
         assert "small: no cell is better than labels alone" in caution_text(results_of(better))
 
+    def test_names_the_views_in_which_the_best_gains_nothing(self):
+        mixed = Cell("small", views="mixed")
+        taught = Cell("small", "mse", None, 1.0, views="mixed")
+        text = caution_text(results_of({**ACCURACIES, mixed: (0.9, 0.9, 0.9), taught: (0.8, 0.8, 0.8)}))
+        assert "small: the best cell is no better than labels alone in its views" in text
+        assert "no cell is better" not in text, "others gain in theirs"
+
     def test_says_from_how_many_it_chose(self):
         text = caution_text(results_of(ACCURACIES))
         assert "small: best of 2 cells, chosen on validation" in text
@@ -172,7 +180,22 @@ class TestTheChoice:
         assert caution_text(results_of(ACCURACIES, seeds=1)).startswith("one seed: a difference may be chance")
 
 
+class TestCompleteCells:
+    def test_are_those_of_which_no_run_diverged_nor_one_of_labels_alone(self):
+        mixed = Cell("small", views="mixed")
+        taught = Cell("small", "mse", None, 1.0, views="mixed")
+        runs = [(cell, seed) for cell in (ALONE, LOW, HIGH, mixed, taught) for seed in (0, 1)]
+        assert complete(runs, []) == runs
+        assert complete(runs, [(LOW, 1)]) == [run for run in runs if run[0] != LOW]
+        assert complete(runs, [(mixed, 0)]) == [run for run in runs if run[0].views is None]
+
+
 class TestTheTable:
+    def test_what_rounds_to_nothing_has_no_sign(self):
+        tiny = {ALONE: (0.3,), LOW: (0.1 + 0.2,), HIGH: (0.3 - 1e-9,)}
+        lines = table_text(results_of(tiny), split="validation").splitlines()[2:]
+        assert [line.split()[6] for line in lines] == ["+0.00", "+0.00"]
+
     def test_holds_the_numbers_and_marks_the_best(self):
         lines = table_text(results_of(ACCURACIES), split="validation", best=[LOW]).splitlines()
         cells = [[each.strip() for each in line.split("  ") if each.strip()] for line in lines]

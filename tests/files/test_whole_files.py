@@ -1,4 +1,5 @@
 import csv
+import errno
 import os
 
 import pytest
@@ -60,3 +61,13 @@ def test_a_large_folder_is_not_listed_for_every_file(tmp_path, monkeypatch):
             unfinished.write_text("whole")
     assert len(listed) == 1
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_an_error_names_the_target(tmp_path, monkeypatch):
+    def read_only(path, *args):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(OSError, match="Read-only") as caught, atomic_file(tmp_path / "table.csv"):
+        raise AssertionError("it was opened")
+    assert caught.value.filename == str(tmp_path / "table.csv")

@@ -134,7 +134,7 @@ def test_a_merge_overwrites_nothing_and_needs_parts(tmp_path, stored, write_shar
     with pytest.raises(InputError, match="notes.h5 is there already .*choose another --out"):
         merge_parts([same], tmp_path / "notes.h5")
     assert (tmp_path / "notes.h5").read_text() == "my notes"
-    with pytest.raises(InputError, match="has no parts of a logit store"):
+    with pytest.raises(InputError, match="there are no parts of a logit store"):
         merge_parts([tmp_path], tmp_path / "merged.h5")
 
 

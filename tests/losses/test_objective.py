@@ -65,7 +65,7 @@ def test_a_function_of_logits_is_a_soft_loss_with_the_settings_of_its_signature(
         (lambda student_logits, teacher_logits, margin: 0, "margin of the loss .* needs a number as its default"),
         (lambda student_logits, teacher_logits, temperature: 0, "temperature of the loss .* needs a number"),
         (3, "an objective is called in every training step, received 3: see distill.Objective"),
-        ("hintn", 'unknown loss "hintn": did you mean hinton.*or name your own as MODULE:FUNCTION'),
+        ("hintn", 'unknown loss "hintn" .one of your own is MODULE:FUNCTION.: did you mean hinton'),
     ],
 )
 def test_what_cannot_be_an_objective_is_refused(function, message):

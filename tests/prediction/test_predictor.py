@@ -142,7 +142,17 @@ def test_other_files_are_no_models(tmp_path, name, content, message):
 
 
 def test_a_folder_without_an_export_is_no_model(tmp_path):
-    with pytest.raises(InputError, match="is not a folder that python -m distill.export wrote"):
+    with pytest.raises(InputError, match="give a folder that python -m distill.export wrote"):
+        Predictor(tmp_path)
+
+
+def test_what_to_give_for_a_run_is_named(tmp_path):
+    (tmp_path / "settings.json").write_text("{}")
+    with pytest.raises(InputError, match="python -m distill.export --model .* exports it"):
+        Predictor(tmp_path)
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "exports.json").write_text("{}")
+    with pytest.raises(InputError, match="holds no exports.json: give .*export"):
         Predictor(tmp_path)
 
 

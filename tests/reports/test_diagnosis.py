@@ -124,3 +124,9 @@ def test_what_is_said_names_the_flag():
     (said,) = warnings_of(diagnose(answers(labels, right=0), labels, FER2013), of_this_project=True)
     assert "near chance" in said
     assert "--" not in said
+
+
+@pytest.mark.parametrize(("images", "near"), [(2, True), (60, False)])
+def test_a_few_images_that_are_all_right_say_little(images, near):
+    labels = np.arange(images) % 2
+    assert diagnose(np.eye(2)[labels], labels, ("sad", "happy")).near_chance is near

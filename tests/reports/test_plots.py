@@ -156,6 +156,21 @@ def test_curves_mark_the_first_best_epoch(tmp_path, monkeypatch):
     assert marked == [[[4.0, 0.95]]]
 
 
+def test_curves_mark_the_averaged_weights_where_these_are_kept(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    rows = [row | {"validation_accuracy_ema": 0.97, "validation_loss_ema": 0.1} for row in epochs(3)]
+    learning_curves(
+        rows, tmp_path / "curves.png", best={"epoch": 2, "validation_accuracy": 0.97, "validation_loss": 0.1}
+    )
+    loss, accuracy = figures[0].axes
+    assert accuracy.get_title() == "accuracy: validation 97.0%, epoch 2"
+    for axes, value in ((loss, 0.1), (accuracy, 0.97)):
+        (averaged,) = (line for line in axes.lines if line.get_label() == "validation, averaged weights")
+        assert list(averaged.get_ydata()) == [value] * 3
+        assert [line.get_xydata().tolist() for line in axes.lines if len(line.get_xdata()) == 1] == [[[2.0, value]]]
+
+
 def test_confusion_picture_writes_counts_and_colours_shares(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
@@ -189,6 +204,18 @@ def test_heat_map_writes_points_and_its_colours_are_centred_on_labels_alone(tmp_
     assert figures[0].axes[0].texts[0].get_text() == "+2.0\n± 0.4"
     (frame,) = figures[0].axes[0].patches
     assert frame.get_xy() == (0.5, -0.5)
+
+
+def test_heat_map_says_that_the_best_is_framed_where_one_is(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    cells = gains_of({(2.0, 0.5): 0.01, (4.0, 0.5): 0.02})
+    heat_map([*cells[:-1], {**cells[-1], "best": True}], tmp_path / "h.png")
+    heat_map(cells, tmp_path / "h.png", metric="macro-F1")
+    titles = [figure.get_suptitle() for figure in figures]
+    assert titles[0].endswith("the best is framed")
+    assert titles[1].startswith("validation macro-F1 over labels alone")
+    assert titles[1].endswith("the best is not among these")
 
 
 @pytest.mark.parametrize("differences", [{(4.0, 0.5): 0.02}, {(4.0, 0.5): 0.0}, {(None, 1.0): -0.02}])

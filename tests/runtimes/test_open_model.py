@@ -198,7 +198,7 @@ def test_what_cannot_be_opened_says_what_could(in_tmp_path):
     )
     assert refusal(open_model, "teacher.pt") == f"teacher.pt is not a network that can be opened; {expected}"
     assert refusal(open_model, "empty") == f"empty is not a network that can be opened; {expected}"
-    assert "teachre.pt does not exist, did you mean teacher.pt?; expected" in refusal(open_model, "teachre.pt")
+    assert "teachre.pt does not exist (did you mean teacher.pt?); expected" in refusal(open_model, "teachre.pt")
     assert "nor does its folder no" in refusal(open_model, "no/teacher.onnx")
     assert "folder.keras is not a file" in refusal(open_model, "folder.keras")
     message = refusal(open_model, "folder.keras", output_type="odds")
