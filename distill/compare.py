@@ -28,7 +28,7 @@ from distill.experiments.comparison import Cell, complete
 from distill.refusals import check_known
 
 if TYPE_CHECKING:
-    from distill.experiments.comparison_folder import ComparisonReport
+    from distill.experiments.comparison_folder import ComparisonFolder, ComparisonReport
     from distill.training.ensemble import CachedTeachers, Logits
 
 
@@ -82,7 +82,8 @@ def compare_students(dataset: Dataset, logits: "Logits", *, out: str | Path, **s
 
 def _several(name: str, value: Any) -> Any:
     """Return the value of a setting as `CompareSettings` holds it: where that is a tuple, one."""
-    if isinstance(value, (list, np.ndarray)):
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, list):
         return tuple(value)
     takes_several = isinstance(CompareSettings.__dataclass_fields__[name].default, tuple)
     return (value,) if takes_several and not isinstance(value, tuple) else value
@@ -109,6 +110,32 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
     runs = {(cell, seed): _run_settings(settings, cell, seed, folder, teachers) for seed in seeds for cell in cells}
     _check_runs({cell: runs[cell, settings.seed] for cell in cells}, teachers, learned.num_classes)
     train = partial(_train, dataset=learned, teachers={stores[views]: each for views, each in teachers.items()})
+    diverged = _train_all(runs, folder, settings, train)
+    complete_runs = complete(list(runs), diverged)
+    if complete_runs:
+        report = folder.report(
+            complete_runs,
+            record,
+            validation=learned.split("validation"),
+            test=None if diverged else test,  # it is looked at once, and would be without the cells that are missing
+            diverged={folder.run(*key).name: why for key, why in diverged.items()},
+        )
+    if diverged:
+        key, why = next(iter(diverged.items()))
+        raise InputError(
+            f"{len(diverged)} of {len(runs)} runs diverged, such as {folder.run(*key)}: {why}; their cells are left out "
+            "of the tables, and nothing was measured on a test split"
+        )
+    return report
+
+
+def _train_all(
+    runs: Mapping[tuple[Cell, int], TrainStudentSettings],
+    folder: "ComparisonFolder",
+    settings: CompareSettings,
+    train: Callable[[TrainStudentSettings], str | None],
+) -> dict[tuple[Cell, int], str]:
+    """Train the runs that are not finished; return why, of those that diverged."""
     with settings.cluster() as shared:
         if shared:
             ordered = _ordered(runs, folder)
@@ -118,22 +145,8 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
             trained = train_in_cluster(train, unfinished, settings, views=settings.view, deterministic=True)
         else:
             trained = [(runs[run], train(runs[run])) for run in _announced(runs, folder)]
-    diverged = {run.out: why for run, why in trained if why is not None}
-    reported = complete(list(runs), [key for key, run in runs.items() if run.out in diverged])
-    if reported:
-        why_by_name = {Path(out).name: why for out, why in diverged.items()}
-        # The test split is looked at once, and then it would be without the cells that are missing.
-        of_test = {} if diverged else {"test": test}
-        report = folder.report(
-            reported, record, validation=learned.split("validation"), diverged=why_by_name, **of_test
-        )
-    if diverged:
-        out, why = next(iter(diverged.items()))
-        raise InputError(
-            f"{len(diverged)} of {len(runs)} runs diverged, such as {out}: {why}; their cells are not in the tables, "
-            "and nothing was measured on a test split"
-        )
-    return report
+    why_by_out = {run.out: why for run, why in trained if why is not None}
+    return {key: why_by_out[run.out] for key, run in runs.items() if run.out in why_by_out}
 
 
 def _train(
