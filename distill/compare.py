@@ -123,8 +123,8 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
     if diverged:
         key, why = next(iter(diverged.items()))
         raise InputError(
-            f"{len(diverged)} of {len(runs)} runs diverged, such as {folder.run(*key)}: {why}; their cells are left out "
-            "of the tables, and nothing was measured on a test split"
+            f"{len(diverged)} of {len(runs)} runs diverged, such as {folder.run(*key)}: {why}; the tables are "
+            "without their cells, and nothing was measured on a test split"
         )
     return report
 
