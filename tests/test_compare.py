@@ -382,8 +382,8 @@ class TestTheTestSplit:
         assert not (tmp_path / "out").exists()
 
 
-def diverging(*, student_logits, labels):
-    """An objective of one's own whose loss is not finite."""
+def diverging(*, student_logits, teacher_logits):
+    """A loss of one's own that is not finite."""
     import keras
 
     return keras.ops.sum(student_logits, axis=-1) * float("nan")
