@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from distill.data.class_order import GIVEN, KNOWN
+from distill.data.dataset import UNLABELLED
 from distill.data.expressions import CLASS_ORDERS, canonical_name, parse_class_names
 from distill.errors import InputError
 from distill.files.busy_files import reading
@@ -73,15 +76,17 @@ def import_logits(
         path: `.npz`, `.csv`, `.pickle` or `.pkl`; raw logits at temperature 1.
         out: path of the `.h5` file.
         classes: a row of `CLASS_ORDERS`, or names with commas between: the order of the logits, where the file does
-            not name them, or only numbers them. "microexpnet" for pickles, if it is not given.
+            not name them, or only numbers them, from 0 or 1 on and in any order. "microexpnet" for pickles, if it is
+            not given.
         teacher_name: by default the name of the file, without its suffix.
         teacher_input_shape: height, width and channels of what the teacher saw. By default `UNKNOWN_SHAPE`, and
             what `import_pickled_logits` says for pickles.
 
     Raises:
         InputError: the file is something else, too large, or damaged; an id that comes twice; a view that is
-            missing; logits that are probabilities or not finite; classes that are unknown, or that differ from those
-            in the file; a setting that the header of an exported file already gives; or `out` holds something else.
+            missing; logits that are probabilities or not finite; classes that are unknown, are numbered with gaps, or
+            differ from those in the file; a setting that the header of an exported file already gives; or `out` holds
+            something else.
     """
     settings = {"classes": classes, "teacher_name": teacher_name, "teacher_input_shape": teacher_input_shape}
     given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
@@ -120,6 +125,7 @@ def _import_unknown(
             f"{path} holds {views} views of each sample, but not how they were drawn: "
             "give those of the untouched image alone, or what was exported from a logit store, with its header"
         )
+    table = _in_order_of_numbers(table, path)
     header = header_of_unknown(
         path,
         class_names=_class_names(table, path, classes),
@@ -131,12 +137,29 @@ def _import_unknown(
     return write_table(replace(table, logits=logits), header, out)
 
 
+def _in_order_of_numbers(table: LogitTable, path: str | os.PathLike) -> LogitTable:
+    """Return a table whose classes are numbered with them in order, and without names; any other as it is."""
+    names = [name.strip() for name in table.class_names or ()]
+    if not names or not all(map(str.isdigit, names)):
+        return table
+    numbers = [name.lstrip("0") or "0" for name in names]
+    first = 0 if "0" in numbers else 1
+    ascending = [str(first + place) for place in range(len(numbers))]
+    if sorted(numbers) != sorted(ascending):
+        count = len(numbers)
+        raise InputError(
+            f"{path} numbers its {count} classes {', '.join(names):.80}: "
+            f"expected 0..{count - 1} or 1..{count}, each once and in any order, or names"
+        )
+    columns = [numbers.index(number) for number in ascending]
+    labels = np.where(table.labels == UNLABELLED, UNLABELLED, np.argsort(columns)[table.labels])
+    return replace(table, logits=table.logits[..., columns], labels=labels, class_names=None)
+
+
 def _class_names(table: LogitTable, path: str | os.PathLike, classes: str | None) -> tuple[str, ...]:
     """Return the project's spelling of what the file, or the user, calls the classes."""
     count = table.logits.shape[-1]
     named = tuple(map(canonical_name, table.class_names or ()))
-    if all(name.isdigit() for name in named):
-        named = ()
     if not named and classes is None:
         orders = ", ".join(CLASS_ORDERS)
         raise InputError(f"{path} does not name its {count} classes: give --classes, one of {orders}, or the names")

@@ -129,6 +129,42 @@ def test_numbered_columns_take_the_classes_that_are_given(csv_file, out):
     assert import_logits(path, out, classes="fer2013").class_names == CLASS_ORDERS["fer2013"]
 
 
+NUMBERS = {
+    "descending": ["6", "5", "4", "3", "2", "1", "0"],
+    "from 1 on": ["7", "1", "6", "2", "5", "3", "4"],
+    "as text": sorted(map(str, range(12))),
+    "with zeros before": ["02", "00", "01"],
+}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npz"])
+@pytest.mark.parametrize("numbers", NUMBERS.values(), ids=NUMBERS)
+def test_numbered_classes_are_found_by_their_number(csv_file, npz, out, suffix, numbers):
+    """Each logit, and each label, is the number of its class."""
+    ascending = sorted(map(int, numbers))
+    names = [f"c{number}" for number in ascending]
+    if suffix == ".csv":
+        line = ",".join(f"{int(number)}.5" for number in numbers)
+        path = csv_file(f"sample_id,label,{','.join(numbers)}", *(f"{n},{n},{line}" for n in numbers), f"x,,{line}")
+    else:
+        logits = np.tile([int(number) + 0.5 for number in numbers], (len(numbers) + 1, 1))
+        labels = np.array([*range(len(numbers)), UNLABELLED])
+        path = npz(logits=logits, sample_id=np.array([*numbers, "x"]), class_names=np.array(numbers), label=labels)
+    store = import_logits(path, out, classes=",".join(names))
+    assert store.class_names == tuple(names)
+    assert (store.logits[:, 0] == np.array(ascending) + 0.5).all()
+    *named, unlabelled = store.labels
+    assert [names[label] for label in named] == [f"c{int(number)}" for number in numbers]
+    assert unlabelled == UNLABELLED
+
+
+@pytest.mark.parametrize("numbers", ["1,2,4", "2,3,4", "0,1,01", "0,1,²", "0,1," + "9" * 5000])
+def test_classes_numbered_otherwise_are_refused(csv_file, out, numbers):
+    message = refusal(csv_file(f"sample_id,{numbers}", "a,7,6,5"), out, classes="a,b,c")
+    assert "numbers its 3 classes" in message
+    assert message.endswith("expected 0..2 or 1..3, each once and in any order, or names")
+
+
 def test_classes_that_the_file_names_may_be_confirmed_not_changed(csv_file, out):
     path = csv_file("sample_id,angry,happy", "a,7,6")
     assert "names the classes angry, happy: omit --classes happy,angry" in refusal(path, out, classes="happy,angry")
