@@ -25,6 +25,8 @@ UNKNOWN_SHAPE = (0, 0, 0)
 
 _MAX_ID_CHARACTERS = 250_000_000
 _READ_BYTES = 1 << 20
+_ROUNDED = 0.05
+"""How far the sum of probabilities of several classes may lie from 1 when each is rounded to a whole percent."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -76,7 +78,8 @@ def checked_raw_logits(logits: np.ndarray, sample_ids: np.ndarray, path: str | o
     """Return float32 [N, V, C] of the float [N, V, C] that `path` gave for `sample_ids`.
 
     Raises:
-        InputError: a value that is not finite in float32, or probabilities instead of logits.
+        InputError: a value that is not finite in float32; or every row holds probabilities, rounded or in percent, or
+            every value lies in 0..1.
     """
     with np.errstate(over="ignore"):
         logits = logits.astype(np.float32)
@@ -84,9 +87,27 @@ def checked_raw_logits(logits: np.ndarray, sample_ids: np.ndarray, path: str | o
     if len(bad):
         first = str(sample_ids[bad[0]])
         raise InputError(f"{path} holds logits that are NaN or too large for {len(bad)} ids, the first {first!r}")
-    if (logits >= 0).all() and np.allclose(logits.sum(-1), 1, atol=1e-3):
-        raise InputError(f"{path} holds probabilities: expected raw logits, as they enter the softmax")
+    found = _kind_of_probabilities(logits)
+    if found:
+        raise InputError(
+            f"{path} holds {found}: expected raw logits, as they enter the softmax, or logarithms of "
+            "probabilities above 0; if these are logits, subtract 100 from each, which no softmax notices"
+        )
     return logits
+
+
+def _kind_of_probabilities(logits: np.ndarray) -> str | None:
+    """Return what float [N, V, C] are if a softmax or a sigmoid has been applied to them, as far as they show it."""
+    if logits.min() < 0:
+        return None
+    sums = logits.sum(-1, dtype=np.float64)
+    if np.allclose(sums, 1, rtol=_ROUNDED, atol=0):
+        return "probabilities"
+    if np.allclose(sums, 100, rtol=_ROUNDED, atol=0):
+        return "probabilities in percent"
+    if logits.max() <= 1:
+        return "numbers in 0..1 that do not sum to 1, which looks like a sigmoid"
+    return None
 
 
 def header_of_unknown(

@@ -304,6 +304,46 @@ def test_csv_files_that_are_refused(csv_file, out, lines, message):
     assert message in refusal(csv_file(*lines), out)
 
 
+PROBABILITIES = {
+    "probabilities": ["{:.2f}", "{:.3f}", "{:.9f}"],
+    "probabilities in percent": ["{:.0%}", "{:.1%}"],
+}
+
+
+@pytest.mark.parametrize(
+    ("found", "written"), [(found, written) for found, formats in PROBABILITIES.items() for written in formats]
+)
+def test_probabilities_are_no_logits_however_they_are_rounded(csv_file, out, rng, found, written):
+    logits = rng.normal(0, 3, (300, 7))
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    lines = [
+        f"{row}," + ",".join(written.format(value).rstrip("%") for value in values)
+        for row, values in enumerate(probabilities)
+    ]
+    path = csv_file("sample_id,a,b,c,d,e,f,g", *lines)
+    assert f"holds {found}: expected raw logits, as they enter the softmax" in refusal(path, out)
+
+
+def test_what_a_sigmoid_gave_is_no_logits(npz, out, rng):
+    message = refusal(npz(logits=rng.uniform(0, 1, (3, 3))), out, classes="a,b,c")
+    assert "holds numbers in 0..1 that do not sum to 1, which looks like a sigmoid: expected raw logits" in message
+
+
+def test_what_the_refusal_of_probabilities_advises_is_taken(npz, out, rng):
+    logits = rng.uniform(0, 1, (3, 3))
+    store = import_logits(npz(logits=logits - 100), out, classes="a,b,c")
+    np.testing.assert_allclose(store.logits[:, 0] + 100, logits, atol=1e-5)
+    store = import_logits(npz(logits=np.log(logits)), out.with_name("logarithms.h5"), classes="a,b,c")
+    np.testing.assert_allclose(np.exp(store.logits[:, 0]), logits, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("sum_of_most", "another"), [(1, 2), (100, 120)])
+def test_positive_logits_of_which_some_rows_have_that_sum_are_taken(npz, out, sum_of_most, another):
+    rows = np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]])
+    rows *= np.array([[sum_of_most], [sum_of_most], [another]])
+    assert len(import_logits(npz(logits=rows), out, classes="a,b,c")) == 3
+
+
 def test_a_csv_in_another_encoding_is_refused(csv_file, out):
     assert "is not a CSV file in UTF-8" in refusal(csv_file("sample_id,a,b", "é,1,2", encoding="latin1"), out)
 
