@@ -16,7 +16,7 @@ from distill.data.expressions import canonical_name
 from distill.errors import InputError
 from distill.files.whole_files import atomic_file, write_json
 from distill.logit_store.exchange.exported_header import MAX_HEADER_BYTES, header_document, parse_document
-from distill.logit_store.exchange.logit_table import LogitTable, checked_ids
+from distill.logit_store.exchange.logit_table import LogitTable, check_no_index, checked_ids
 from distill.logit_store.layout import HASH_BYTES, UNKNOWN_PIXELS
 from distill.logit_store.store import LogitStore
 
@@ -94,10 +94,11 @@ class _Columns:
 def _columns(names: Sequence[str], path: str | os.PathLike) -> _Columns:
     others: dict[str, int] = {}
     classes: dict[str, int] = {}
+    check_no_index((name for name in names if not name.strip()), path)  # with a name it may be an exported class
     for position, name in enumerate(names):
         columns, name = (classes, name) if _is_class(name) else (others, name.strip().lower())
         if name in columns or (columns is others and name not in _OTHER_COLUMNS):
-            raise InputError(f"{path} has the column {_shown(name)} twice, or unnamed: expected every name once")
+            raise InputError(f"{path} has the column {_shown(name)} twice, or unprintable: expected every name once")
         columns[name] = position
     if "sample_id" not in others or not classes:
         listed = ", ".join(map(_shown, names[:10])) or "none"

@@ -17,6 +17,7 @@ from distill.logit_store.exchange.csv_logits import read_csv_logits, write_csv_l
 from distill.logit_store.exchange.exported_header import checked_header
 from distill.logit_store.exchange.logit_table import (
     LogitTable,
+    check_no_index,
     checked_raw_logits,
     header_of_unknown,
     write_table,
@@ -159,6 +160,9 @@ def _in_order_of_numbers(table: LogitTable, path: str | os.PathLike) -> LogitTab
 def _class_names(table: LogitTable, path: str | os.PathLike, classes: str | None) -> tuple[str, ...]:
     """Return the project's spelling of what the file, or the user, calls the classes."""
     count = table.logits.shape[-1]
+    if count < 2:
+        raise InputError(f"{path} holds one logit of each sample, expected one for each of two classes or more")
+    check_no_index(table.class_names or (), path)
     named = tuple(map(canonical_name, table.class_names or ()))
     if not named and classes is None:
         orders = ", ".join(CLASS_ORDERS)

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ UNKNOWN_SHAPE = (0, 0, 0)
 
 _MAX_ID_CHARACTERS = 250_000_000
 _READ_BYTES = 1 << 20
+_INDEX = re.compile(r"(Unnamed: \d+(\.\d+)?)?")  # as it is written, and as it is called when that is read again
 _ROUNDED = 0.05
 """How far the sum of probabilities of several classes may lie from 1 when each is rounded to a whole percent."""
 
@@ -52,6 +54,20 @@ class LogitTable:
             object.__setattr__(self, "content_hashes", np.tile(UNKNOWN_PIXELS, (count, 1)))
         if self.labels is None:
             object.__setattr__(self, "labels", np.full(count, UNLABELLED))
+
+
+def check_no_index(names: Iterable[str], path: str | os.PathLike) -> None:
+    """Check that none of `names`, of columns or classes, is what pandas calls the column of its index.
+
+    Raises:
+        InputError: one is: its numbers are no logits.
+    """
+    index = [name for name in names if _INDEX.fullmatch(name.strip())]
+    if index:
+        raise InputError(
+            f"{path} has a column {index[0]!r}, which looks like an index of pandas: remove it (index=False), "
+            "or where it holds the ids call it sample_id"
+        )
 
 
 def checked_ids(ids: Sequence[str], path: str | os.PathLike) -> np.ndarray:

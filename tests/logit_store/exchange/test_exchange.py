@@ -184,6 +184,12 @@ def test_a_class_that_cannot_be_a_column_goes_through_npz(store_of, tmp_path, ou
     assert same(import_logits(tmp_path / "x.npz", out), store)
 
 
+def test_a_class_with_the_name_of_an_index_comes_back(store_of, tmp_path, out):
+    store = store_of(class_names=("Unnamed: 0", "angry", "happy"))
+    export_logits(store, tmp_path / "x.csv")
+    assert same(import_logits(tmp_path / "x.csv", out), store)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_same_import_again_changes_nothing(exported, out, suffix):
     import_logits(exported(suffix), out)
