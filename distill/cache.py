@@ -129,6 +129,7 @@ def inspect(settings: InspectSettings) -> None:
 def verify(settings: VerifySettings) -> None:
     """Check `settings.store`, as far as data and teacher are given."""
     from distill.logit_store import open_logits
+    from distill.logit_store.samples import are_known
 
     if settings.teacher is not None and settings.data is None:
         raise InputError("--teacher needs images to score again: give --data")
@@ -145,10 +146,10 @@ def verify(settings: VerifySettings) -> None:
         print(f"classes    {', '.join(store.class_names)}; their order: {store.header.class_order}")
         return
     dataset = _open_data(settings)
-    store.rows_of(dataset)
-    seen = "each has the pixels that the teacher saw"
-    unseen = "found by name; the pixels that the teacher saw are unknown"
-    print(f"images     {len(dataset):,} of {dataset.name}: {seen if store.pixels_known else unseen}")
+    known = are_known(store.content_hashes[store.rows_of(dataset)])
+    seen = "each has" if known.all() else f"{known.sum():,} have"
+    unseen = "" if known.all() else f"; {(~known).sum():,} cannot be checked, theirs are unknown"
+    print(f"images     {len(dataset):,} of {dataset.name}: {seen} the pixels that the teacher saw{unseen}")
     if dataset.class_names:
         print(f"classes    {_class_order(store, dataset)}")
     print_accuracy(store, dataset)

@@ -11,7 +11,7 @@ import pytest
 from distill.cache import VERBS
 from distill.command_line.stage import run_stage, run_stages
 from distill.data.open_dataset import open_dataset
-from distill.logit_store import open_logits
+from distill.logit_store import UNKNOWN_PIXELS, open_logits
 from distill.teacher_logits import TeacherLogitsSettings, teacher_logits
 from tests.training.small_runs import record_of
 
@@ -114,6 +114,22 @@ def test_verify_checks_the_file_the_images_and_the_teacher(stored, work, capsys)
     assert "each has the pixels that the teacher saw" in shown
     assert "classes    assumed to be those of " in shown
     assert "scored 7 images x 2 views again: same class in 100.0%, largest difference 0 " in shown
+
+
+def test_images_that_cannot_be_checked_are_counted(stored, work, tmp_path, capsys):
+    store = open_logits(stored)
+    hashes = store.content_hashes.copy()
+    hashes[:4] = UNKNOWN_PIXELS
+    arrays = {"logits": store.logits[:, 0], "sample_id": np.array(store.sample_ids.tolist()), "content_hash": hashes}
+    np.savez(tmp_path / "some.npz", **arrays)
+    imported = tmp_path / "some.h5"
+    assert cache("import", tmp_path / "some.npz", "--out", imported, "--classes", CLASSES) == 0
+    assert f"pixels of 4 of 30 images in {imported} are unknown: joined by id, unchecked" in capsys.readouterr().out
+    assert cache("verify", imported, "--data", work / "fer2013.csv") == 0
+    shown = capsys.readouterr().out
+    assert "26 have the pixels that the teacher saw; 4 cannot be checked, theirs are unknown" in shown
+    assert cache("inspect", imported) == 0
+    assert "; the pixels of 4 are unknown" in capsys.readouterr().out
 
 
 def test_verify_notices_a_flipped_byte_another_image_and_another_teacher(stored, work, tmp_path, capsys):
@@ -228,7 +244,7 @@ def test_logits_from_elsewhere_are_imported(tmp_path, capsys):
     assert cache("import", tmp_path / "theirs.npz", "--out", tmp_path / "l.h5", "--classes", "fer2013") == 0
     assert "joined by file name, unchecked" in capsys.readouterr().out
     assert cache("inspect", tmp_path / "l.h5") == 0
-    assert "their pixels are unknown" in capsys.readouterr().out
+    assert "; the pixels of 7 are unknown" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", VERBS)

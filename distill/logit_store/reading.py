@@ -20,7 +20,6 @@ from distill.logit_store.interrupts import uninterrupted
 from distill.logit_store.layout import (
     CHECKSUM_BYTES,
     COMMAND,
-    UNKNOWN_PIXELS,
     Columns,
     Extent,
     Types,
@@ -30,7 +29,7 @@ from distill.logit_store.layout import (
     feature_types,
     header_checksum,
 )
-from distill.logit_store.samples import SAMPLE_COLUMNS, check_labels
+from distill.logit_store.samples import SAMPLE_COLUMNS, are_known, check_labels
 from distill.logit_store.stored_features import DamagedError, FeaturePlace
 from distill.logit_store.unlocked_file import UnlockedFile
 
@@ -50,8 +49,8 @@ class Content:
     extent: Extent
     id_bytes: int
     """Length of its ids, UTF-8."""
-    pixels_known: bool
-    """Whether it has the content hash of any sample."""
+    unknown_pixels: int
+    """How many of its samples lack the content hash of their image."""
     sample_checksums: np.ndarray
     """uint8 [blocks, 16]: of the samples alone, so that they can be read and checked without the logits."""
     columns: Columns
@@ -70,12 +69,12 @@ def read_content(path: Path, *, kind: str, columns: Collection[str] = ()) -> Con
     with uninterrupted() as let_through, _opened(path, kind) as file:
         rows, types = file.extent.rows, file.types
         kept = {name: np.empty((rows, *types[name][1]), types[name][0]) for name in columns}
-        checksums, pixels_known = [], False
+        checksums, unknown_pixels = [], 0
         for start, span in _checked_spans(file):
             for name, column in kept.items():
                 column[start : start + len(span[name])] = span[name]
             checksums += [block_checksum(block, SAMPLE_COLUMNS) for block in _blocks(span, file.extent)]
-            pixels_known = pixels_known or bool((span["content_hash"] != UNKNOWN_PIXELS).any())
+            unknown_pixels += int((~are_known(span["content_hash"])).sum())
             let_through()
         return Content(
             Path(path),
@@ -83,7 +82,7 @@ def read_content(path: Path, *, kind: str, columns: Collection[str] = ()) -> Con
             file.header,
             file.extent,
             id_bytes=types["sample_id"][0].itemsize,
-            pixels_known=pixels_known,
+            unknown_pixels=unknown_pixels,
             sample_checksums=np.stack(checksums),
             columns=kept,
             features=file.features,

@@ -7,7 +7,7 @@ import numpy as np
 from distill.data.columns import count_distinct, encoded_bytes, text_column
 from distill.data.dataset import UNLABELLED
 from distill.errors import InputError
-from distill.logit_store.layout import HASH_BYTES, Columns, encode_ids
+from distill.logit_store.layout import HASH_BYTES, UNKNOWN_PIXELS, Columns, encode_ids
 
 SAMPLE_COLUMNS = ("sample_id", "content_hash", "label")
 
@@ -60,6 +60,11 @@ class Samples:
             "content_hash": self.content_hashes[rows],
             "label": self.labels[rows].astype(np.int64, copy=False),
         }
+
+
+def are_known(content_hashes: np.ndarray) -> np.ndarray:
+    """Return bool [N]: which of uint8 [N, 16] are hashes of an image, and not `UNKNOWN_PIXELS`."""
+    return (content_hashes != UNKNOWN_PIXELS).any(1)
 
 
 def check_labels(labels: np.ndarray, *, classes: int) -> None:

@@ -106,9 +106,14 @@ class LogitStore:
         return self.header.view_spec
 
     @property
+    def unknown_pixels(self) -> int:
+        """Of how many samples `join` cannot compare the pixels: of all where logits were published without images."""
+        return sum(content.unknown_pixels for content in self.contents)
+
+    @property
     def pixels_known(self) -> bool:
-        """Whether `join` can compare pixels; it cannot in a store of published logits, which came without images."""
-        return any(content.pixels_known for content in self.contents)
+        """Whether it can compare those of any."""
+        return self.unknown_pixels < len(self)
 
     def join(self, dataset: Dataset, *, class_match: str = "exact") -> np.ndarray:
         """Return float32 [len(dataset), views, dataset.num_classes]: the logits of `dataset`, in its order.
@@ -148,15 +153,15 @@ class LogitStore:
     def rows_of(self, dataset: Dataset) -> np.ndarray:
         """Return int64 [len(dataset)]: the row of every sample of `dataset`.
 
-        Samples are found by id and their pixels compared by content hash; where they stand does not
-        matter. Where no pixels are known (`pixels_known`) none are compared, and a sample whose id the store
-        does not have is found by its file name, the last part of an id.
+        Samples are found by id and their pixels compared by content hash, as far as they are known; where they
+        stand does not matter. Where those of no sample are known (`pixels_known`), one whose id the store does not
+        have is found by its file name, the last part of an id.
 
         Raises:
             InputError: a sample without logits, an image that is not the one the teacher saw, or a file name
                 that two samples share.
         """
-        found = FoundSamples(dataset, compare_pixels=self.pixels_known)
+        found = FoundSamples(dataset)
         visit_samples(self.contents, found.look)
         rows = found.rows
         if not self.pixels_known and (rows < 0).any():

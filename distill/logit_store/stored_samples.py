@@ -8,7 +8,7 @@ from distill.data.columns import TextIndex
 from distill.data.dataset import Dataset
 from distill.logit_store.layout import Columns, decode_ids
 from distill.logit_store.reading import Content, visit_samples
-from distill.logit_store.samples import SAMPLE_COLUMNS, Samples, sample_differences
+from distill.logit_store.samples import SAMPLE_COLUMNS, Samples, are_known, sample_differences
 
 
 def read_samples(contents: Sequence[Content], *, classes: int) -> Samples:
@@ -59,13 +59,12 @@ def stored_differences(stored: Content, expected: Samples) -> list[str]:
 class FoundSamples:
     """Where the samples of a dataset stand in a store, as far as its samples have been looked at."""
 
-    def __init__(self, dataset: Dataset, *, compare_pixels: bool):
-        self._index = TextIndex(dataset.ids)
-        self._hashes = dataset.content_hashes if compare_pixels else None
+    def __init__(self, dataset: Dataset):
+        self._dataset, self._index = dataset, TextIndex(dataset.ids)
         self.rows = np.full(len(dataset), -1)
         """int64 [N]: -1 where it is not among them."""
         self.changed: dict[int, bytes] = {}
-        """The stored hashes of images that are others now, by their position in the dataset."""
+        """The stored hashes, where known, of images that are others now, by their position in the dataset."""
 
     def look(self, rows: slice, span: Columns) -> None:
         """Look at what stands in some rows of the store."""
@@ -74,7 +73,9 @@ class FoundSamples:
         new = new[self.rows[places[new]] < 0][::-1]  # of two with one id, which nothing here writes, the first counts
         places = places[new]
         self.rows[places] = rows.start + new
-        if self._hashes is not None:
-            stored = span["content_hash"][new]
-            for row in np.flatnonzero((stored != self._hashes[places]).any(1)).tolist():
+        stored = span["content_hash"][new]
+        known = are_known(stored)
+        stored, places = stored[known], places[known]
+        if len(places):  # the hashes of a dataset take a look at every image
+            for row in np.flatnonzero((stored != self._dataset.content_hashes[places]).any(1)).tolist():
                 self.changed[int(places[row])] = stored[row].tobytes()

@@ -20,8 +20,10 @@ _DIAGNOSED = 8192  # images: an order of classes shows in fewer
 def store_notes(store: LogitStore) -> list[str]:
     """Return what a user should know of a store before it is used, a sentence each."""
     notes = []
-    if not store.pixels_known:
-        notes.append(f"pixels of {store.path} are unknown: joined by file name, unchecked")
+    if store.unknown_pixels:
+        which = f"of {store.unknown_pixels:,} of {len(store):,} images in" if store.pixels_known else "of"
+        found_by = "id" if store.pixels_known else "file name"
+        notes.append(f"pixels {which} {store.path} are unknown: joined by {found_by}, unchecked")
     if store.header.class_order == ASSUMED:
         names = ", ".join(store.class_names)
         notes.append(f"the class order of {store.path} is assumed, nobody said it: {names}")
@@ -74,6 +76,7 @@ def describe_store(store: LogitStore, dataset: Dataset | None = None) -> dict[st
         "samples": len(store),
         "labelled": int((store.labels != UNLABELLED).sum()),
         "pixels_known": store.pixels_known,
+        "unknown_pixels": store.unknown_pixels,
         "header": store.header.to_dict(),
         "evaluated_labelled": labelled,
         "diagnosis": diagnosis.to_dict(),
@@ -99,7 +102,7 @@ def store_text(description: dict[str, Any]) -> str:
 def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     header = found["header"]
     files = "" if found["files"] == 1 else f" in {found['files']} parts"
-    pixels = "" if found["pixels_known"] else "; their pixels are unknown"
+    pixels = f"; the pixels of {found['unknown_pixels']:,} are unknown" if found["unknown_pixels"] else ""
     input_shape = "x".join(map(str, header["teacher_input_shape"])) if any(header["teacher_input_shape"]) else ""
     taught_by = {split: fingerprint[:_SHOWN_DIGITS] for split, fingerprint in header["teacher_training"].items()}
     facts = [

@@ -196,7 +196,7 @@ class TestJoin:
         with pytest.raises(InputError, match="class names of .* differ"):
             store.join(faces(list(ROWS), CLASS_ORDERS["ferplus"]))
 
-    def test_one_known_image_makes_a_store_that_compares(self, store, tmp_path):
+    def test_where_some_images_are_known_those_are_compared(self, store, tmp_path):
         data = faces(list(ROWS))
         hashes = data.content_hashes.copy()
         hashes[1] = UNKNOWN_PIXELS
@@ -205,9 +205,13 @@ class TestJoin:
         for rows in writer.missing():
             writer.write(rows, store.logits[rows])
         some = open_logits(writer.finish())
-        assert some.pixels_known
-        with pytest.raises(InputError, match="1 of 3 images of faces are not those"):
-            some.join(data)
+        assert (some.pixels_known, some.unknown_pixels) == (True, 1)
+        np.testing.assert_array_equal(some.join(data), store.logits)
+        others = replace(data, images=ArrayImages(data.images.array + 1))
+        with pytest.raises(
+            InputError, match=f"2 of 3 images of faces are not those .* the first {data.ids[0]}: stored"
+        ):
+            some.join(others)
         with pytest.raises(InputError, match="no logits for 1 of 1"):  # nor is it joined by file name
             some.join(faces(["x.jpeg"]))
 
