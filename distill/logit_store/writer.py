@@ -27,7 +27,7 @@ from distill.logit_store.header import (
 )
 from distill.logit_store.layout import PART, STORE, Columns, Extent, feature_names, write_content
 from distill.logit_store.parts import MERGE, Shard, part_path, parts_folder, remove_merged_parts, write_store
-from distill.logit_store.reading import Content, DamagedError, feature_columns, read_content
+from distill.logit_store.reading import Content, DamagedError, feature_columns, read_content, read_header
 from distill.logit_store.samples import SAMPLE_COLUMNS, Samples, sample_differences
 from distill.logit_store.stored_samples import stored_differences
 from distill.logit_store.writer_lock import WriterLock
@@ -188,11 +188,17 @@ class LogitWriter:
     def _merge(self) -> None:
         # Inside the folder of the parts, so that a kill leaves nothing next to the store.
         merged = self._folder / f"merged{self.path.suffix}"
+        self.header = with_what_is_known(self.header, *self._part_headers())
         with atomic_file(merged) as temporary:
             blocks = (self._finished_part(rows) for rows in self._parts)
             extent, id_bytes = self._extent(self._parts[0]), self._samples.id_bytes
             write_store(temporary, self.header, blocks, extent=extent, id_bytes=id_bytes)
         os.replace(merged, self.path)
+
+    def _part_headers(self) -> Iterator[LogitHeader]:
+        for rows in self._parts:
+            with suppress(DamagedError):  # refused when it is read as a whole
+                yield read_header(self._part_path(rows), kind=PART)
 
     def _finished_part(self, rows: slice) -> Columns:
         part = self._read_part(rows, whole=True)
@@ -246,7 +252,6 @@ class LogitWriter:
         found = found or sample_differences(part.columns, self._samples.columns(rows))
         if found:
             self._refuse_parts(part.header, found)
-        self.header = with_what_is_known(self.header, part.header)
         return replace(part, columns={**part.columns, **features}) if whole else part
 
     def _refuse_parts(self, stored: LogitHeader, found: list[str]) -> NoReturn:

@@ -145,6 +145,15 @@ def test_what_the_teacher_learned_from_outlives_an_interruption(path, written):
     assert open_logits(written(path).finish()).header.teacher_training == LEARNED_FROM
 
 
+def test_what_parts_know_of_the_teacher_does_not_depend_on_who_asked_for_missing_ones(path, written, writer_for):
+    written(path, teacher_training=LEARNED_FROM)
+    writer = writer_for(path)
+    before = writer.header
+    assert writer.missing() == []
+    assert writer.header == before
+    assert open_logits(writer_for(path).finish()).header.teacher_training == LEARNED_FROM
+
+
 def test_a_store_in_parts_knows_what_one_of_them_knows(path, written):
     written(path, parts=2)
     written(path, teacher_training=LEARNED_FROM)
