@@ -10,6 +10,7 @@ from distill.command_line.stage import run_stage
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
 from distill.files.busy_files import cannot_read_now
+from distill.files.tensorflow_paths import check_no_pattern
 from distill.files.whole_files import atomic_file
 from distill.refusals import reason
 
@@ -66,8 +67,8 @@ def network_from_checkpoint(checkpoint: str | os.PathLike, student: str = "micro
         The network at its published shape: pixels 0..255 in, unscaled; one raw logit for each of `CLASS_NAMES`.
 
     Raises:
-        InputError: an unknown student, or one of other layers; a checkpoint that is missing, damaged, or of
-            another network.
+        InputError: an unknown student, or one of other layers; a checkpoint that is missing, damaged, of another
+            network, or at a path that TensorFlow takes for a pattern.
     """
     from distill.runs.networks import build_network
     from students import STUDENTS
@@ -90,6 +91,7 @@ def _prefix(path: Path) -> Path:
     prefix = path.with_suffix("") if path.suffix == ".index" else path
     if not Path(f"{prefix}.index").is_file():
         raise InputError(f"there is no checkpoint at {path}: {_EXPECTED}")
+    check_no_pattern(prefix)
     return prefix
 
 

@@ -123,6 +123,12 @@ class TestRefused:
         path.write_bytes(bytes(content))
         assert "is damaged, or lacks a file" in refusal(written)
 
+    def test_a_path_that_tensorflow_takes_for_a_pattern(self, written):
+        folder = written.parent.rename(written.parent.with_name("[g]"))
+        assert "[g]/Net_1.5 has brackets, which TensorFlow takes for a pattern of names" in refusal(folder)
+        folder = folder.rename(folder.with_name("g]*"))  # this one matches itself
+        assert network_from_checkpoint(folder).count_params() == 65_000
+
     def test_without_its_data(self, written):
         (written.parent / (written.name + DATA)).unlink()
         assert "lacks a file" in refusal(written)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from distill.exporting.graph import INPUT, OUTPUT, save_graph
+from distill.files.tensorflow_paths import check_no_pattern
 from distill.files.whole_files import atomic_folder, write_json
 from distill.prediction.description import ModelDescription
 from distill.prediction.litert_file import DESCRIPTION
@@ -26,6 +27,11 @@ def write(path: Path, network: keras.Model, description: ModelDescription) -> No
 
 
 def open_folder(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from float32 pixels [B, h, w, c] to float32 probabilities [B, C]."""
+    """Return a function from float32 pixels [B, h, w, c] to float32 probabilities [B, C].
+
+    Raises:
+        InputError: TensorFlow takes `path` for a pattern.
+    """
+    check_no_pattern(path)
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
     return lambda pixels: serve(**{INPUT: tf.constant(pixels)})[OUTPUT].numpy()

@@ -11,6 +11,7 @@ import numpy as np
 from distill.errors import InputError
 from distill.files.busy_files import cannot_read_now
 from distill.files.regular_files import check_regular_files
+from distill.files.tensorflow_paths import check_no_pattern
 from distill.refusals import reason
 from distill.runtimes.graph_model import Graph, graph_model
 from distill.runtimes.image_model import ImageModel
@@ -96,6 +97,7 @@ def _load(folder: Path):
         raise InputError(f"{folder} is a SavedModel, which needs TensorFlow: pip install tensorflow") from error
 
     _check_operations(folder)
+    check_no_pattern(folder)
     try:
         loaded = tf.saved_model.load(str(folder))
         signature = _only_signature(loaded.signatures, folder)

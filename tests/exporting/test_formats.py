@@ -58,6 +58,11 @@ def written(student, pixels, tmp_path_factory) -> dict:
     return paths
 
 
+def test_a_saved_model_in_a_folder_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has brackets, which TensorFlow takes for a pattern of names"):
+        FORMATS["saved-model"].open(tmp_path / "small[1]-saved-model")
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_file_gives_the_students_probabilities(name, written, student, pixels):
     expected = keras.ops.convert_to_numpy(keras.ops.softmax(student(pixels, training=False)))

@@ -52,6 +52,13 @@ def test_its_only_signature_is_taken_whatever_it_is_called(save, pixels):
     assert model.input_shape == SHAPE
 
 
+def test_a_folder_that_tensorflow_takes_for_a_pattern_is_refused(save):
+    source = f"{save(pooled)}[1]"
+    os.rename(source.removesuffix("[1]"), source)
+    message = refusal(open_model, source)
+    assert "teacher[1] has brackets, which TensorFlow takes for a pattern of names: rename" in message
+
+
 def test_a_fixed_batch_gives_the_same(save, pixels):
     free = open_model(save(pooled)).predict(pixels)
     fixed = open_model(save(pooled, tf.TensorSpec([2, *SHAPE], tf.float32)))
