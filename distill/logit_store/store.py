@@ -161,7 +161,7 @@ class LogitStore:
             InputError: a sample without logits, an image that is not the one the teacher saw, or a file name
                 that two samples share.
         """
-        found = FoundSamples(dataset)
+        found = FoundSamples(dataset, compare_pixels=self.pixels_known)
         visit_samples(self.contents, found.look)
         rows = found.rows
         if not self.pixels_known and (rows < 0).any():

@@ -59,8 +59,9 @@ def stored_differences(stored: Content, expected: Samples) -> list[str]:
 class FoundSamples:
     """Where the samples of a dataset stand in a store, as far as its samples have been looked at."""
 
-    def __init__(self, dataset: Dataset):
-        self._dataset, self._index = dataset, TextIndex(dataset.ids)
+    def __init__(self, dataset: Dataset, *, compare_pixels: bool):
+        self._index = TextIndex(dataset.ids)
+        self._hashes = dataset.content_hashes if compare_pixels else None  # not in `look`, where Ctrl-C has to wait
         self.rows = np.full(len(dataset), -1)
         """int64 [N]: -1 where it is not among them."""
         self.changed: dict[int, bytes] = {}
@@ -73,9 +74,8 @@ class FoundSamples:
         new = new[self.rows[places[new]] < 0][::-1]  # of two with one id, which nothing here writes, the first counts
         places = places[new]
         self.rows[places] = rows.start + new
-        stored = span["content_hash"][new]
-        known = are_known(stored)
-        stored, places = stored[known], places[known]
-        if len(places):  # the hashes of a dataset take a look at every image
-            for row in np.flatnonzero((stored != self._dataset.content_hashes[places]).any(1)).tolist():
+        if self._hashes is not None:
+            stored = span["content_hash"][new]
+            changed = are_known(stored) & (stored != self._hashes[places]).any(1)
+            for row in np.flatnonzero(changed).tolist():
                 self.changed[int(places[row])] = stored[row].tobytes()
