@@ -79,6 +79,9 @@ class LogitHeader:
             raise InputError(f"features must be a name each, and each once, received {named}")
         if len(self.features) > _MAX_FEATURES:
             raise InputError(f"a store holds up to {_MAX_FEATURES} features, received {len(self.features)}")
+        # The name of a file need not be UTF-8, and a store takes nothing else.
+        for name in ("teacher_name", "dataset_name"):
+            object.__setattr__(self, name, getattr(self, name).encode(errors="backslashreplace").decode())
         # What was read from a file equals what was written: JSON knows lists, not tuples.
         for name in ("class_names", "teacher_input_shape", "features"):
             object.__setattr__(self, name, tuple(getattr(self, name)))

@@ -28,6 +28,13 @@ def test_resume_computes_only_what_is_missing(path, writer_for, logits, written,
     assert files() == ["teacher.h5"]
 
 
+def test_data_whose_name_is_not_utf8_costs_no_part(path, writer_for, written, logits):
+    name = {"dataset_name": os.fsdecode(b"caf\xe9.csv")}
+    written(path, parts=2, **name)
+    assert writer_for(path, **name).missing() == ALL_ROWS[2:]
+    assert open_logits(written(path, **name).finish()).header.dataset_name == r"caf\udce9.csv"
+
+
 def test_parts_may_be_written_in_any_order(path, writer_for, logits):
     writer = writer_for(path)
     for rows in reversed(writer.missing()):

@@ -26,6 +26,7 @@ UNKNOWN_SHAPE = (0, 0, 0)
 
 _MAX_ID_CHARACTERS = 250_000_000
 _READ_BYTES = 1 << 20
+_SIDE_LIMIT = 2**31
 _INDEX = re.compile(r"(Unnamed: \d+(\.\d+)?)?")  # as it is written, and as it is called when that is read again
 _ROUNDED = 0.05
 """How far the sum of probabilities of several classes may lie from 1 when each is rounded to a whole percent."""
@@ -143,10 +144,13 @@ def header_of_unknown(
         teacher_input_shape: by default `UNKNOWN_SHAPE`.
 
     Raises:
-        InputError: a side of the input below 1.
+        InputError: a side of the input that no image has.
     """
-    if teacher_input_shape is not None and min(teacher_input_shape) < 1:
-        raise InputError(f"teacher-input-shape must be height, width and channels, received {teacher_input_shape}")
+    if teacher_input_shape is not None and not all(1 <= side < _SIDE_LIMIT for side in teacher_input_shape):
+        raise InputError(
+            f"teacher-input-shape must be height, width and channels, each 1 or more and below {_SIDE_LIMIT}, "
+            f"received {teacher_input_shape}"
+        )
     return LogitHeader(
         class_names=class_names,
         class_order=class_order,

@@ -362,7 +362,15 @@ def test_other_files(tmp_path, out, npz):
     assert "does not name its 3 classes" in refusal(npz(), out)
     assert 'unknown class order "fer2031": did you mean fer2013?' in refusal(npz(), out, classes="fer2031")
     assert "holds 3 logits of each sample, expected 7" in refusal(npz(), out, classes="fer2013")
-    assert "teacher-input-shape must be" in refusal(npz(), out, classes="a,b,c", teacher_input_shape=(0, 1, 1))
+    for shape in ((0, 1, 1), (48, 2**70, 1)):
+        assert "teacher-input-shape must be" in refusal(npz(), out, classes="a,b,c", teacher_input_shape=shape)
+
+
+def test_a_file_whose_name_is_not_utf8_is_imported(csv_file, out):
+    path = csv_file("sample_id,happy,sad", "a,1,-2", name=os.fsdecode(b"caf\xe9.csv"))
+    header = import_logits(path, out).header
+    assert header.teacher_name == r"caf\udce9"
+    assert header.dataset_name.endswith(r"caf\udce9.csv")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip" * 100])
