@@ -56,7 +56,12 @@ class LogitStore:
         return self.read(np.arange(len(self)))
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Return float32 [len(rows), views, classes]: some of `logits`, read and checked without the others."""
+        """Return float32 [len(rows), views, classes]: some of `logits`, read and checked without the others.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        _check_places(rows, len(self), "rows")
         return read_logits(self.contents, rows)
 
     @property
@@ -71,8 +76,11 @@ class LogitStore:
 
         Raises:
             InputError: there is no such feature; the file is damaged, or was written anew since it was opened.
+            IndexError: there is no such row or view.
         """
         check_known(name, self.features, what="feature")
+        _check_places(rows, len(self), "rows")
+        _check_places(views, self.header.views, "views")
         number = list(self.features).index(name)
         places = [(content.extent.first_row, content.features[number]) for content in self.contents]
         return read_features(places, rows, views)
@@ -215,6 +223,12 @@ def open_logits(path: str | os.PathLike) -> LogitStore:
     else:
         contents = [read_content(path, kind=STORE)]
     return LogitStore(path=path, header=header_of_all(contents), contents=contents)
+
+
+def _check_places(places: np.ndarray, count: int, what: str) -> None:
+    # What is read by its place in a file would else be that of another row.
+    if len(places) and not 0 <= np.min(places) <= np.max(places) < count:
+        raise IndexError(f"{what} must lie in 0..{count - 1}. Received: {np.min(places)}..{np.max(places)}")
 
 
 def _by_file_name(ids: np.ndarray, where: str | os.PathLike) -> dict[str, int]:

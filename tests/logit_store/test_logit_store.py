@@ -57,6 +57,12 @@ def test_described_format_is_the_written_one(stored, logits, monkeypatch):
     np.testing.assert_array_equal(found["logits"], logits)
 
 
+@pytest.mark.parametrize("row", [-1, 11])
+def test_a_row_that_is_not_there_is_not_made_up(stored, row):
+    with pytest.raises(IndexError, match=f"rows must lie in 0..10. Received: {min(row, 0)}..{max(row, 0)}"):
+        open_logits(stored).read(np.array([0, row]))
+
+
 def test_some_rows_are_read_without_the_blocks_of_the_others(stored, logits):
     store = open_logits(stored)
     with h5py.File(stored, "r+") as file:

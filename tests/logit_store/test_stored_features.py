@@ -108,6 +108,15 @@ def test_rows_and_views_are_read_in_any_order_and_several_times(path, write_feat
     assert store.read_feature("pool", rows[:0], views[:0]).shape == (0, 5)
 
 
+@pytest.mark.parametrize(
+    ("row", "view", "what"), [(-1, 0, "rows"), (11, 0, "rows"), (3, -1, "views"), (3, 2, "views")]
+)
+def test_a_view_that_is_not_there_is_not_that_of_another_row(path, write_features, row, view, what):
+    store = open_logits(write_features(path))
+    with pytest.raises(IndexError, match=f"{what} must lie in 0"):
+        store.read_feature("pool", np.array([row]), np.array([view]))
+
+
 def test_a_batch_reads_its_own_bytes_alone(path, write_features, features):
     store = open_logits(write_features(path))
     place = store.contents[0].features[0]
