@@ -34,7 +34,9 @@ class ONNXStudent:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # onnxruntime's own kinds, of which none is public
             line = next(iter(str(error).splitlines()), type(error).__name__)
             raise InputError(f"{source} is not an ONNX file that can be run: {line:.200}") from error

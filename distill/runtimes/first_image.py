@@ -82,7 +82,9 @@ def _refusal(question: dict[str, Any]) -> str | None:
         model.predict(probe_images(model.input_shape))
     except Exception as error:  # noqa: BLE001 - the process that asks knows more, such as classes that it registered
         if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error).replace(question["source"], "")):
-            return f"{question['source']} asks for more memory than this machine has: {reason(error)}"
+            return (
+                f"{question['source']} asks for more memory than this machine has: {reason(error.__cause__ or error)}"
+            )
     return None
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from distill.runtimes.image_model import BEFORE_SOFTMAX, ImageModel, InnerOutputs
-from distill.runtimes.input_format import CHANNELS_FIRST, PixelFormat
-from distill.runtimes.softmax import Predict, check_given, checked, probe_images, probed
+from distill.runtimes.input_format import CHANNELS_FIRST, PixelFormat, refusing
+from distill.runtimes.softmax import TYPE_LOGITS, ToLogits, check_given, probe_images, probed
 from distill.runtimes.weights import files_sha256
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
@@ -68,35 +68,31 @@ def graph_model(
         class_names: those that the file names, if they are so many.
 
     Raises:
-        InputError: it gives neither raw logits nor probabilities, or not what `output_type` says.
+        InputError: it cannot compute images in `pixel_format`; it gives neither raw logits nor probabilities, or not
+            what `output_type` says.
     """
     if graph.before_softmax:
         check_given(BEFORE_SOFTMAX, output_type, source=source)
+        output_type = TYPE_LOGITS
 
-    def as_logits(run: Predict) -> tuple[Predict, int, str]:
-        """From pixels in the network's format -> output, to pixels 0..255 -> logits."""
+    run = in_batches_of(graph.batch, refusing(graph.run, source=source))
 
-        def predict(images: np.ndarray) -> np.ndarray:
-            return run(pixel_format(images, graph.dtype))
+    def output(images: np.ndarray) -> np.ndarray:
+        return run(pixel_format(images, graph.dtype))[0]
 
-        if graph.before_softmax:
-            return *checked(predict, pixel_format.image_shape, source=source), BEFORE_SOFTMAX
-        return probed(predict, pixel_format.image_shape, output_type=output_type, source=source)
-
-    run = in_batches_of(graph.batch, graph.run)
-    logits, classes, logits_from = as_logits(lambda pixels: run(pixels)[0])
+    to_logits, classes, logits_from = probed(output, pixel_format.image_shape, output_type=output_type, source=source)
     return ImageModel(
         name=name,
         input_shape=pixel_format.image_shape,
         classes=classes,
         sha256=files_sha256(files),
         numeric_policy=policy,
-        logits_from=logits_from,
+        logits_from=BEFORE_SOFTMAX if graph.before_softmax else logits_from,
         input_format=pixel_format.to_dict(),
         network=None,
-        predict=logits,
+        predict=lambda images: to_logits(output(images), len(images)),
         class_names=class_names(classes),
-        inner=_inner_outputs(graph, pixel_format, lambda output: as_logits(output)[0]),
+        inner=_inner_outputs(graph, pixel_format, to_logits, source=source),
     )
 
 
@@ -113,7 +109,10 @@ def in_batches_of(count: int | None, run: Run) -> Run:
     return run_all
 
 
-def _inner_outputs(graph: Graph, pixel_format: PixelFormat, as_logits: Callable[[Predict], Predict]) -> InnerOutputs:
+def _inner_outputs(graph: Graph, pixel_format: PixelFormat, to_logits: ToLogits, *, source: str) -> InnerOutputs:
+    def read(names: Sequence[str]) -> Run:
+        return refusing(graph.read(names), source=source)
+
     def channels_last(values: np.ndarray, name: str) -> np.ndarray:
         of_input = pixel_format.layout == CHANNELS_FIRST
         if values.ndim == 4 and _is_channels_first(name, graph.tensors(), of_input=of_input):
@@ -122,29 +121,23 @@ def _inner_outputs(graph: Graph, pixel_format: PixelFormat, as_logits: Callable[
 
     @cache
     def shapes() -> Mapping[str, tuple[int, ...]]:
-        images = graph.batch or 2
-        names = graph.names()
-        pixels = pixel_format(probe_images(pixel_format.image_shape)[:images], graph.dtype)
+        names, images = graph.names(), probe_images(pixel_format.image_shape)
+        count = graph.batch or 2
+        pixels = pixel_format(np.resize(images, (count, *images.shape[1:])), graph.dtype)
+        _, *tensors = read(names)(pixels)
         return {
             name: channels_last(values, name).shape[1:]
-            for name, values in zip(names, graph.read(names)(pixels)[1:], strict=True)
-            if values.ndim > 1 and len(values) == images
+            for name, values in zip(names, tensors, strict=True)
+            if values.ndim > 1 and len(values) == count
         }
 
-    def predict(wanted: Sequence[str]) -> Callable[[np.ndarray], tuple[np.ndarray, Sequence[np.ndarray]]]:
-        run = in_batches_of(graph.batch, graph.read(wanted))
-        seen: list[np.ndarray] = []  # what comes with the output that `logits` is made of
-
-        def output(pixels: np.ndarray) -> np.ndarray:
-            first, *seen[:] = run(pixels)
-            return first
-
-        logits = as_logits(output)
+    def predict(names: Sequence[str]) -> Callable[[np.ndarray], tuple[np.ndarray, Sequence[np.ndarray]]]:
+        run = in_batches_of(graph.batch, read(names))
 
         def both(images: np.ndarray) -> tuple[np.ndarray, Sequence[np.ndarray]]:
-            made = logits(images)
-            return made, [
-                channels_last(values, name).astype(np.float32) for name, values in zip(wanted, seen, strict=True)
+            output, *tensors = run(pixel_format(images, graph.dtype))
+            return to_logits(output, len(images)), [
+                channels_last(values, name).astype(np.float32) for name, values in zip(names, tensors, strict=True)
             ]
 
         return both

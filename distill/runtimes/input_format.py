@@ -1,16 +1,21 @@
 """What a foreign network expects of its pixels: size, channels, scale, order and layout."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from distill.errors import InputError
+from distill.refusals import reason
 
 CHANNELS_LAST, CHANNELS_FIRST = "channels_last", "channels_first"
 _ORDERS = ("rgb", "bgr")
 _LAYOUTS = ("auto", CHANNELS_LAST, CHANNELS_FIRST)
+_SAID_ELSEWHERE = ("ResourceExhaustedError", "UnimplementedError")  # of TensorFlow: no matter of shapes
+
+Outputs = TypeVar("Outputs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +39,8 @@ class InputFormat:
     order: str = "rgb"
     """Order of the color channels, "rgb" or "bgr"."""
     layout: str = "auto"
-    """"channels_last", "channels_first", or "auto": what the file says, channels_last where it says nothing."""
+    """"channels_last", "channels_first", or "auto": what the file says; where it says nothing, channels_last, but
+    of an ONNX file it must then be said."""
 
     def __post_init__(self):
         if self.size is not None and self.size < 1:
@@ -51,22 +57,31 @@ class InputFormat:
             if getattr(self, name) not in known:
                 raise InputError(f'input {name} must be {" or ".join(known)}, received "{getattr(self, name)}"')
 
-    def resolve(self, shape: Sequence[int | None] | None, *, source: str) -> "PixelFormat":
+    def resolve(
+        self, shape: Sequence[int | None] | None, *, source: str, usual_layout: str | None = CHANNELS_LAST
+    ) -> "PixelFormat":
         """Fill in what the file of a network says.
 
         Args:
             shape: of one input as the file says it, without the batch, None where a side is open; None where
                 the file says nothing at all.
             source: the network's file, for messages.
+            usual_layout: of networks in such files, for one that leaves it open; None where there is no usual one.
 
         Raises:
-            InputError: the shape is that of no image; a side is open and not set; a setting contradicts it.
+            InputError: the shape is that of no image; a side, or the layout, is open and not set; a setting
+                contradicts it.
         """
         if shape is None:
             shape = (None, None, None)
         if len(shape) != 3:
             raise InputError(f"{source} takes inputs of shape {_text(shape)}, expected images: three sides")
-        layout = _layout_of(shape) if self.layout == "auto" else self.layout
+        layout = (_layout_of(shape) or usual_layout) if self.layout == "auto" else self.layout
+        if layout is None:
+            raise InputError(
+                f"{source} does not say where the channels of its images are: give --input.layout "
+                f"{CHANNELS_FIRST} or {CHANNELS_LAST}"
+            )
         if layout == CHANNELS_FIRST:
             shape = (*shape[1:], shape[0])
         height, width = (_agreed(side, self.size, "size", source) for side in shape[:2])
@@ -158,8 +173,34 @@ class PixelFormat:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
-def _layout_of(shape: Sequence[int | None]) -> str:
-    return CHANNELS_FIRST if shape[0] in (1, 3) and shape[2] not in (1, 3) else CHANNELS_LAST
+def refusing(run: Callable[[np.ndarray], Outputs], *, source: str) -> Callable[[np.ndarray], Outputs]:
+    """Return `run`, which gives a network pixels in its own format, such that it refuses those that it fails on.
+
+    What a file says of its input is not all that its network needs of it.
+    """
+
+    def refused(pixels: np.ndarray) -> Outputs:
+        try:
+            return run(pixels)
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # each runtime has its own
+            if type(error).__name__ in _SAID_ELSEWHERE:
+                raise
+            raise InputError(
+                f"{source} cannot compute images {list(pixels.shape)}: {reason(error)}: see --input.size, "
+                "--input.channels, --input.layout"
+            ) from error
+
+    return refused
+
+
+def _layout_of(shape: Sequence[int | None]) -> str | None:
+    """Return the layout of images of this shape; None where it leaves it open."""
+    first, _, last = shape
+    if first is None and last is None:
+        return None
+    return CHANNELS_FIRST if first in (1, 3, None) and last not in (1, 3) else CHANNELS_LAST
 
 
 def _agreed(stated: int | None, wanted: int | None, name: str, source: str) -> int:

@@ -11,7 +11,7 @@ from distill.files.busy_files import cannot_read_now
 from distill.files.home import expanded
 from distill.refusals import reason
 from distill.runtimes.image_model import LOGITS, ImageModel
-from distill.runtimes.input_format import InputFormat, PixelFormat
+from distill.runtimes.input_format import InputFormat, PixelFormat, refusing
 from distill.runtimes.keras_config import check_keras_file, objects
 from distill.runtimes.keras_graph import from_pixels, in_policy, is_graph, without_softmax
 from distill.runtimes.keras_weights import load_weights
@@ -54,12 +54,7 @@ def open_file(
     else:
         _check_own_policy(model, policy, source)
         network = None
-        predict, classes, logits_from = probed(
-            lambda images: _predict(model, pixel_format(images)),
-            pixel_format.image_shape,
-            output_type=output_type,
-            source=source,
-        )
+        predict, classes, logits_from = _called(model, pixel_format, output_type, source)
     return ImageModel(
         name=Path(source).stem,
         input_shape=pixel_format.image_shape,
@@ -131,6 +126,15 @@ def _culprit(described: dict) -> str:
     return ""
 
 
+def _called(model: keras.Model, pixel_format: PixelFormat, output_type: str, source: str) -> tuple[Predict, int, str]:
+    """Return what gives the logits of a network that is called as it is."""
+    run = refusing(lambda pixels: _predict(model, pixels), source=source)
+    to_logits, classes, logits_from = probed(
+        lambda images: run(pixel_format(images)), pixel_format.image_shape, output_type=output_type, source=source
+    )
+    return lambda images: to_logits(run(pixel_format(images)), len(images)), classes, logits_from
+
+
 def _rebuilt(
     model: keras.Model, pixel_format: PixelFormat, policy: str, output_type: str, source: str
 ) -> tuple[keras.Model | None, Predict, int, str]:
@@ -153,10 +157,12 @@ def _rebuilt(
     if logits_from is not None:
         check_given(logits_from, output_type, source=source)
         return network, predict, shape[1], logits_from
-    probed_predict, classes, logits_from = probed(
+    to_logits, classes, logits_from = probed(
         predict, pixel_format.image_shape, output_type=output_type, source=source
     )
-    return (network if logits_from == LOGITS else None), probed_predict, classes, logits_from
+    if logits_from == LOGITS:
+        return network, predict, classes, logits_from
+    return None, lambda images: to_logits(predict(images), len(images)), classes, logits_from
 
 
 def _one(model: keras.Model, side: str, source: str) -> tuple[int | None, ...] | None:

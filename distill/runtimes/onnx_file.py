@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SUFFIX = ".onnx"
 _LOOPS = {"Loop", "Scan"}
 _MAX_BYTES = 1 << 31  # of a protocol buffer
+_SILENT = 4  # its fatal errors alone: what it raises says the rest
 _KINDS = ("float", "float16", "double", "uint8", "int8")
 
 
@@ -44,7 +45,7 @@ def open_file(source: str, input_format: InputFormat, policy: str, output_type: 
     model = _load(Path(source))
     stripped = _strip_softmax(model)
     batch, *shape = _input_shape(model, source)
-    pixel_format = input_format.resolve(shape, source=source)
+    pixel_format = input_format.resolve(shape, source=source, usual_layout=None)
     dtype = _input_dtype(model, source)
     pixel_format.check_dtype(dtype, source=source)
     graph = Graph(
@@ -175,7 +176,11 @@ def _session(model: "onnx.ModelProto", source: str) -> Run:
     import onnxruntime
 
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _SILENT
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime derives its errors from Exception alone
         raise InputError(f"{source} cannot be run by onnxruntime: {reason(error)}") from error
     [pixels] = session.get_inputs()

@@ -39,7 +39,9 @@ def open_function(source: str, input_format: InputFormat, policy: str, output_ty
             problem = f"{type(error).__name__}: {reason(error)}"
             raise InputError(f"{source} failed on images {list(formatted.shape)} with {problem}") from error
 
-    logits, classes, logits_from = probed(predict, pixel_format.image_shape, output_type=output_type, source=source)
+    to_logits, classes, logits_from = probed(
+        predict, pixel_format.image_shape, output_type=output_type, source=source
+    )
     return ImageModel(
         name=source,
         input_shape=pixel_format.image_shape,
@@ -49,7 +51,7 @@ def open_function(source: str, input_format: InputFormat, policy: str, output_ty
         logits_from=logits_from,
         input_format=pixel_format.to_dict(),
         network=None,
-        predict=logits,
+        predict=lambda images: to_logits(predict(images), len(images)),
     )
 
 

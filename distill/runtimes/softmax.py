@@ -8,6 +8,7 @@ from distill.errors import InputError
 from distill.runtimes.image_model import BEFORE_SOFTMAX, LOG_PROBABILITIES, LOGITS, ImageModel
 
 Predict = Callable[[np.ndarray], np.ndarray]
+ToLogits = Callable[[np.ndarray, int], np.ndarray]
 
 SOFTMAX_NAMES = ("Softmax", "LogSoftmax", "softmax", "log_softmax")
 """Operations and activations whose input are logits, whatever the runtime."""
@@ -22,52 +23,44 @@ _MEND = "omit --output-type"
 _SMALLEST = np.finfo(np.float32).tiny
 
 
-def checked(predict: Predict, image_shape: tuple[int, int, int], *, source: str) -> tuple[Predict, int]:
-    """Show a network a few images, and return how to get what it gives as numbers that can be relied on.
-
-    Args:
-        predict: float32 pixels 0..255 [B, h, w, c] -> the network's outputs.
-        image_shape: height, width and channels.
-        source: the network's file, for messages.
-
-    Returns:
-        A function from pixels to float32 [B, C], and C.
-
-    Raises:
-        InputError: the outputs are no rows of numbers, or are of one class. The returned function raises it where
-            they are no rows of C numbers.
-    """
-    outputs = _rows(predict(probe_images(image_shape)), source=source)
-    classes = outputs.shape[1]
-    if classes < 2:
-        raise InputError(f"{source} gives one number per image, expected a logit for each of two classes or more")
-    if np.isnan(outputs).any():
-        raise InputError(f"{source} gives NaN for images of noise or of one color, expected numbers: is it damaged?")
-    return lambda images: _rows(predict(images), images=len(images), classes=classes, source=source), classes
-
-
 def probed(
     predict: Predict, image_shape: tuple[int, int, int], *, source: str, output_type: str = AUTO
-) -> tuple[Predict, int, str]:
-    """As `checked`, and find out from the values how to get raw logits.
+) -> tuple[ToLogits, int, str]:
+    """Show a network a few images, and find out from what it gives how to get raw logits.
 
     Rows that are all nonnegative and sum to 1 are probabilities. Their logarithm is the logits minus one number
     for each image, which no softmax sees.
 
     Args:
+        predict: float32 pixels 0..255 [B, h, w, c] -> the network's outputs.
+        image_shape: height, width and channels.
+        source: the network's file, for messages.
         output_type: one of `OUTPUT_TYPES`. Whatever is said to be logits is taken as it is.
 
     Returns:
-        A function from pixels to float32 raw logits [B, C]; C; and `LOGITS` or `LOG_PROBABILITIES`.
+        A function from the network's outputs, and how many images they are of, to float32 raw logits [B, C]; C; and
+        `LOGITS` or `LOG_PROBABILITIES`.
 
     Raises:
-        InputError: as `checked`; the outputs look like those of a sigmoid, or are not the probabilities that
-            `output_type` says. The returned function raises it where they are no longer probabilities.
+        InputError: the outputs are no rows of numbers, or are of one class; they look like those of a sigmoid, or are
+            not the probabilities that `output_type` says. The returned function raises it where they are no rows of
+            C numbers, or no longer probabilities.
     """
-    predict, classes = checked(predict, image_shape, source=source)
-    outputs = predict(probe_images(image_shape))
+    outputs = _rows(predict(probe_images(image_shape)), _PROBES, source=source)
+    classes = outputs.shape[1]
+    if classes < 2:
+        raise InputError(f"{source} gives one number per image, expected a logit for each of two classes or more")
+    if np.isnan(outputs).any():
+        raise InputError(f"{source} gives NaN for images of noise or of one color, expected numbers: is it damaged?")
+
+    def as_they_are(outputs: np.ndarray, images: int) -> np.ndarray:
+        return _rows(outputs, images, classes=classes, source=source)
+
+    def logarithms(outputs: np.ndarray, images: int) -> np.ndarray:
+        return _log_probabilities(as_they_are(outputs, images), source)
+
     if output_type != TYPE_LOGITS and _is_probabilities(outputs):
-        return lambda images: _log_probabilities(predict(images), source), classes, LOG_PROBABILITIES
+        return logarithms, classes, LOG_PROBABILITIES
     if output_type == TYPE_PROBABILITIES:
         raise InputError(f"{source} gives rows that are negative or do not sum to 1, so no probabilities: {_MEND}")
     if output_type == AUTO and np.all((outputs >= 0) & (outputs <= 1)):
@@ -75,7 +68,7 @@ def probed(
             f"{source} gives numbers in 0..1 that do not sum to 1, which looks like a sigmoid: "
             "save it without its last activation, or where they are raw logits say --output-type logits"
         )
-    return predict, classes, LOG_PROBABILITIES if _is_log_probabilities(outputs) else LOGITS
+    return as_they_are, classes, LOG_PROBABILITIES if _is_log_probabilities(outputs) else LOGITS
 
 
 def from_probabilities(
@@ -95,8 +88,13 @@ def from_probabilities(
         logits_from=LOG_PROBABILITIES,
         input_format={},
         network=None,
-        predict=lambda pixels: np.log(np.maximum(run(pixels), _SMALLEST)),
+        predict=lambda pixels: finite_log(run(pixels)),
     )
+
+
+def finite_log(probabilities: np.ndarray) -> np.ndarray:
+    """Return the logarithm of probabilities, none of which counts as less than the least normal float32 number."""
+    return np.log(np.maximum(probabilities, _SMALLEST))
 
 
 def check_given(logits_from: str, output_type: str, *, source: str) -> None:
@@ -118,7 +116,7 @@ def probe_images(image_shape: tuple[int, int, int]) -> np.ndarray:
     return np.concatenate([noise, flat]).astype(np.float32)
 
 
-def _rows(outputs: np.ndarray, *, source: str, images: int = _PROBES, classes: int | None = None) -> np.ndarray:
+def _rows(outputs: np.ndarray, images: int, *, source: str, classes: int | None = None) -> np.ndarray:
     outputs = np.asarray(outputs)
     rows = outputs.ndim == 2 and len(outputs) == images and classes in (None, outputs.shape[1])
     if not rows or outputs.dtype.kind != "f":
@@ -142,4 +140,4 @@ def _log_probabilities(outputs: np.ndarray, source: str) -> np.ndarray:
             f"{source} gave probabilities at first and now rows that do not sum to 1: "
             "a softmax that is sometimes there cannot be undone, save it without"
         )
-    return np.log(np.maximum(outputs, _SMALLEST))
+    return finite_log(outputs)

@@ -121,13 +121,8 @@ class _Network:
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
         interpreter = self._interpreter
         if tuple(interpreter.get_input_details()[0]["shape"]) != pixels.shape:
-            try:
-                interpreter.resize_tensor_input(self._input["index"], pixels.shape, strict=True)
-                interpreter.allocate_tensors()
-            except (ValueError, RuntimeError) as error:
-                raise InputError(
-                    f"{self._source} does not take images {list(pixels.shape)}: {reason(error)}"
-                ) from error
+            interpreter.resize_tensor_input(self._input["index"], pixels.shape, strict=True)
+            interpreter.allocate_tensors()
         interpreter.set_tensor(self._input["index"], _stored(pixels, self._input))
         interpreter.invoke()
         return [_real(interpreter.get_tensor(each["index"]), each) for each in self._outputs]

@@ -1,6 +1,7 @@
 """What lies within files: tensors by name, channels last, in the pass that gives the logits."""
 
 import numpy as np
+import onnx
 import pytest
 
 from distill.runtimes import onnx_file, saved_model, tflite_file
@@ -101,9 +102,10 @@ def quantised(plain, tmp_path, batch, numbers):
     return str(tmp_path / "network.tflite")
 
 
+@pytest.mark.parametrize("batch", [3, 16])
 @pytest.mark.parametrize("kind", ["LiteRT", "SavedModel"])
-def test_networks_that_take_three_images_at_a_time_give_tensors_of_seven(plain, pixels, tmp_path, kind):
-    model = opened(kind, fixed(plain, tmp_path, kind, 3))
+def test_networks_of_a_fixed_batch_give_tensors_of_seven_images(plain, pixels, tmp_path, kind, batch):
+    model = opened(kind, fixed(plain, tmp_path, kind, batch))
     relu, pool, logits = by_numpy(plain, pixels)
     names = [named(model, "relu"), named(model, "mean")]
     given, values = read(model, names, pixels)
@@ -153,6 +155,58 @@ def test_a_saved_model_that_cannot_be_frozen_is_refused_in_a_line(plain, tmp_pat
     message = refusal(model.inner.shapes)
     assert message.startswith("one cannot look into ")
     assert message.endswith("whose variables cannot be made constants: no constant")
+
+
+def test_an_onnx_file_of_a_batch_larger_than_what_probes_it_has_tensors(plain, pixels, tmp_path):
+    model = opened("ONNX", write_onnx(plain, tmp_path, batch=16), channels_first=True)
+    relu, _, logits = by_numpy(plain, pixels)
+    given, values = read(model, ["relu"], pixels)
+    assert model.inner.shapes()["relu"] == (6, 4, 5)
+    np.testing.assert_allclose(values["relu"], relu, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(given, logits, rtol=1e-4, atol=1e-2)
+
+
+def write_failing(kind, folder):
+    """Write a network whose head needs 8 x 6 pixels of one image, which its file does not say."""
+    weights = np.random.default_rng(0).normal(size=(8 * 6 * 3, 4)).astype(np.float32)
+    path = folder / "failing"
+    if kind == "ONNX":
+        arrays = {"weights": weights, "shape": np.array([1, 8 * 6 * 3])}
+        nodes = [
+            onnx.helper.make_node("Reshape", ["images", "shape"], ["flat"]),
+            onnx.helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        ]
+        images, logits = (
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+            for name, shape in (("images", ["B", "H", "W", 3]), ("logits", ["B", 4]))
+        )
+        initializers = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+        graph = onnx.helper.make_graph(nodes, "failing", [images], [logits], initializers)
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+        onnx.save(model, path)
+        return str(path)
+    sides = (8, 6) if kind == "LiteRT" else (None, None)  # LiteRT tries one pixel where they are open
+    score = tf.function(
+        lambda images: tf.reshape(images, [1, 8 * 6 * 3]) @ weights,
+        input_signature=[tf.TensorSpec([None, *sides, 3])],
+    )
+    if kind == "LiteRT":
+        path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([score.get_concrete_function()]).convert())
+        return str(path)
+    module = tf.Module()
+    module.score = score
+    tf.saved_model.save(module, str(path), signatures=score)
+    return str(path)
+
+
+@every_format
+def test_a_network_that_fails_on_images_that_its_file_allows_is_refused_in_a_line(tmp_path, kind):
+    source = write_failing(kind, tmp_path)
+    size = {} if kind == "LiteRT" else {"size": 7}
+    message = refusal(opened, kind, source, **size)
+    side = "8, 6" if kind == "LiteRT" else "7, 7"
+    assert message.startswith(f"{source} cannot compute images [8, {side}, 3]: ")
+    assert message.endswith(": see --input.size, --input.channels, --input.layout")
 
 
 @pytest.mark.parametrize("count", [None, 1, 4, 6, 100])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from distill.runtimes.input_format import InputFormat
+from distill.errors import InputError
+from distill.runtimes.input_format import InputFormat, refusing
 from tests.runtimes.conftest import refusal
 
 PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 4, 5, 3)).astype(np.float32)
@@ -46,6 +47,8 @@ def test_pixels_are_put_into_the_format(name):
         ((1, 48, 48), {"size": 48, "channels": 1}, (48, 48, 1), "channels_first"),
         ((None, None, 3), {"size": 32}, (32, 32, 3), "channels_last"),
         ((3, None, None), {"size": 32}, (32, 32, 3), "channels_first"),
+        ((None, 48, 64), {"channels": 3}, (48, 64, 3), "channels_first"),
+        ((48, 64, None), {"channels": 3}, (48, 64, 3), "channels_last"),
         ((3, 3, 3), {}, (3, 3, 3), "channels_last"),
         ((None, None, None), {"size": 32, "channels": 3, "layout": "channels_first"}, (32, 32, 3), "channels_first"),
         (None, {"size": 32, "channels": 1}, (32, 32, 1), "channels_last"),
@@ -75,6 +78,40 @@ def test_what_the_file_says_is_filled_in(shape, settings, image_shape, layout):
 )
 def test_what_does_not_fit_is_refused(shape, settings, message):
     assert message in refusal(InputFormat(**settings).resolve, shape, source="teacher")
+
+
+def test_a_layout_that_is_open_is_the_usual_one_of_such_files_or_must_be_said():
+    described = InputFormat(size=32, channels=3)
+    assert described.resolve((None, None, None), source="teacher").layout == "channels_last"
+    message = refusal(described.resolve, (None, None, None), source="teacher", usual_layout=None)
+    assert message == (
+        "teacher does not say where the channels of its images are: give --input.layout channels_first or "
+        "channels_last"
+    )
+    assert described.resolve((3, None, None), source="teacher", usual_layout=None).layout == "channels_first"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("got 3\nexpected 4"), ValueError(), Exception("no kernel")])
+def test_what_a_runtime_raises_for_images_is_said_in_one_line(error):
+    def run(pixels):
+        raise error
+
+    message = refusal(refusing(run, source="teacher"), PIXELS)
+    cause = {"got 3\nexpected 4": "got 3", "": "ValueError"}.get(str(error), str(error))
+    flags = "--input.size, --input.channels, --input.layout"
+    assert message == f"teacher cannot compute images [2, 4, 5, 3]: {cause}: see {flags}"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), InputError("no head"), type("ResourceExhaustedError", (Exception,), {})()]
+)
+def test_what_has_words_of_its_own_keeps_them(error):
+    def run(pixels):
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        refusing(run, source="teacher")(PIXELS)
+    assert raised.value is error
 
 
 @pytest.mark.parametrize(

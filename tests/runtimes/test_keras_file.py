@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 
 import h5py
 import keras
@@ -259,6 +260,8 @@ def test_registered_layers_and_networks_are_known(pixels, save):
     opened = open_model(source, input_format=described)
     assert (opened.network, opened.logits_from) == (None, LOG_PROBABILITIES)
     np.testing.assert_allclose(softmax(opened.predict(square)), expected, rtol=1e-5, atol=1e-6)
+    message = refusal(open_model, source, input_format=replace(described, channels=1))
+    assert message.startswith(f"{source} cannot compute images [8, 8, 8, 1]: ")
     message = refusal(open_model, source, input_format=described, policy="mixed_bfloat16")
     assert "is a Python class of its own and computes in float32" in message
 

@@ -1,12 +1,14 @@
 """ONNX files run in onnxruntime on the CPU; one that reaches for other files does not run at all."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from distill.runtimes import onnx_file
 from distill.runtimes.image_model import BEFORE_SOFTMAX
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.open_model import open_model
@@ -109,6 +111,13 @@ def test_whole_numbers_hold_no_small_range(changed):
     )
 
 
+def open_sides(model, batch_too=False):
+    """Let the file say nothing of the shape of its images."""
+    for place, dim in enumerate(model.graph.input[0].type.tensor_type.shape.dim):
+        if place or batch_too:
+            dim.dim_param = f"side{place}"
+
+
 def external(tensor, location):
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -145,6 +154,24 @@ class TestRefused:
     def test_an_operator_that_onnxruntime_does_not_have(self, changed):
         source = changed(lambda model: setattr(model.graph.node[1], "op_type", "Enchant"))
         assert f"{source} cannot be run by onnxruntime: " in refusal(open_model, source)
+
+    def test_nothing_but_its_line_is_printed(self, changed, capfd):
+        unknown = changed(lambda model: setattr(model.graph.node[1], "op_type", "Enchant"))
+        refusal(onnx_file.open_file, unknown, InputFormat(), "float32", "auto")
+        open_to_any = changed(lambda model: open_sides(model, batch_too=True))
+        described = InputFormat(size=2, layout="channels_first", channels=3)
+        refusal(onnx_file.open_file, open_to_any, described, "float32", "auto")
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_layout_that_nothing_says(self, plain, pixels, changed):
+        source = changed(open_sides)
+        described = InputFormat(size=8, channels=3)
+        assert "does not say where the channels of its images are: give --input.layout channels_first" in refusal(
+            open_model, source, input_format=described
+        )
+        opened = open_model(source, input_format=replace(described, layout="channels_first"))
+        square = np.concatenate([pixels, pixels], axis=2)[:, :, :8]
+        assert opened.predict(square).shape == (7, 4)
 
     def test_several_inputs_or_outputs(self, changed):
         more = helper.make_tensor_value_info("relu", TensorProto.FLOAT, None)

@@ -18,9 +18,9 @@ def logits_of(images):
 
 def probe(outputs, images=IMAGES):
     """What is made of a network that gives `outputs(images)`."""
-    predict, classes, logits_from = probed(outputs, SHAPE, source="teacher")
+    to_logits, classes, logits_from = probed(outputs, SHAPE, source="teacher")
     assert classes == CLASSES
-    return predict(images), logits_from
+    return to_logits(outputs(images), len(images)), logits_from
 
 
 def test_logits_stay_as_they_are():
@@ -59,8 +59,8 @@ def test_raw_logits_in_0_to_1_are_taken_where_the_user_says_so():
     def small(images):
         return 1 / (1 + np.exp(-logits_of(images)))
 
-    predict, _, logits_from = probed(small, SHAPE, source="teacher", output_type="logits")
-    np.testing.assert_allclose(predict(IMAGES), small(IMAGES), rtol=1e-6)
+    to_logits, _, logits_from = probed(small, SHAPE, source="teacher", output_type="logits")
+    np.testing.assert_allclose(to_logits(small(IMAGES), len(IMAGES)), small(IMAGES), rtol=1e-6)
     assert logits_from == LOGITS
     assert "say --output-type logits" in refusal(probed, small, SHAPE, source="teacher")
 
@@ -68,20 +68,18 @@ def test_raw_logits_in_0_to_1_are_taken_where_the_user_says_so():
 def test_what_is_said_to_be_probabilities_is_checked():
     message = refusal(probed, logits_of, SHAPE, source="teacher", output_type="probabilities")
     assert message.startswith("teacher gives rows that are negative or do not sum to 1, so no probabilities")
-    predict, _, logits_from = probed(
+    to_logits, _, logits_from = probed(
         lambda images: softmax(logits_of(images)), SHAPE, source="t", output_type="probabilities"
     )
-    np.testing.assert_allclose(softmax(predict(IMAGES)), softmax(logits_of(IMAGES)), atol=1e-6)
+    logits = to_logits(softmax(logits_of(IMAGES)), len(IMAGES))
+    np.testing.assert_allclose(softmax(logits), softmax(logits_of(IMAGES)), atol=1e-6)
     assert logits_from == LOG_PROBABILITIES
 
 
 def test_probabilities_that_stop_being_some_are_refused():
-    def moody(images):
-        probabilities = softmax(logits_of(images))
-        return 2 * probabilities if len(images) == 5 else probabilities
-
-    predict, _, _ = probed(moody, SHAPE, source="teacher")
-    assert "teacher gave probabilities at first and now rows" in refusal(predict, IMAGES[:5])
+    to_logits, _, _ = probed(lambda images: softmax(logits_of(images)), SHAPE, source="teacher")
+    message = refusal(to_logits, 2 * softmax(logits_of(IMAGES)), len(IMAGES))
+    assert "teacher gave probabilities at first and now rows" in message
 
 
 @pytest.mark.parametrize(
@@ -103,5 +101,17 @@ def test_what_is_no_row_of_numbers_per_image_is_refused(outputs, message):
 
 
 def test_the_number_of_classes_may_not_change():
-    predict, _, _ = probed(lambda images: logits_of(images)[:, : len(images) - 5], SHAPE, source="teacher")
-    assert "teacher gives float64 [6, 1] for 6 images, expected floats [6, 3]" in refusal(predict, IMAGES)
+    to_logits, _, _ = probed(logits_of, SHAPE, source="teacher")
+    message = refusal(to_logits, logits_of(IMAGES)[:, :1], len(IMAGES))
+    assert "teacher gives float64 [6, 1] for 6 images, expected floats [6, 3]" in message
+
+
+def test_a_network_is_asked_about_the_images_that_show_it_once():
+    asked = []
+
+    def counted(images):
+        asked.append(len(images))
+        return logits_of(images)
+
+    probed(counted, SHAPE, source="teacher")
+    assert asked == [8]
