@@ -1,9 +1,7 @@
 """`TeacherSettings`: the flags by which commands are given a teacher, of this project or external."""
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from distill.data.class_order import KNOWN, class_order_of
@@ -66,7 +64,7 @@ class TeacherSettings(ForeignNetwork):
                 weights=self.weights,
                 data_classes=() if dataset.class_map else dataset.class_names,  # merged ones are not the teacher's
                 data_name=dataset.name,
-                known=_known_classes(self.teacher) if Path(self.teacher).exists() else (),
+                known=_recorded_classes(self.teacher),
                 policy=self.policy,
             )
         self._refuse(("input", "output_type"), "external teachers, whose file is named as --teacher")
@@ -163,16 +161,6 @@ def _check_known(teacher: str, class_names: tuple[str, ...], dataset: Dataset) -
         class_columns(class_names, dataset.class_names)
     except InputError as error:
         raise InputError(f"{teacher} cannot teach the classes of {dataset.name}: {error}") from None
-
-
-def _known_classes(source: str) -> tuple[str, ...]:
-    """Return the classes that a file says it tells apart: an export of this project, or one in a run; else none."""
-    from distill.prediction.exported_model import is_exported, open_exported
-
-    if is_exported(source) and Path(source).is_file():
-        with suppress(InputError):  # it is of another program
-            return open_exported(source).description.class_names
-    return _recorded_classes(source) if Path(source).is_file() else ()
 
 
 def _recorded_classes(weights: str) -> tuple[str, ...]:

@@ -83,7 +83,8 @@ def is_foreign(source: str | Path) -> bool:
 
     if is_exported(source):
         return False
-    return is_saved_model(str(source)) or (not Path(source).is_dir() and recorded_run(source) is None)
+    path = expanded(source)
+    return is_saved_model(str(path)) or (not path.is_dir() and recorded_run(path) is None)
 
 
 def _opened_export(exported: ExportedModel) -> OpenedNetwork:

@@ -77,21 +77,33 @@ def open_file(path: Path, *, threads: int = 1) -> tuple[LiteRTFile, ModelDescrip
 def read(path: Path) -> tuple[bytes, ModelDescription]:
     """Return the flatbuffer in a file, and what the file says of it; errors are those of `open_file`."""
     content = path.read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            start = min(entry.header_offset for entry in archive.infolist())
-            with archive.open(DESCRIPTION) as file:
-                text = file.read(_MAX_BYTES)
-    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, RuntimeError) as error:
+    start, text = _archived(content)
+    if not text:
         kind = "is damaged, or" if content[4:8] == b"TFL3" else "is not a LiteRT file, or"
         raise InputError(
             f"{path} {kind} was not exported here, so its classes and pixels are not known: "
             "use python -m distill.export"
-        ) from error
+        )
     description, sha256 = read_described(text, source=str(path))
     if hashlib.sha256(content[:start]).hexdigest() != sha256:
         raise InputError(f"{path} is damaged: the network in it is not the one that was exported; copy it anew")
     return content[:start], description
+
+
+def description_in(content: bytes) -> str:
+    """Return what the content of a file says of its network, unchecked; "" where it was not exported here."""
+    return _archived(content)[1].decode(errors="replace")
+
+
+def _archived(content: bytes) -> tuple[int, bytes]:
+    """Return where the archive behind the flatbuffer begins, and the description in it, empty where there is none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            start = min(entry.header_offset for entry in archive.infolist())
+            with archive.open(DESCRIPTION) as file:
+                return start, file.read(_MAX_BYTES)
+    except (zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, RuntimeError):
+        return len(content), b""
 
 
 def litert_interpreter(flatbuffer: bytes, source: str, *, threads: int = 1):

@@ -11,6 +11,7 @@ import keras
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.files.busy_files import cannot_read_now
+from distill.files.home import expanded
 from distill.refusals import alternatives, check_known, reason
 from distill.runs.checkpoints import LAST, PREVIOUS
 from distill.runs.run_directory import BEST, load_network
@@ -164,7 +165,7 @@ def check_class_names(weights: str | Path, class_names: Sequence[str]) -> None:
 
 def recorded_run(weights: str | Path) -> RunRecord | None:
     """Return the record of the run that `weights`, a run's directory or a file in it, come from."""
-    path = Path(weights)
+    path = expanded(weights)
     if path.is_dir():
         return read_record(path)
     return read_record(path.parent) if path.name in (BEST, LAST, PREVIOUS) else None

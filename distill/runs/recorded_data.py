@@ -12,6 +12,7 @@ from distill.data.open_dataset import open_dataset
 from distill.data.split_policy import SplitPolicy
 from distill.data.splits import with_splits
 from distill.errors import InputError
+from distill.files.home import expanded
 from distill.printable import printable
 from distill.runs.networks import recorded_run
 from distill.runs.run_record import RunRecord
@@ -124,7 +125,8 @@ def check_unseen(weights: str | Path, part: Dataset, *, split: str) -> None:
     record = recorded_run(weights)
     if record is None or split == "train":
         return
-    folder = Path(weights) if Path(weights).is_dir() else Path(weights).parent
+    path = expanded(weights)
+    folder = path if path.is_dir() else path.parent
     known = TrainingImages.read(folder)
     if known is None:
         _check_fingerprint(weights, record, part, split=split)

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from distill.errors import InputError
 from distill.files.busy_files import is_there, reading
 from distill.files.documents import MAX_BYTES, Count, parsed, read_json
+from distill.files.home import expanded
 from distill.files.regular_files import read_regular
 from distill.files.whole_files import atomic_file, write_csv, write_json
 from distill.refusals import reason
@@ -346,7 +347,7 @@ def load_network(path: str | Path) -> keras.Model:
     Raises:
         InputError: the file is missing, damaged, cannot be read now, or holds code that safe mode refuses to run.
     """
-    path = Path(path)
+    path = expanded(path)
     file = path / BEST if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{file} does not exist: give a .keras file or the directory of a training run")

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from distill.errors import InputError
-from distill.prediction.litert_file import SUFFIX, litert_interpreter
+from distill.prediction.litert_file import SUFFIX, description_in, litert_interpreter
 from distill.refusals import reason
 from distill.runtimes.graph_model import Graph, graph_model
 from distill.runtimes.image_model import ImageModel
 from distill.runtimes.input_format import InputFormat, PixelFormat
+from distill.runtimes.named_classes import classes_in_description
 from distill.runtimes.tflite_tensors import (
     FILE_IDENTIFIER,
     operator_codes,
@@ -44,11 +45,11 @@ def open_file(source: str, input_format: InputFormat, policy: str, output_type: 
     path = Path(source)
     if not path.is_file():
         raise InputError(f"{path} is not a file: expected a LiteRT file")
-    flatbuffer = path.read_bytes()
-    if flatbuffer[4:8] != FILE_IDENTIFIER:
+    content = path.read_bytes()
+    if content[4:8] != FILE_IDENTIFIER:
         raise InputError(f"{path} is not a LiteRT file that can be read: it does not begin like one")
-    before_softmax = _without_softmax(flatbuffer, source)
-    flatbuffer = before_softmax or flatbuffer
+    before_softmax = _without_softmax(content, source)
+    flatbuffer = before_softmax or content
     network = _Network(flatbuffer, source)
     pixel_format = input_format.resolve(network.image_shape, source=source)
     network.check(pixel_format)
@@ -63,7 +64,14 @@ def open_file(source: str, input_format: InputFormat, policy: str, output_type: 
         read=lambda names: _Network(flatbuffer, source, [tensors()[name].place for name in names]),
     )
     return graph_model(
-        graph, pixel_format, output_type, name=path.stem, source=source, files={"model": path}, policy=policy
+        graph,
+        pixel_format,
+        output_type,
+        name=path.stem,
+        source=source,
+        files={"model": path},
+        policy=policy,
+        class_names=lambda classes: classes_in_description(description_in(content), count=classes),
     )
 
 
@@ -79,8 +87,11 @@ class _Network:
         if tensors:
             flatbuffer = with_outputs(flatbuffer, source, tensors)
         self._interpreter = litert_interpreter(flatbuffer, source, threads=os.cpu_count() or 1)
-        self._input = self._one(self._interpreter.get_input_details(), "inputs")
-        outputs = self._interpreter.get_output_details()
+        try:
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        except ValueError as error:  # a name that is no UTF-8
+            raise InputError(f"{source} is not a LiteRT file that can be read: {reason(error)}") from error
+        self._input = self._one(inputs, "inputs")
         output = self._one(outputs[:1] if tensors else outputs, "outputs")
         by_index = {each["index"]: each for each in outputs}
         self._outputs = [output, *(by_index[index] for index in tensors)]
@@ -147,7 +158,10 @@ def _real(stored: np.ndarray, tensor: dict) -> np.ndarray:
 
 
 def _without_softmax(flatbuffer: bytes, source: str) -> bytes | None:
-    """Return a flatbuffer that ends before its softmax, None where it ends otherwise."""
+    """Return a flatbuffer that ends before its softmax, None where it ends otherwise.
+
+    A softmax whose beta is not 1 stays: its logits are other ones than those that it reads.
+    """
     from ai_edge_litert.schema_py_generated import BuiltinOperator
 
     model = unpacked(flatbuffer, source)
@@ -158,6 +172,8 @@ def _without_softmax(flatbuffer: bytes, source: str) -> bytes | None:
         while last is not None and codes[last.opcodeIndex] in (BuiltinOperator.DEQUANTIZE, BuiltinOperator.QUANTIZE):
             last = producers.get(int(last.inputs[0]))
         if last is None or codes[last.opcodeIndex] not in (BuiltinOperator.SOFTMAX, BuiltinOperator.LOG_SOFTMAX):
+            return None
+        if getattr(last.builtinOptions, "beta", 1) != 1:  # a log softmax has none
             return None
     except Exception as error:  # the reader of flatbuffers checks nothing: a damaged file fails anywhere in it
         raise InputError(f"{source} is not a LiteRT file that can be read: {reason(error)}") from error

@@ -47,6 +47,13 @@ def test_every_origin_names_its_classes_and_gives_their_logits(foreign_file):
     np.testing.assert_allclose(run.model.predict(pixels), trained(pixels), atol=1e-5)
 
 
+def test_a_run_in_the_home_folder_is_known(monkeypatch):
+    record = json.loads((VERSION_0_1 / "distilled" / "settings.json").read_text())
+    monkeypatch.setenv("HOME", str(VERSION_0_1))
+    run = opened("~/distilled", record["class_names"])
+    assert (run.model.class_order, run.trained is None) == ("known", False)
+
+
 def test_what_describes_itself_is_not_described(foreign_file):
     said = ForeignNetwork(output_type="probabilities")
     assert opened(foreign_file, foreign=said).model.classes == 7

@@ -1,12 +1,17 @@
 """LiteRT files of others are teachers, whatever numbers they take and give; students of this project are, too."""
 
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
-from distill.runtimes.image_model import BEFORE_SOFTMAX, LOGITS
+from distill.runtimes.image_model import BEFORE_SOFTMAX, LOG_PROBABILITIES, LOGITS
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.open_model import open_model
+from distill.runtimes.tflite_tensors import packed, unpacked
 from tests.runtimes.conftest import SHAPE, refusal, softmax
 
 tf = pytest.importorskip("tensorflow")
@@ -110,7 +115,51 @@ def test_a_student_that_was_exported_here(tmp_path):
     np.testing.assert_allclose(softmax(opened.predict(faces)), exported.probabilities(faces), atol=1e-4)
 
 
+def test_an_export_names_its_classes_and_what_is_behind_other_files_is_no_matter(plain, tmp_path):
+    from distill.prediction.exported_model import DEFAULT_STUDENT, trained_students
+
+    path = next(trained_students()[DEFAULT_STUDENT].glob("*.tflite"))
+    names = json.loads((path.parent / "exports.json").read_text())["description"]["class_names"]
+    assert open_model(str(path)).class_names == tuple(names)
+    source = written(plain, tmp_path)
+    for archive in ({}, {"description.json": "[]"}, {"labels.txt": "one"}):
+        with zipfile.ZipFile(source, "a") as file:
+            for name, text in archive.items():
+                file.writestr(name, text)
+        assert open_model(source).class_names == ()
+
+
+@pytest.mark.parametrize("beta", [0.25, 1.0])
+def test_a_softmax_of_scaled_logits_gives_the_probabilities_of_the_file(ending, pixels, tmp_path, beta):
+    source = written(ending[1], tmp_path)
+    with open(source, "rb") as file:
+        model = unpacked(file.read(), source)
+    [softmax_options] = [
+        each.builtinOptions
+        for each in model.subgraphs[0].operators
+        if isinstance(each.builtinOptions, schema.SoftmaxOptionsT)
+    ]
+    softmax_options.beta = beta
+    with open(source, "wb") as file:
+        file.write(packed(model))
+    opened = open_model(source)
+    assert opened.logits_from == (BEFORE_SOFTMAX if beta == 1 else LOG_PROBABILITIES)
+    expected = softmax(beta * ending[0].predict_on_batch(pixels))
+    np.testing.assert_allclose(softmax(opened.predict(pixels)), expected, atol=1e-5)
+
+
 class TestRefused:
+    def test_a_name_that_is_no_text(self, ending, tmp_path):
+        source = written(ending[1], tmp_path)
+        with open(source, "rb") as file:
+            content = bytearray(file.read())
+        graph = unpacked(bytes(content), source).subgraphs[0]
+        content[content.index(graph.tensors[int(graph.inputs[0])].name) + 2] ^= 0x80
+        with open(source, "wb") as file:
+            file.write(content)
+        message = refusal(open_model, source)
+        assert message.startswith(f"{source} is not a LiteRT file that can be read: 'utf-8' codec can't decode")
+
     @pytest.mark.parametrize("content", [b"", b"words", b"\0\0\0\0TFL3", b"\x1c\0\0\0TFL3" + b"\xff" * 100])
     def test_what_is_no_litert_file(self, tmp_path, content):
         (tmp_path / "teacher.tflite").write_bytes(content)
