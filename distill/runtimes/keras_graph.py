@@ -12,9 +12,10 @@ from distill.runtimes.input_format import CHANNELS_FIRST, PixelFormat
 from distill.runtimes.softmax import SOFTMAX_NAMES
 
 _FORMATTING = ("scale_pixels", "channels_first")
-_OTHER_ACTIVATIONS = ("ReLU", "LeakyReLU", "PReLU", "ELU")  # layers of their own; the others are settings of a layer
+_ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations) if not name.startswith("_")}
+_ACTIVATIONS = _ACTIVATIONS - {"linear", "get", "serialize", "deserialize"} | {"exp", "prelu"}
+"""As layers and operations of keras.ops are called, in small letters; it may also be a setting of a layer."""
 _SAME_NUMBERS = ("Reshape", "Flatten", "Squeeze", "ExpandDims", "Cast", "Identity", "Dropout")
-_BOUNDED = ("Sigmoid", "HardSigmoid", "Tanh")  # operations of keras.ops
 
 
 def is_graph(model: keras.Model) -> bool:
@@ -44,21 +45,7 @@ def last_activation(network: keras.Model) -> str | None:
 
     It may lie in a nested model, or before what only changes the shape or the type of numbers.
     """
-    tensor = network.outputs[0]
-    while True:
-        operation, node, place = tensor._keras_history
-        if isinstance(operation, keras.Model) and is_graph(operation):
-            tensor = operation.outputs[place]
-            continue
-        activation = getattr(operation, "activation", None)
-        if activation not in (None, keras.activations.linear):
-            return getattr(activation, "__name__", str(activation))
-        kind = type(operation).__name__
-        if kind in (*SOFTMAX_NAMES, *_BOUNDED):
-            return kind
-        if kind not in _SAME_NUMBERS and not isinstance(operation, layers.Activation):
-            return None
-        tensor = operation._inbound_nodes[node].input_tensors[0]
+    return _end_of(network)[1]
 
 
 def without_softmax(flat: keras.Model, *, source: str) -> tuple[keras.Model, str | None]:
@@ -71,16 +58,18 @@ def without_softmax(flat: keras.Model, *, source: str) -> tuple[keras.Model, str
     Raises:
         InputError: it ends in another activation.
     """
-    last = _operation_of(flat.output)
-    activation = getattr(last, "activation", None)
-    name = getattr(activation, "__name__", None) or type(last).__name__
-    if type(last).__name__ in SOFTMAX_NAMES:  # the layer, or the operation keras.ops.softmax
-        name = "softmax" if last.axis in (-1, len(flat.output.shape) - 1) else f"a softmax over axis {last.axis}"
-    if name in SOFTMAX_NAMES:
-        return keras.Model(flat.input, _before_activation(last), name=flat.name), BEFORE_SOFTMAX
-    if name in _OTHER_ACTIVATIONS or "softmax" in name or activation not in (None, keras.activations.linear):
-        raise InputError(f"{source} ends in {name}, expected raw logits or softmax: save it without that")
-    return flat, LOGITS if getattr(last, "weights", None) and activation is not None else None
+    last, activation = _end_of(flat)
+    if activation is None:
+        is_linear = getattr(last, "weights", None) and hasattr(last, "activation")
+        return flat, LOGITS if is_linear else None
+    if activation not in SOFTMAX_NAMES:
+        raise InputError(f"{source} ends in {activation}, expected raw logits or softmax: save it without that")
+    if last is not _operation_of(flat.output):
+        return flat, None
+    axis = getattr(last, "axis", -1)
+    if axis not in (-1, len(flat.output.shape) - 1):
+        raise InputError(f"{source} ends in a softmax over axis {axis}, expected the last one: save it without that")
+    return keras.Model(flat.input, _before_activation(last), name=flat.name), BEFORE_SOFTMAX
 
 
 def in_policy(network: keras.Model, policy: str) -> keras.Model:
@@ -201,6 +190,24 @@ def _before_activation(operation: keras.Operation) -> KerasTensor:
     logits = linear(operation.input)
     linear.set_weights(operation.get_weights())
     return logits
+
+
+def _end_of(network: keras.Model) -> tuple[keras.Operation, str | None]:
+    """Return the last operation of a graph that changes numbers, and the name of the activation that it is or has."""
+    tensor = network.outputs[0]
+    while True:
+        operation, node, place = tensor._keras_history
+        if isinstance(operation, keras.Model) and is_graph(operation):
+            tensor = operation.outputs[place]
+            continue
+        activation, kind = getattr(operation, "activation", None), type(operation).__name__
+        if activation not in (None, keras.activations.linear):
+            return operation, getattr(activation, "__name__", str(activation))
+        if kind.lower() in _ACTIVATIONS:
+            return operation, kind
+        if kind not in _SAME_NUMBERS and not isinstance(operation, layers.Activation):
+            return operation, None
+        tensor = operation._inbound_nodes[node].input_tensors[0]
 
 
 def _head(tensor: KerasTensor) -> set[str]:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from distill.runtimes import keras_file
 from distill.runtimes.image_model import BEFORE_SOFTMAX, LOG_PROBABILITIES, LOGITS
 from distill.runtimes.input_format import InputFormat
 from distill.runtimes.open_model import open_model
@@ -271,6 +272,36 @@ def ending(*last, shape=SHAPE):
     for layer in last:
         x = layer(x)
     return keras.Model(inputs, x)
+
+
+WRITTEN_AS = {
+    "a setting of a layer": lambda name: layers.Dense(3, activation=name),
+    "a layer": lambda name: lambda x: layers.Activation(name)(x),
+    "an operation": lambda name: ops.exp if name == "exponential" else getattr(ops, name),
+    "before a change of shape": lambda name: lambda x: layers.Flatten()(layers.Activation(name)(x)),
+}
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "exponential", "gelu", "sigmoid", "hard_sigmoid", "softplus"])
+@pytest.mark.parametrize("way", WRITTEN_AS)
+def test_an_activation_at_the_end_is_refused_however_it_is_written(save, way, activation):
+    source = save(ending(layers.Flatten(), layers.Dense(3), WRITTEN_AS[way](activation)))
+    message = refusal(keras_file.open_file, source, InputFormat(), "float32", "auto")
+    assert message.startswith(f"{source} ends in ")
+    assert message.endswith(", expected raw logits or softmax: save it without that")
+
+
+@pytest.mark.parametrize("last", [layers.Flatten(), layers.Reshape((CLASSES,)), layers.Dropout(0.5)])
+def test_what_changes_no_number_at_the_end_hides_neither_logits_nor_a_softmax(pixels, save, last):
+    dense = layers.Dense(CLASSES, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0))
+    logits = ending(layers.Flatten(), dense, last)
+    opened = keras_file.open_file(save(logits), InputFormat(), "float32", "auto")
+    assert opened.logits_from == LOGITS
+    probabilities = ending(layers.Flatten(), dense, layers.Softmax(), last)
+    opened = keras_file.open_file(save(probabilities), InputFormat(), "float32", "auto")
+    assert opened.logits_from == LOG_PROBABILITIES
+    expected = softmax(logits.predict_on_batch(pixels))
+    np.testing.assert_allclose(softmax(opened.predict(pixels)), expected, atol=1e-5)
 
 
 class TestRefused:

@@ -35,6 +35,9 @@ ENDS = {
     "softmax": ops.softmax,
     "log softmax": ops.log_softmax,
     "sigmoid": ops.sigmoid,
+    "relu": ops.relu,
+    "exponential": ops.exp,
+    "slope": layers.PReLU(),
     "reshaped": lambda x: layers.Reshape((3,))(ops.softmax(x)),
     "cast": lambda x: ops.cast(ops.softmax(x), "float32"),
 }
