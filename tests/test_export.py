@@ -72,6 +72,23 @@ def test_all_files_a_table_advice_and_a_card(work, tmp_path, capsys):
     assert model.description.weights_sha256 == facts["description"]["weights_sha256"]
 
 
+def test_a_format_that_a_student_cannot_be_converted_to_is_left_out_unless_it_is_named(work, tmp_path, capfd):
+    inputs = keras.Input((24, 24, 1))
+    x = keras.layers.Conv2D(4, 5, strides=4, activation="gelu")(inputs)
+    student = keras.Model(inputs, keras.layers.Dense(7)(keras.layers.Flatten()(x)), name="smooth")
+    student.save(tmp_path / "smooth.keras")
+    given = ("--model", tmp_path / "smooth.keras", "--images", 20, "--calibration", 20, "--out", tmp_path / "out")
+    assert run(work, *given) == 0
+    printed = capfd.readouterr()
+    assert "onnx is left out: smooth cannot be converted to ONNX" in printed.out
+    assert "Unsupported ops" not in printed.err
+    facts = json.loads((tmp_path / "out" / "exports.json").read_text())
+    assert [row["format"] for row in facts["exports"]] == ["keras", *(name for name in FORMATS if name != "onnx")]
+    assert run(work, *given, "--formats", "litert-float32", "onnx") == 2
+    assert "smooth cannot be converted to ONNX" in (said := capfd.readouterr().err)
+    assert "operation Erfc" in said
+
+
 def test_the_card_has_every_part_and_no_path_of_this_machine(work, tmp_path):
     assert run(work, "--out", tmp_path / "out", "--formats", "litert-float32") == 0
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

@@ -11,9 +11,10 @@ from distill.data.dataset import UNLABELLED, Dataset
 from distill.data.views import ViewSpec
 from distill.exporting.formats import Run
 from distill.prediction.latency import Latency, face_latency
+from distill.reports.calibration import log_softmax
 from distill.reports.metrics import EvaluationMetrics, aligned_text, evaluate_predictions
 from distill.runtimes.image_model import ImageModel
-from distill.runtimes.softmax import from_probabilities
+from distill.runtimes.softmax import finite_log, from_probabilities
 from distill.scoring.scorer import Scorer
 
 
@@ -28,8 +29,8 @@ class ExportRow:
     bytes: int
     """Of the file or of all files in its folder; of the student, of its weights."""
     logit_difference: float
-    """Largest difference of a logit from the student's; logits are known up to one number for each image, so both are
-    taken minus their mean over the classes."""
+    """Largest difference of a logit from the student's, where both are the logarithms of probabilities that float32
+    can hold, minus their mean over the classes: logits are known up to one number for each image."""
     agreement: float
     """Share of images for which the student predicts the same class, 0..1."""
     accuracy: float
@@ -54,13 +55,14 @@ class Comparison:
     def __init__(self, student: keras.Model, dataset: Dataset, *, view_spec: ViewSpec, seconds: float):
         self.dataset, self.view_spec, self.seconds = dataset, view_spec, seconds
         self._shape = student.input_shape[1:]
-        self._student_logits = _centred(self._scored(student))  # [N, V, C]
-        self.metrics = self._metrics(self._student_logits)
+        logits = self._scored(student)  # [N, V, C]
+        self._student_logits = _comparable(logits)
+        self.metrics = self._metrics(logits)
 
     def row(self, run: Run, *, name: str, path: Path | None, weight_bytes: int = 0) -> ExportRow:
         """Measure `run`, which lies in `path`, if anywhere; else its size is `weight_bytes`."""
         model = from_probabilities(run, name=name, input_shape=self._shape, classes=self.dataset.num_classes)
-        logits = _centred(self._scored(model))
+        logits = _comparable(self._scored(model))
         same = logits.mean(1).argmax(1) == self._student_logits.mean(1).argmax(1)
         return ExportRow(
             format=name,
@@ -83,8 +85,11 @@ class Comparison:
         )
 
 
-def _centred(logits: np.ndarray) -> np.ndarray:
-    return logits - logits.mean(-1, keepdims=True)
+def _comparable(logits: np.ndarray) -> np.ndarray:
+    """Return as float64 what logits [N, V, C] are worth as float32 probabilities, which are all that a file gives."""
+    log_probs = log_softmax(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
+    kept = finite_log(np.exp(log_probs))
+    return kept - kept.mean(-1, keepdims=True)
 
 
 def size_of(path: Path) -> int:

@@ -73,7 +73,8 @@ def export_student(
     Args:
         student: pixels 0..255 in, raw logits out, one for each class of `dataset`.
         dataset: real images with the splits of the student's training: "train" sets the ranges of int8.
-        formats: names of `FORMATS`; by default all whose packages are installed.
+        formats: names of `FORMATS`; by default all whose packages are installed and that the student can be
+            converted to.
         split: whose images the files are compared on.
         view_spec: of the student's training; it decides which views evaluate the student.
         record: of the student's run, for the card.
@@ -83,8 +84,9 @@ def export_student(
         seconds: how long the call for one image is repeated, for each file.
 
     Raises:
-        InputError: an unknown format, or one whose package is missing; a student that cannot be exported, or of
-            other classes; a split without images; `out` is a file, or holds something else.
+        InputError: an unknown format, or one whose package is missing; a student that cannot be exported, or not in
+            one of the `formats` given, or of other classes; a split without images; `out` is a file, or holds
+            something else.
     """
     out = Path(out)
     chosen, notes = _chosen(formats)
@@ -103,8 +105,16 @@ def export_student(
         for name in tqdm(chosen, desc="exporting", unit="format", leave=False, disable=None):
             form = FORMATS[name]
             path = folder / f"{student.name}{form.ending}"
-            form.write(path, network, replace(described, precision=form.precision), pixels)
-            rows.append(comparison.row(form.open(path), name=name, path=path))
+            try:
+                form.write(path, network, replace(described, precision=form.precision), pixels)
+            except InputError as error:
+                if formats:
+                    raise
+                notes.append(f"{name} is left out: {error}")
+            else:
+                rows.append(comparison.row(form.open(path), name=name, path=path))
+        if len(rows) == 1:
+            raise InputError(f"{student.name} cannot be exported in any format: {'; '.join(notes)}")
         recommended, advice = recommend(rows, verdict=_worthless(comparison.metrics))
         described = replace(described, precision=FORMATS[recommended.format].precision)
         facts = {

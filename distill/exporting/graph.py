@@ -40,20 +40,24 @@ def in_float32(student: keras.Model) -> keras.Model:
     return student if numeric_policy(student) == "float32" else in_policy(student, "float32")
 
 
+def input_spec(network: keras.Model, *, batch: int | None) -> tf.TensorSpec:
+    """Return what `network` takes, for `batch` images at a time (None: any number), as every exported file has it."""
+    return tf.TensorSpec([batch, *network.input_shape[1:]], tf.float32, name=INPUT)
+
+
 def traced(network: keras.Model, *, batch: int | None) -> tf.types.experimental.ConcreteFunction:
     """Trace `network` for `batch` images at a time (None: any number), its weights frozen into constants."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    pixels = tf.TensorSpec([batch, *network.input_shape[1:]], tf.float32, name=INPUT)
-    function = tf.function(lambda pixels: network(pixels, training=False), input_signature=[pixels], autograph=False)
-    return convert_variables_to_constants_v2(function.get_concrete_function())
+    function = tf.function(lambda pixels: network(pixels, training=False), autograph=False)
+    return convert_variables_to_constants_v2(function.get_concrete_function(input_spec(network, batch=batch)))
 
 
 def save_graph(network: keras.Model, folder: str, *, batch: int | None) -> None:
     """Save `network` as a SavedModel whose default signature takes `INPUT` and gives {`OUTPUT`: probabilities}."""
     graph = traced(network, batch=batch)
-    pixels = tf.TensorSpec([batch, *network.input_shape[1:]], tf.float32, name=INPUT)
-    serve = tf.function(lambda pixels: {OUTPUT: graph(pixels)[0]}, input_signature=[pixels], autograph=False)
+    signature = [input_spec(network, batch=batch)]
+    serve = tf.function(lambda pixels: {OUTPUT: graph(pixels)[0]}, input_signature=signature, autograph=False)
     module = tf.Module()
     module.serve = serve
     tf.saved_model.save(module, folder, signatures={"serving_default": serve})

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from distill.errors import InputError
-from distill.exporting.graph import INPUT
+from distill.exporting.graph import OUTPUT, input_spec
 from distill.prediction.description import ModelDescription, with_checksum
 from distill.prediction.onnx_student import property_bytes
 from distill.refusals import reason
@@ -24,17 +24,25 @@ def onnx_model(network: keras.Model) -> bytes:
         InputError: tf2onnx is not installed, or it cannot convert the network.
     """
     try:
+        import onnx
         import tf2onnx
     except ImportError as error:
         raise InputError(f'an ONNX export needs {error.name}: pip install "distill-faces[onnx]"') from error
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    pixels = tf.TensorSpec([None, *network.input_shape[1:]], tf.float32, name=INPUT)
-    function = tf.function(lambda pixels: {"probabilities": network(pixels, training=False)}, autograph=False)
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it names as errors what is refused below
+    function = tf.function(lambda pixels: {OUTPUT: network(pixels, training=False)}, autograph=False)
+    signature = [input_spec(network, batch=None)]
     try:
         with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
-            model, _ = tf2onnx.convert.from_function(function, input_signature=[pixels], opset=_OPSET)
+            model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=_OPSET)
     except Exception as error:  # tf2onnx raises whatever its passes raise
         raise InputError(f"{network.name} cannot be converted to ONNX: {reason(error)}") from error
+    # What it cannot convert it leaves as it is.
+    unknown = {node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, _OPSET, node.domain)}
+    if unknown:
+        raise InputError(
+            f"{network.name} cannot be converted to ONNX: tf2onnx does not know the operation "
+            f"{', '.join(sorted(unknown))} of TensorFlow: build it without, or name other formats"
+        )
     return model.SerializeToString(deterministic=True)
 
 

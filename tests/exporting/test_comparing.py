@@ -61,6 +61,17 @@ def test_differences_are_those_of_logits_up_to_one_number_for_each_image(compari
     assert changed.accuracy == ((logits + noise).argmax(1) == part.labels).mean()
 
 
+def test_logits_that_no_float32_probability_tells_apart_are_no_difference(student, part):
+    sure = keras.models.clone_model(student)
+    *others, kernel, bias = student.get_weights()
+    sure.set_weights([*others, 30 * kernel, 30 * bias])
+    logits = sure.predict(keras.ops.image.resize(part.read(np.arange(len(part))), (32, 32)), verbose=0)
+    assert np.ptp(logits, axis=1).max() > 2 * 87.3  # the logarithm of the least normal number is -87.3
+    comparison = Comparison(sure, part, view_spec=ViewSpec(), seconds=0)
+    same = comparison.row(probabilities_network(sure).predict_on_batch, name="keras", path=None)
+    assert same.logit_difference < 0.01
+
+
 def test_a_probability_of_zero_is_no_infinite_difference(comparison, part):
     def certain(pixels):
         return np.eye(7, dtype=np.float32)[np.zeros(len(pixels), int)]

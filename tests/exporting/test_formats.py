@@ -18,6 +18,7 @@ from distill.exporting.formats import FORMATS
 from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import INT8, PRECISIONS, litert_flatbuffer
 from distill.exporting.litert_metadata import described_file
+from distill.exporting.onnx_export import onnx_model
 from distill.prediction.description import ModelDescription
 from distill.prediction.exported_model import open_exported
 from distill.prediction.litert_file import LiteRTFile, read
@@ -116,6 +117,22 @@ def test_an_onnx_file_with_its_property_is_valid(written):
     model = onnx.load(written["onnx"])
     onnx.checker.check_model(model, full_check=True)
     assert [entry.key for entry in model.metadata_props] == ["distill_faces"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "operation"),
+    [
+        (keras.layers.Activation("gelu"), "Erfc"),
+        (keras.layers.Conv2D(4, 3, groups=2), "StatefulPartitionedCall"),
+    ],
+)
+def test_an_operation_that_onnx_cannot_express_is_named(layer, operation):
+    inputs = keras.Input((12, 12, 1))
+    x = layer(keras.layers.Conv2D(4, 3)(inputs))
+    network = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)), name="odd")
+    with pytest.raises(InputError, match=f"^odd cannot be converted to ONNX.* {operation} ") as refused:
+        onnx_model(probabilities_network(network))
+    assert str(refused.value).isprintable()
 
 
 def test_labels_and_description_can_be_unzipped(written):
