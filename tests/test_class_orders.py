@@ -300,19 +300,20 @@ class TestExport:
         assert ADVICE in found["warnings"][0]
 
     @pytest.mark.parametrize(("flags", "order"), [((), "assumed"), (("--classes", "alphabetical"), "known")])
-    def test_a_teacher_in_the_home_folder_knows_its_order_as_well_as_it_was_exported(
+    def test_a_teacher_knows_its_order_as_well_as_it_was_exported_wherever_it_lies(
         self, work, tmp_path, capsys, monkeypatch, flags, order
     ):
         monkeypatch.setenv("HOME", str(tmp_path))
         facts = self.exported(work, tmp_path / "out", *RANGE, *flags)
         for row in facts["exports"][1:]:
-            capsys.readouterr()
-            given = ("--teacher", f"~/out/{row['file']}", "--data", work / "fer2013.csv", "--views", 1)
-            store = tmp_path / f"{row['format']}.h5"
-            assert call(teacher_logits, TeacherLogitsSettings, *given, "--out", store) == 0
-            assert open_logits(store).header.class_order == order
-            said = "is assumed to be that of the data: set it with --classes" in capsys.readouterr().out
-            assert said == (order == "assumed")
+            for place, folder in enumerate((tmp_path, "~")):
+                capsys.readouterr()
+                given = ("--teacher", f"{folder}/out/{row['file']}", "--data", work / "fer2013.csv", "--views", 1)
+                store = tmp_path / f"{row['format']}-{place}.h5"
+                assert call(teacher_logits, TeacherLogitsSettings, *given, "--out", store) == 0
+                assert open_logits(store).header.class_order == order
+                said = "is assumed to be that of the data: set it with --classes" in capsys.readouterr().out
+                assert said == (order == "assumed")
 
     def test_a_network_that_is_no_graph_is_refused(self, work, tmp_path, capsys):
         flags = ("--data", work / "fer2013.csv", "--input.size", 8, "--input.channels", 1, "--out", tmp_path / "out")
