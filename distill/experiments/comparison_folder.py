@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -41,7 +41,12 @@ if TYPE_CHECKING:
 REPORT = "comparison.json"
 _WHAT = "report of a comparison"
 _OURS = r"runs|comparison\.json|(cells|runs)\.csv|heat_map\.png"
-_METRICS = {"accuracy": ACCURACY, "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
+_Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+_METRICS: dict[_Metric, str] = {
+    "accuracy": ACCURACY,
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+}
 """What cells can be compared by, with its name in tables."""
 # They change no student, or its last bits alone.
 _INCIDENTAL = ("settings.data", "settings.logits", "settings.out", "settings.test", "settings.cpus_per_run")
@@ -175,7 +180,7 @@ class ComparisonFolder:
         print(f"\nin {self.path}: {', '.join(written)} and runs/")
         return ComparisonReport(report, table=table)
 
-    def _measure(self, runs: Sequence[tuple[Cell, int]], test: Dataset, *, metric: str) -> None:
+    def _measure(self, runs: Sequence[tuple[Cell, int]], test: Dataset, *, metric: _Metric) -> None:
         self._tested_on = _TestedOn(test.fingerprint, metric)
         for run in progress_bar([self.run(*key) for key in runs], desc="test split", unit="student"):
             check_unseen(run, test, split="test")
@@ -197,13 +202,13 @@ class ComparisonFolder:
         return written
 
 
-def _metric(summary: Mapping[str, Any]) -> str:
+def _metric(summary: Mapping[str, Any]) -> _Metric:
     """Return which of `_METRICS` runs are compared by: what they chose their epochs by, but for the loss."""
-    metric = CHOICES[summary.get("chosen_by", "accuracy")].metric
-    return metric if metric in _METRICS else "accuracy"
+    chosen_by = CHOICES[summary.get("chosen_by", "accuracy")].metric
+    return next((metric for metric in _METRICS if metric == chosen_by), "accuracy")
 
 
-def _kept(summary: Mapping[str, Any], metric: str) -> float:
+def _kept(summary: Mapping[str, Any], metric: _Metric) -> float:
     """Return a metric of the network that a run kept, on its validation split, 0..1."""
     if metric == "accuracy":
         return summary["validation_accuracy"]
@@ -249,8 +254,7 @@ class _TestedOn:
 
     fingerprint: str | None = None
     """Of the split; None: nothing was measured, or an earlier report does not say."""
-    metric: str = "accuracy"
-    """One of `_METRICS`."""
+    metric: _Metric = "accuracy"
 
 
 @dataclass
