@@ -13,6 +13,7 @@ from distill.command_line.teacher_settings import ScoringSettings
 from distill.data.class_order import ASSUMED
 from distill.errors import InputError
 from distill.keras_import import import_keras_quietly
+from distill.printable import counted
 from distill.refusals import flag
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def verify(settings: VerifySettings) -> None:
         return
     dataset = _open_data(settings)
     known = are_known(store.content_hashes[store.rows_of(dataset)])
-    seen = "each has" if known.all() else f"{known.sum():,} have"
+    seen = "each has" if known.all() else f"{counted(int(known.sum()), 'image')} with"
     unseen = "" if known.all() else f"; {(~known).sum():,} cannot be checked, theirs are unknown"
     print(f"images     {len(dataset):,} of {dataset.name}: {seen} the pixels that the teacher saw{unseen}")
     if dataset.class_names:
@@ -193,7 +194,8 @@ def export(settings: ExportSettings) -> None:
 
     store = open_logits(settings.store)
     export_logits(store, settings.out)
-    beside = f", with {header_path(settings.out)}, which belongs to it" if settings.out.endswith(".csv") else ""
+    header = header_path(settings.out)
+    beside = f", with {header}, which belongs to it" if settings.out.lower().endswith(".csv") else ""
     print(f"{settings.out}: {_size(store)}{beside}")
     if store.features:
         print(f"note: the features stay in {store.path}: {', '.join(store.features)}")

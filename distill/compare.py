@@ -74,7 +74,7 @@ def compare_students(dataset: Dataset, logits: "Logits", *, out: str | Path, **s
     given: dict[str, Any] = {name: _several(name, value) for name, value in settings.items()}
     if isinstance(logits, CachedTeachers):
         if own := given.keys() & set(ENSEMBLE_SETTINGS):
-            raise InputError(f"the CachedTeachers say {', '.join(sorted(own))}: omit it")
+            raise InputError(f"the CachedTeachers say {', '.join(sorted(own))}: omit that")
         given |= ensemble_settings_of(logits)
     paths = tuple(str(store.path) for store in teachers.stores)
     return _compare(CompareSettings(data=dataset.name, logits=paths, out=str(out), **given), lambda: dataset)
@@ -122,9 +122,10 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
         )
     if diverged:
         key, why = next(iter(diverged.items()))
+        left = "are not in the tables" if complete_runs else "are all there are, so that no table was written"
         raise InputError(
-            f"{len(diverged)} of {len(runs)} runs diverged, such as {folder.run(*key)}: {why}; the tables are "
-            "without their cells, and nothing was measured on a test split"
+            f"{len(diverged)} of {len(runs)} runs diverged, such as {folder.run(*key)}: {why}; their cells, and "
+            f"those that are compared with them, {left}"
         )
     return report
 

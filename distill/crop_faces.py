@@ -75,7 +75,7 @@ def _sources(photos: Path, out: Path) -> tuple[Path, Mapping[str, str | None]]:
     """
     from distill.data.layouts import label_file
     from distill.prediction.cropping import report_of
-    from distill.prediction.photo_folder import files_in
+    from distill.prediction.found_photos import files_in
 
     if not photos.exists():
         raise InputError(f"{photos} does not exist: give a folder of photos, a label file, a photo or a video")
@@ -155,8 +155,8 @@ def _print_result(
         )
     if other := [face["face"] for face in faces if not is_utf8(face["face"])]:
         print(
-            f"note: {counted(len(other), 'face')} with a name that is not UTF-8, such as {other[0]}: rename it, "
-            "datasets refuse such names"
+            f"note: {counted(len(other), 'face')} with a name that is not UTF-8, such as {other[0]}: datasets refuse "
+            "it, rename the photo"
         )
     print_next(f"distill.describe_data --data {quote(str(folder.out))}")
 

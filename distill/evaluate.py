@@ -8,6 +8,7 @@ from distill.command_line.class_orders import print_store_notes
 from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
 from distill.errors import InputError
+from distill.files.home import expanded
 from distill.refusals import check_at_least, check_within
 from distill.runs.trained_networks import trained_path
 from distill.runtimes.foreign_network import ForeignNetwork
@@ -137,7 +138,7 @@ def _save(report: dict[str, Any], part: "Dataset", out: Path) -> None:
 def _output(settings: EvaluateSettings) -> Path:
     from distill.runs.networks import recorded_run
 
-    model, name = Path(settings.model[0]), f"evaluation-{settings.split}"
+    model, name = expanded(settings.model[0]), f"evaluation-{settings.split}"
     if settings.out is not None:
         out = Path(settings.out)
     elif len(settings.model) > 1:

@@ -9,6 +9,7 @@ from distill.callable_module import let_module_be_called
 from distill.command_line.data_settings import DataClasses
 from distill.command_line.stage import run_stage
 from distill.errors import GateError, InputError
+from distill.files.home import expanded
 from distill.refusals import check_at_least, check_within
 from distill.runs.trained_networks import trained_path
 from distill.runtimes.foreign_network import ForeignNetwork
@@ -142,7 +143,7 @@ def _one_thread() -> None:
 
 
 def _output(settings: ExportSettings) -> Path:
-    model = Path(settings.model)
+    model = expanded(settings.model)
     if settings.out is not None:
         return Path(settings.out)
     return model / "export" if model.is_dir() else model.with_name(f"{model.stem}-export")

@@ -8,6 +8,12 @@ from pathlib import Path
 
 from distill.errors import InputError
 
+OF_TENSORFLOW = {
+    "ResourceExhaustedError": "there is not enough memory ({}): smaller batches need less",
+    "UnimplementedError": "TensorFlow cannot compute this on this processor ({}): TF_ENABLE_ONEDNN_OPTS=1 in the "
+    "environment may help, as with channels first",
+}
+"""Errors of TensorFlow, which is not imported here -> what is said of them."""
 _LONGEST_REASON = 300
 # What Keras puts before the reason: the class that it was building, with all of its settings.
 _PREAMBLE = re.compile(

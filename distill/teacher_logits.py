@@ -48,7 +48,7 @@ class TeacherLogitsSettings(ClusterScoringSettings, ScoringSettings, DataSetting
             raise InputError(f"--features {_LIST} stands alone: omit the others, or {_LIST}")
         if self.out is None and not self.lists:
             raise InputError("nothing says where to write: give --out, an .h5 file")
-        if self.out is not None and Path(self.out).suffix in (".npz", ".csv"):
+        if self.out is not None and Path(self.out).suffix.lower() in (".npz", ".csv"):
             raise InputError(
                 f"{self.out}: a logit store is an .h5 file; python -m distill.cache export then writes it as "
                 f"{Path(self.out).suffix}"

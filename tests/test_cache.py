@@ -127,7 +127,7 @@ def test_images_that_cannot_be_checked_are_counted(stored, work, tmp_path, capsy
     assert f"pixels of 4 of 30 images in {imported} are unknown: joined by id, unchecked" in capsys.readouterr().out
     assert cache("verify", imported, "--data", work / "fer2013.csv") == 0
     shown = capsys.readouterr().out
-    assert "26 have the pixels that the teacher saw; 4 cannot be checked, theirs are unknown" in shown
+    assert "26 images with the pixels that the teacher saw; 4 cannot be checked, theirs are unknown" in shown
     assert cache("inspect", imported) == 0
     assert "; the pixels of 4 are unknown" in capsys.readouterr().out
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from distill.command_line.data_settings import DataSettings
+from distill.command_line.ensemble_settings import ensemble_settings_of
 from distill.command_line.stage import run_stage
 from distill.compare import CompareSettings, compare, compare_students
 from distill.data.open_dataset import open_dataset
@@ -411,7 +412,9 @@ class TestDivergedRuns:
     def test_without_labels_alone_there_is_nothing_to_compare_with(self, work, tmp_path, capsys):
         given = (*base(work), "--lr", 1e30, "--lambdas", 0.5, "--temperatures", 2, "--seeds", 1)
         assert run(*given, "--out", tmp_path / "out") == 2
-        assert "2 of 2 runs diverged" in failure(capsys)
+        said = failure(capsys)
+        assert said.startswith("error: 2 of 2 runs diverged, such as ")
+        assert said.endswith("are all there are, so that no table was written")
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["runs"]
 
 
@@ -458,7 +461,8 @@ class TestTheLibrary:
         teacher = json.loads(record.read_text())["teacher"]
         assert [each["weight"] for each in teacher["teachers"]] == [0.75, 0.25]
         assert teacher["mean"] == "probabilities"
-        with pytest.raises(InputError, match="the CachedTeachers say ensemble_weights: omit it"):
+        assert ensemble_settings_of(CachedTeachers(two_stores)) == {}, "a comparison by the command is the same one"
+        with pytest.raises(InputError, match="the CachedTeachers say ensemble_weights: omit that"):
             compare_students(faces, together, out=tmp_path, ensemble_weights=(1.0, 1.0), **self.SMALL)
 
     @pytest.mark.parametrize("settings", [{"splits": "random"}, {"class_map": ("angry=other",)}, {"data": "x"}])

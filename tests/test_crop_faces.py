@@ -313,7 +313,7 @@ def test_a_folder_that_cannot_be_read_is_named(run, photos, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr("distill.prediction.photo_folder.os.scandir", scandir)
+    monkeypatch.setattr("distill.prediction.found_photos.os.scandir", scandir)
     code, out, _ = run("photos", "--out", "faces")
     assert (code, "note: left out, as they cannot be read: 1 folder, such as sad" in out) == (0, True)
     assert "1 face in faces" in out
@@ -377,7 +377,10 @@ def test_videos_are_looked_at_once_opencv_is_there(run, photos, monkeypatch):
     (photos / "video.mp4").write_bytes(b"")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "cv2", None)
-        assert run("photos", "--out", "faces")[0] == 0
+        code, out, _ = run("photos", "--out", "faces")
+        assert code == 0
+        assert "left out because no face was found: 1\n" in out
+        assert "left out because a file cannot be used: 2, such as: happy/" in out
     left_out = photos.parent / "faces-report" / "left_out.csv"
     assert "video.mp4 needs OpenCV" in left_out.read_text()
     pytest.importorskip("cv2")

@@ -42,8 +42,11 @@ class EnsembleSettings:
 
 def ensemble_settings_of(teachers: "CachedTeachers") -> dict[str, Any]:
     """Return the settings with which `EnsembleSettings.cached_teachers` makes the same of the same stores."""
-    several = {"ensemble_weights": teachers.weights, "ensemble_mean": teachers.mean}
-    return {"class_match": teachers.class_match, **(several if len(teachers.stores) > 1 else {})}
+    from distill.training.ensemble import CachedTeachers
+
+    values = {name: getattr(teachers, name.removeprefix("ensemble_")) for name in ENSEMBLE_SETTINGS}
+    default = {name: getattr(CachedTeachers, name.removeprefix("ensemble_")) for name in ENSEMBLE_SETTINGS}
+    return {name: value for name, value in values.items() if value != default[name]}
 
 
 ENSEMBLE_SETTINGS = tuple(field.name for field in fields(EnsembleSettings))

@@ -27,7 +27,7 @@ from distill.errors import GateError, InputError
 from distill.files.documents import read_json, tuples_for_lists
 from distill.keras_import import import_keras_quietly
 from distill.printable import one_line
-from distill.refusals import check_known, flag, missing_package, reason
+from distill.refusals import OF_TENSORFLOW, check_known, flag, missing_package, reason
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -45,12 +45,6 @@ _EXIT_CODES = {
     _PIPE_CLOSED: "the reader of the output closed it",
 }
 _UNIONS = (typing.Union, types.UnionType)  # float | None is one or the other, by version and spelling
-_OF_TENSORFLOW = {
-    "ResourceExhaustedError": "there is not enough memory ({}): smaller batches need less",
-    "UnimplementedError": "TensorFlow cannot compute this on this processor ({}): TF_ENABLE_ONEDNN_OPTS=1 in the "
-    "environment may help, as with channels first",
-}
-"""Errors of TensorFlow, which is not imported here -> what is said of them."""
 _GOES_ON = "interrupted: the same command resumes after what is finished"
 _BEGINS_ANEW = "interrupted: the same command starts over"
 
@@ -212,7 +206,7 @@ def _one_line_errors(interrupted: str = _GOES_ON, *, debug: bool = False) -> Ite
     except KeyboardInterrupt:
         _exit(INTERRUPTED, interrupted)
     except Exception as error:
-        if (said := _OF_TENSORFLOW.get(type(error).__name__)) is not None:
+        if (said := OF_TENSORFLOW.get(type(error).__name__)) is not None:
             _exit(WRONG_INPUT, f"error: {said.format(reason(error))}")
         # What nobody foresaw.
         _exit(FAULT, INTERNAL_ERROR if debug else kept_fault(error))

@@ -198,7 +198,7 @@ def _keras_network(model: ImageModel) -> keras.Model:
 
 
 def _of_run(given: str, network: keras.Model) -> dict[str, Any]:
-    path, parameters = Path(given), network.count_params()
+    path, parameters = expanded(given), network.count_params()
     return {
         "file": (path / BEST if path.is_dir() else path).resolve(),
         "kind": "Keras",

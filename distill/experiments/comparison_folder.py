@@ -136,7 +136,8 @@ class ComparisonFolder:
     ) -> ComparisonReport:
         """Print the tables of finished `runs`, save them, and return them.
 
-        Cells are compared by what the runs chose their epochs by; by accuracy where that is the loss.
+        Cells are compared by what the runs chose their epochs by; by accuracy where that is the loss. What was
+        measured on the test split before was chosen by what the report of then says, which stays so.
 
         Args:
             runs: cell and seed of each; labels alone among the cells of every student in all its views.
@@ -146,7 +147,7 @@ class ComparisonFolder:
             diverged: name of a run that is left out -> why.
         """
         summaries = {key: read_summary(self.run(*key)) for key in runs}
-        metric = _metric(next(iter(summaries.values())))
+        metric = self._tested_on.metric if self._tested else _metric(next(iter(summaries.values())))
         name = _METRICS[metric]
         results = summarise({key: _kept(summary, metric) for key, summary in summaries.items()})
         best = [result.cell for result in choose(results).values()]

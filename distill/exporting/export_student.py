@@ -106,6 +106,7 @@ def export_student(
             form = FORMATS[name]
             path = folder / f"{student.name}{form.ending}"
             try:
+                form.check(out)
                 form.write(path, network, replace(described, precision=form.precision), pixels)
             except InputError as error:
                 if formats:

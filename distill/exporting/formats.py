@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from distill.exporting import litert, litert_metadata, onnx_export, saved_model
+from distill.files.tensorflow_paths import check_no_pattern
 from distill.files.whole_files import write_bytes
 from distill.prediction.description import ModelDescription
 from distill.prediction.exported_model import open_exported
@@ -29,6 +30,8 @@ class Format(NamedTuple):
     """Path -> a function from float32 pixels [B, h, w, c] to float32 probabilities [B, C], on one thread."""
     needs: tuple[str, ...] = ()
     """Packages that the core of this project does without."""
+    check: Callable[[Path], None] = lambda out: None
+    """Refuses a folder from which it could not be read."""
 
 
 def _write_litert(path: Path, network: keras.Model, description: ModelDescription, calibration: Calibration) -> None:
@@ -56,6 +59,8 @@ FORMATS = {
     "litert-float16": Format("-float16.tflite", litert.FLOAT16, _write_litert, _open),
     "litert-int8": Format("-int8.tflite", litert.INT8, _write_litert, _open),
     "onnx": Format(".onnx", litert.FLOAT32, _write_onnx, _open, needs=("onnx", "onnxruntime", "tf2onnx")),
-    "saved-model": Format("-saved-model", litert.FLOAT32, _write_saved_model, saved_model.open_folder),
+    "saved-model": Format(
+        "-saved-model", litert.FLOAT32, _write_saved_model, saved_model.open_folder, check=check_no_pattern
+    ),
 }
 """Name -> what it is, how it is written, and how it is run."""

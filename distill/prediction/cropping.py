@@ -18,8 +18,8 @@ from distill.prediction.contact_sheet import contact_sheet
 from distill.prediction.crop_record import CropRecord, stamp_of
 from distill.prediction.face_crops import face_pixels
 from distill.prediction.face_finder import FaceFinder, Found
+from distill.prediction.found_photos import files_in
 from distill.prediction.opencv import opencv
-from distill.prediction.photo_folder import files_in
 from distill.prediction.photos import open_photo
 from distill.prediction.videos import VIDEO_SUFFIXES, Frames, is_video_name
 from distill.refusals import flag

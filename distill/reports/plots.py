@@ -176,6 +176,9 @@ def heat_map(cells: Sequence[Mapping[str, Any]], path: str | Path, *, metric: st
     for student, of_student in zip(students, grid, strict=True):
         for loss, axes in zip(losses, of_student, strict=True):
             panel = [cell for cell in cells if (cell["student"], cell["loss"]) == (student, loss)]
+            if not panel:  # all of its runs diverged
+                axes.set_axis_off()
+                continue
             image = _gains(axes, panel, limit=limit)
             axes.set_title(f"{student}\n{loss}", fontsize=10)
     bar = figure.colorbar(image, ax=grid, format=lambda points, _: f"{points:+.3g}", aspect=12 * rows)

@@ -8,13 +8,11 @@ from typing import TypeVar
 import numpy as np
 
 from distill.errors import InputError
-from distill.refusals import reason
+from distill.refusals import OF_TENSORFLOW, reason
 
 CHANNELS_LAST, CHANNELS_FIRST = "channels_last", "channels_first"
 _ORDERS = ("rgb", "bgr")
 _LAYOUTS = ("auto", CHANNELS_LAST, CHANNELS_FIRST)
-_SAID_ELSEWHERE = ("ResourceExhaustedError", "UnimplementedError")  # of TensorFlow: no matter of shapes
-
 Outputs = TypeVar("Outputs")
 
 
@@ -185,7 +183,7 @@ def refusing(run: Callable[[np.ndarray], Outputs], *, source: str) -> Callable[[
         except (InputError, MemoryError):
             raise
         except Exception as error:  # each runtime has its own
-            if type(error).__name__ in _SAID_ELSEWHERE:
+            if type(error).__name__ in OF_TENSORFLOW:  # no matter of shapes
                 raise
             raise InputError(
                 f"{source} cannot compute images {list(pixels.shape)}: {reason(error)}: see --input.size, "
@@ -197,10 +195,11 @@ def refusing(run: Callable[[np.ndarray], Outputs], *, source: str) -> Callable[[
 
 def _layout_of(shape: Sequence[int | None]) -> str | None:
     """Return the layout of images of this shape; None where it leaves it open."""
-    first, _, last = shape
+    first, middle, last = shape
     if first is None and last is None:
         return None
-    return CHANNELS_FIRST if first in (1, 3, None) and last not in (1, 3) else CHANNELS_LAST
+    may_be_first = first in (1, 3) or (first is None and middle is not None)  # an open height has an open width
+    return CHANNELS_FIRST if may_be_first and last not in (1, 3) else CHANNELS_LAST
 
 
 def _agreed(stated: int | None, wanted: int | None, name: str, source: str) -> int:

@@ -206,6 +206,16 @@ def test_heat_map_writes_points_and_its_colours_are_centred_on_labels_alone(tmp_
     assert frame.get_xy() == (0.5, -0.5)
 
 
+@pytest.mark.filterwarnings("error")
+def test_heat_map_leaves_out_a_panel_of_which_all_runs_diverged(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))
+    both = gains_of({(2.0, 0.5): 0.02}) + gains_of({(2.0, 0.5): 0.01}, loss="dkd")
+    other = [{**cell, "student": "big"} for cell in gains_of({(2.0, 0.5): 0.01})]
+    heat_map(both + other, tmp_path / "h.png")
+    assert [axes.axison for axes in figures[0].axes[:4]] == [True, True, True, False]
+
+
 def test_heat_map_says_that_the_best_is_framed_where_one_is(tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: figures.append(self))

@@ -70,6 +70,7 @@ def test_what_the_file_says_is_filled_in(shape, settings, image_shape, layout):
         ((64, 64, 3), {"size": 48}, "teacher has size 64, the settings say 48: omit --input.size"),
         ((64, 64, 3), {"channels": 1}, "teacher has channels 3, the settings say 1: omit --input.channels"),
         ((64, 64, 4), {}, "teacher takes 4 channels (channels_last), expected 1 (grey) or 3 (color)"),
+        ((None, None, 4), {"size": 64}, "teacher takes 4 channels (channels_last), expected 1 (grey) or 3 (color)"),
         ((3, 64, 64), {"layout": "channels_last"}, "teacher takes 64 channels (channels_last)"),
         ((64, 64, 1), {"order": "bgr"}, 'teacher takes grey pixels, which have no order "bgr"'),
         ((64, 64, 3), {"mean": (1, 2)}, "--input.mean has 2 numbers, teacher takes 3 channels"),
