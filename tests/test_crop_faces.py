@@ -380,7 +380,7 @@ def test_videos_are_looked_at_once_opencv_is_there(run, photos, monkeypatch):
         code, out, _ = run("photos", "--out", "faces")
         assert code == 0
         assert "left out because no face was found: 1\n" in out
-        assert "left out because a file cannot be used: 2, such as: happy/" in out
+        assert "left out because a file cannot be used: 2, such as: photos/" in out
     left_out = photos.parent / "faces-report" / "left_out.csv"
     assert "video.mp4 needs OpenCV" in left_out.read_text()
     pytest.importorskip("cv2")
