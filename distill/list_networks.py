@@ -13,6 +13,7 @@ from distill.errors import InputError
 from distill.refusals import check_at_least, check_known
 
 FORMATS = ("table", "json")
+_PATIENCE = 5  # seconds before a bar is shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,8 @@ def list_networks(settings: ListNetworksSettings) -> None:
     from distill.progress import progress_bar
 
     rows, failures = [], []
-    for kind, table, name in progress_bar(_chosen(settings), desc="networks", unit="network", leave=False):
+    bar = progress_bar(_chosen(settings), desc="networks", unit="network", leave=False, delay=_PATIENCE)
+    for kind, table, name in bar:
         try:
             rows.append(_row(kind, table, name, settings))
         except InputError as error:

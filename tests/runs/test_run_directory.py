@@ -139,7 +139,8 @@ def test_an_interrupted_run_reports_what_is_kept(dataset, tmp_path, monkeypatch,
 
 def row_of(epoch, accuracy, averaged):
     row = {"epoch": epoch, "validation_accuracy": accuracy, "validation_accuracy_ema": averaged, "seconds": 1.0}
-    return {**row, "train_loss": 1.0, "validation_loss": 1.0, "train_accuracy": 0.5}
+    losses = {"train_loss": 1.0, "validation_loss": 1.0, "validation_loss_ema": 1.0}
+    return {**row, **losses, "train_accuracy": 0.5}
 
 
 @pytest.mark.parametrize(
