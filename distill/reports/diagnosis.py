@@ -6,7 +6,7 @@ show it: the confusion matrix of such a network is a good one with its columns e
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
+from math import erf, sqrt
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from distill.data.dataset import UNLABELLED
 from distill.data.expressions import ALPHABETICAL, CLASS_ORDERS
-from distill.reports.metrics import confusion_matrix
+from distill.reports.metrics import confusion_matrix, wilson_interval
 
 CERTAIN = 4.0
 """Standard errors by which one accuracy must exceed another on the same images: chance does it once in 30,000."""
@@ -169,13 +169,9 @@ def _accuracy_and_chance(confusion: np.ndarray) -> tuple[float, float]:
 
 
 def _is_near_chance(confusion: np.ndarray) -> bool:
-    accuracy, chance = _accuracy_and_chance(confusion)
+    _, chance = _accuracy_and_chance(confusion)
     if chance == 1:  # one class, always right
         return False
-    return (_lower_end(accuracy, int(confusion.sum())) - chance) / (1 - chance) <= _NEAR_CHANCE
-
-
-def _lower_end(accuracy: float, images: int) -> float:
-    """Return the lower end of Wilson's interval, which few images that are all right do not pull up to 1."""
-    spread = sqrt(accuracy * (1 - accuracy) / images + (_NOISE / (2 * images)) ** 2)
-    return (accuracy + _NOISE**2 / (2 * images) - _NOISE * spread) / (1 + _NOISE**2 / images)
+    # Few images that are all right have a standard error of 0, and Wilson's interval all the same.
+    lowest, _ = wilson_interval(int(np.trace(confusion)), int(confusion.sum()), confidence=erf(_NOISE / sqrt(2)))
+    return (lowest - chance) / (1 - chance) <= _NEAR_CHANCE

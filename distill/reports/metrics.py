@@ -40,21 +40,25 @@ class ComparedAccuracy:
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
-        """Wilson's interval of the accuracy at a confidence of 95 %, 0..1: what other images of the kind may give.
-
-        Wilson (1927), Probable inference, the law of succession, and statistical inference.
-        """
-        from scipy import stats  # takes half a second to load
-
-        right = round(self.accuracy * self.count)
-        interval = stats.binomtest(right, self.count).proportion_ci(CONFIDENCE, method="wilson")
-        return float(interval.low), float(interval.high)
+        """Wilson's interval of the accuracy at a confidence of 95 %, 0..1: what other images of the kind may give."""
+        return wilson_interval(round(self.accuracy * self.count), self.count)
 
     @property
     def most_frequent(self) -> tuple[str, float]:
         """The class that most images are of, and the accuracy of always giving it, 0..1."""
         row = int(self.support.argmax())
         return self.class_names[row], float(self.support[row] / self.count)
+
+
+def wilson_interval(right: int, count: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the interval that holds the true share, 0..1, where `right` of `count` are.
+
+    Wilson (1927), Probable inference, the law of succession, and statistical inference.
+    """
+    from scipy import stats  # takes half a second to load
+
+    interval = stats.binomtest(right, count).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 @dataclass(frozen=True, eq=False)
