@@ -10,6 +10,7 @@ from html import escape
 from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import run_stage
@@ -21,11 +22,12 @@ from distill.runtimes.foreign_network import ForeignNetwork
 
 if TYPE_CHECKING:
     import numpy as np
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from distill.evaluation.side_by_side import Look, Row, SideBySide
 
 _HOST = "127.0.0.1"  # nobody else can reach it
-_NAMES = (_HOST, "localhost", "[")  # the last as Starlette reads [::1], for whoever forwards it
+_NAMES = (_HOST, "localhost", "::1")  # the last for whoever forwards it
 _LARGEST_PHOTO = 25_000_000  # bytes
 _QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 _TITLE = "Faces and their expressions"
@@ -105,15 +107,13 @@ def _teacher(settings: DemoSettings) -> str | None:
 def page_served(gradio: ModuleType, networks: "SideBySide", *, port: int, browser: bool = False) -> Iterator[str]:
     """Serve the page within the context, whose value is its address. Photos are deleted a minute after they came.
 
-    Only who calls the page by a name of this machine is answered: a web site whose own name leads here is not.
+    Only who calls the page by a name of this machine is answered, and not for the page of another web site.
 
     Raises:
         InputError: the port was taken meanwhile.
     """
     from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    own_names = Middleware(TrustedHostMiddleware, allowed_hosts=list(_NAMES), www_redirect=False)
     with photo_folder() as photos, _environment({"GRADIO_TEMP_DIR": str(photos)}):
         page = _page(gradio, networks)
         try:
@@ -125,7 +125,7 @@ def page_served(gradio: ModuleType, networks: "SideBySide", *, port: int, browse
                 prevent_thread_lock=True,
                 quiet=True,
                 max_file_size=_LARGEST_PHOTO,
-                app_kwargs={"middleware": [own_names]},
+                app_kwargs={"middleware": [Middleware(_OwnPageAlone)]},
                 ssr_mode=False,
                 footer_links=[],
                 css=_CSS,
@@ -139,6 +139,38 @@ def page_served(gradio: ModuleType, networks: "SideBySide", *, port: int, browse
             yield address.rstrip("/")
         finally:
             page.close(verbose=False)
+
+
+class _OwnPageAlone:
+    """Refuses requests that the page of another web site makes the browser send, or that reach here by its name.
+
+    Browsers say by which name they called (Host), and whose page sends a photo (Origin).
+    """
+
+    def __init__(self, app: "ASGIApp") -> None:
+        self._app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        from starlette.datastructures import Headers
+        from starlette.responses import PlainTextResponse
+
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        called, asking = f"//{headers.get('host', '')}", headers.get("origin")
+        if _hostname(called) in _NAMES and (asking is None or _hostname(asking) in _NAMES):
+            await self._app(scope, receive, send)
+        else:
+            refused = PlainTextResponse("this page answers only to names of this machine, and to itself", 403)
+            await refused(scope, receive, send)
+
+
+def _hostname(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:  # brackets that do not close
+        return None
 
 
 def _gradio() -> ModuleType:

@@ -125,9 +125,21 @@ class TestThePage:
 
     def test_answers_only_to_names_of_this_machine(self, address):
         port = urlsplit(address).port
-        for host, expected in (("evil.example", 400), ("127.0.0.1.evil.example", 400), ("localhost", 200)):
+        names = {"evil.example": 403, "127.0.0.1.evil.example": 403, "[": 403, "localhost": 200, "[::1]": 200}
+        for host, expected in names.items():
             connection = http.client.HTTPConnection("127.0.0.1", port)
             connection.request("GET", "/", headers={"Host": f"{host}:{port}"})
+            assert connection.getresponse().status == expected
+            connection.close()
+
+    def test_takes_no_photo_from_the_page_of_another_web_site(self, address):
+        port = urlsplit(address).port
+        photo = b"--x\r\n" + b'Content-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n1\r\n--x--\r\n'
+        senders = {"https://evil.example": 403, "null": 403, "http://[": 403, address: 200, "http://localhost:9": 200}
+        for origin, expected in senders.items():
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            headers = {"Content-Type": "multipart/form-data; boundary=x", "Origin": origin}
+            connection.request("POST", "/gradio_api/upload", body=photo, headers=headers)
             assert connection.getresponse().status == expected
             connection.close()
 
