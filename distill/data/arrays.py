@@ -11,6 +11,7 @@ from distill.files.numpy_files import RowsOnDisk
 
 _MAX_CLASSES = 1000  # numbers above are taken for something else than labels
 _ROWS = 1024  # converted at a time
+_NO_NAMES = ("", "nan")  # the latter as NumPy writes what a table lacks
 
 
 class Labels(NamedTuple):
@@ -160,9 +161,15 @@ def named_labels(
     """Return labels that are names, texts or bytes [N], as int64 [N], and the class names: `names`, or those found.
 
     Raises:
-        InputError: a label that is none of `names`.
+        InputError: a label that is none of `names`, or no name, as None and NaN are.
     """
     texts = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in array]
+    for row, text in enumerate(texts):
+        if not isinstance(array[row], str | bytes) or text.strip().lower() in _NO_NAMES:
+            raise InputError(
+                f"{source} row {row}: label {array[row]!r}, expected a name: omit images without a label, or "
+                "give labels as numbers, where -1 is none"
+            )
     spelt = np.array([canonical_name(text) for text in texts])
     class_names = class_order(spelt) if names is None else tuple(map(canonical_name, names))
     unknown = np.flatnonzero(~np.isin(spelt, class_names))

@@ -70,7 +70,7 @@ def convert(dataset: Dataset, out: Path, *, format: str, images_per_shard: int =
         InputError: `out` exists; another process writes it, or another call has begun it; the names of the classes
             could not be read again.
     """
-    if out.exists():
+    if out.exists() or out.name == "..":
         raise InputError(f"{out} exists: name a new folder for the shards")
     parts = list(_parts(dataset, FORMATS[format].suffix, images_per_shard))
     with _unfinished(out, _Plan(_sha256(dataset, parts))) as folder:
@@ -137,11 +137,11 @@ def _unfinished(out: Path, plan: _Plan) -> Iterator[Path]:
         elif read_document(folder / _PLAN, _Plan, what="plan of shards") != plan:
             raise InputError(f"{folder} was begun with other data or flags: remove it, or name another folder")
         yield folder
-        (folder / _PLAN).unlink()
+        folder.rename(out)  # with its plan: where that fails, or the process ends, nobody takes it for other data
+        (out / _PLAN).unlink()
     finally:
         lock.release()
-    (folder / _LOCK).unlink(missing_ok=True)
-    folder.rename(out)
+    (out / _LOCK).unlink(missing_ok=True)
 
 
 def _write_classes(folder: Path, dataset: Dataset) -> None:

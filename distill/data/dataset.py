@@ -110,6 +110,7 @@ class Dataset:
         check_texts(self.class_names, what="class name", of=self.name)
         if len(self.class_names) > MAX_CLASSES:
             raise InputError(f"{self.name} has {len(self.class_names):,} classes, expected {MAX_CLASSES:,} at most")
+        _check_values(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "ids": PickledTexts.of(self.ids)}
@@ -195,8 +196,12 @@ class Dataset:
         return self.images.shape
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Return the images at `indices` as uint8 [n, height, width, channels]."""
-        return self.images.read(np.asarray(indices))
+        """Return the images at `indices`, which may count from the end, as uint8 [n, height, width, channels].
+
+        Raises:
+            IndexError: there is no such image.
+        """
+        return self.images.read(_positions(indices, len(self)))
 
     def blocks(self, rows: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
         """Go through all images once, `rows` at a time, by default up to 64 MiB: (slice, uint8 images)."""
@@ -208,21 +213,22 @@ class Dataset:
     @cached_property
     def content_hashes(self) -> np.ndarray:
         """uint8 [N, 16]: BLAKE2b of each image's shape and pixels. Reads every image once."""
-        return self._hashes(mirrored=False)
+        hashes = np.empty((len(self), _HASH_BYTES), np.uint8)
+        for block, images in self.blocks():
+            hashes[block] = _image_hashes(images)
+        return hashes
 
     @cached_property
     def mirrored_hashes(self) -> np.ndarray:
-        """uint8 [N, 16]: what `content_hashes` would be if left and right were exchanged. Reads every image once."""
-        return self._hashes(mirrored=True)
+        """uint8 [N, 16]: what `content_hashes` would be if left and right were exchanged.
 
-    def _hashes(self, *, mirrored: bool) -> np.ndarray:
-        hashes = np.empty((len(self), _HASH_BYTES), np.uint8)
-        shape = repr(tuple(int(side) for side in self.image_shape)).encode()
+        Reads every image once, and keeps `content_hashes`, too.
+        """
+        hashes, mirrored = np.empty((2, len(self), _HASH_BYTES), np.uint8)
         for block, images in self.blocks():
-            contents = (shape + image.tobytes() for image in (images[:, :, ::-1] if mirrored else images))
-            digests = b"".join(hashlib.blake2b(each, digest_size=_HASH_BYTES).digest() for each in contents)
-            hashes[block] = np.frombuffer(digests, np.uint8).reshape(-1, _HASH_BYTES)
-        return hashes
+            hashes[block], mirrored[block] = _image_hashes(images), _image_hashes(images[:, :, ::-1])
+        self.__dict__.setdefault("content_hashes", hashes)
+        return mirrored
 
     @cached_property
     def fingerprint(self) -> str:
@@ -268,7 +274,7 @@ class Dataset:
             self,
             ids=self.ids[indices],
             labels=self.labels[indices],
-            images=_Subset(self.images, indices),
+            images=Subset(self.images, indices),
             splits=self.splits[indices],
             label_probs=pick(self.label_probs),
             folds=pick(self.folds),
@@ -294,14 +300,22 @@ class Dataset:
         return self.subset(np.flatnonzero(Names.of(self.splits).isin(names)))
 
 
-class _Subset:
+def _positions(indices: np.ndarray, count: int) -> np.ndarray:
+    """Return positions, int [n] in -count..count-1, as int64 [n] from 0 on, as sources count."""
+    given = np.asarray(indices).astype(np.int64)
+    outside = (given < -count) | (given >= count)
+    if outside.any():
+        raise IndexError(f"image {given[outside][0]} of {count}")
+    return np.where(given < 0, given + count, given)
+
+
+class Subset:
     """Some positions of another source; a subset of a subset goes straight to the source."""
 
     def __init__(self, source: ImageSource, indices: np.ndarray):
-        if isinstance(source, _Subset):
+        if isinstance(source, Subset):
             indices, source = source.indices[indices], source.source
-        indices = np.asarray(indices).astype(np.int64)
-        indices = np.where(indices < 0, indices + len(source), indices)  # as arrays count them
+        indices = _positions(indices, len(source))
         self.source: ImageSource = source
         self.indices: np.ndarray = indices.astype(np.min_scalar_type(len(source)), copy=False)
         self.shape = source.shape
@@ -324,6 +338,38 @@ def check_is_dataset(dataset: Any) -> None:
     of_tf_data = hasattr(dataset, "as_numpy_iterator")
     maker = "distill.Dataset.from_tf_data" if of_tf_data else "distill.Dataset.from_arrays, or distill.open_dataset,"
     raise InputError(f"expected a distill.Dataset, received {type(dataset).__name__}: {maker} makes one")
+
+
+def _check_values(dataset: Dataset) -> None:
+    """Refuse labels, splits and soft labels that would be taken for something else.
+
+    Raises:
+        InputError: one is none of those that `Dataset` names.
+    """
+    count, labels, probs = dataset.num_classes, dataset.labels, dataset.label_probs
+    if len(labels) and not UNLABELLED <= labels.min() <= labels.max() < count:
+        row = int(np.argmax((labels < UNLABELLED) | (labels >= count)))
+        raise InputError(f"{dataset.name} row {row}: label {labels[row]}, expected -1..{count - 1}, -1 for none")
+    unknown = {name for name in Names.of(dataset.splits).names if name in dataset.splits} - {*SPLITS, ""}
+    if unknown:
+        raise InputError(f'{dataset.name} has the split "{min(unknown)}", expected {", ".join(SPLITS)} or ""')
+    if probs is not None:
+        if probs.shape != (len(labels), count):
+            raise InputError(f"{dataset.name} has label_probs {probs.shape}, expected ({len(labels)}, {count})")
+        total = probs.sum(axis=1)
+        wrong = ~((probs >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (total == 0)))  # true of NaN, too
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(
+                f"{dataset.name} row {row}: label_probs {probs[row].tolist()}, expected 0..1 that sum to 1"
+            )
+
+
+def _image_hashes(images: np.ndarray) -> np.ndarray:
+    """Return the hash of each image, uint8 [n, 16]."""
+    shape = repr(images.shape[1:]).encode()
+    digests = [hashlib.blake2b(shape + image.tobytes(), digest_size=_HASH_BYTES).digest() for image in images]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _HASH_BYTES)
 
 
 def _label_column(labels: np.ndarray, *, of: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from itertools import permutations
 import numpy as np
 
 from distill.data.dataset import SPLITS, UNLABELLED, Dataset
+from distill.data.same_shape import in_one_shape
 
 UNLABELLED_NAME = "unlabelled"
 
@@ -58,8 +59,9 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 
 def find_duplicates(dataset: Dataset) -> Duplicates:
-    """Find exact and mirrored copies by content hash. Reads every image twice."""
-    both = np.concatenate([_keys(dataset.content_hashes), _keys(dataset.mirrored_hashes)])
+    """Find exact and mirrored copies by content hash. Reads every image once."""
+    mirrored_keys = _keys(dataset.mirrored_hashes)  # first: with these, the others come in the same pass
+    both = np.concatenate([_keys(dataset.content_hashes), mirrored_keys])
     group, mirror = np.split(np.unique(both, return_inverse=True)[1].reshape(-1), 2)
     members = {split: np.flatnonzero(dataset.splits == split) for split in present_splits(dataset)}
     copies, mirrored = {}, {}
@@ -84,12 +86,19 @@ def find_duplicates(dataset: Dataset) -> Duplicates:
 def copies_of(dataset: Dataset, others: Dataset) -> np.ndarray:
     """Return which images of `dataset` have the pixels of one in `others`, mirrored or not: bool [len(dataset)].
 
-    Views mirror at random, so that a network that learned from one has learned from the other.
+    Views mirror at random, so that a network that learned from one has learned from the other. Datasets of
+    different shapes are compared at one of them.
     """
+    compared = in_one_shape(dataset, others)
+    if compared is None:  # arrays of different sizes share no image
+        return np.zeros(len(dataset), bool)
+    dataset, others = compared
+    smaller = dataset if len(dataset) <= len(others) else others
+    mirrored = _keys(smaller.mirrored_hashes)  # first: with these, the others come in the same pass
     own, known = _keys(dataset.content_hashes), _keys(others.content_hashes)
-    if len(dataset) <= len(others):  # of the smaller one all images are read once more
-        return np.isin(own, known) | np.isin(_keys(dataset.mirrored_hashes), known)
-    return np.isin(own, np.concatenate([known, _keys(others.mirrored_hashes)]))
+    if smaller is dataset:
+        return np.isin(own, known) | np.isin(mirrored, known)
+    return np.isin(own, np.concatenate([known, mirrored]))
 
 
 def _keys(hashes: np.ndarray) -> np.ndarray:

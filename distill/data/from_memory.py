@@ -1,6 +1,7 @@
 """Datasets from what a program holds: arrays, or a pipeline of `tf.data`."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,6 +101,11 @@ def _read(pipeline: Any, pixel_range: tuple[float, float] | None) -> _Read:
 def _pair(element: Any) -> tuple[np.ndarray, Any]:
     """Return images and labels of what a pipeline gives: images, (images, labels), or a dictionary of them."""
     if isinstance(element, Mapping):
+        others = sorted(map(str, element.keys() - {"image"}))
+        if others and "label" not in element:  # what the label is called, perhaps
+            raise InputError(
+                f'{_PIPELINE} gives "image" and {", ".join(others)}, expected "label": rename with map()'
+            )
         element = (element.get("image"), element.get("label"))
     image, label = element if isinstance(element, tuple) and len(element) == 2 else (element, None)
     if not isinstance(image, np.ndarray) or image.ndim not in (3, 4):
@@ -132,6 +138,10 @@ def _labels(
         nothing = arrays.Labels(np.full(count, UNLABELLED), None, 0)
         return nothing.numbers, None, arrays.checked_class_names(class_names, nothing, source=_LABELS)
     array = np.asarray(labels)
+    if array.dtype.kind == "O" and all(
+        isinstance(each, Integral) and not isinstance(each, bool) for each in array.flat
+    ):
+        array = array.astype(np.int64)
     if array.dtype.kind in "SUO" and array.shape in ((count,), (count, 1)):
         array, class_names = arrays.named_labels(array.reshape(-1), class_names, source=_LABELS)
     known = arrays.checked_labels(array, count=count, source=_LABELS)

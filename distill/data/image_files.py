@@ -19,6 +19,7 @@ MAX_SIDE = 512
 """Pixels of the longer side at which pictures are served at most: twice what the largest networks take."""
 MAX_BYTES = 1 << 30
 """Of an encoded picture."""
+_FEW = 10  # a size that one of so many images has, or more, is what they were meant to have
 _THREADS = min(4, os.cpu_count() or 1)  # Pillow decodes outside Python's global lock
 
 
@@ -93,8 +94,9 @@ def is_visible(name: str) -> bool:
 def open_image_files(paths: Sequence[Path]) -> tuple[ImageFiles, tuple[str, ...]]:
     """Find the shape at which to serve image files, from their headers.
 
-    The size is the most common one, of equally common ones the largest, with a longer side of `MAX_SIDE` at most;
-    there is one channel where every file is grey, else three.
+    The size is the most common one, of equally common ones the largest; where it is that of less than a tenth of the
+    images, as of crops of any size, the median height and the median width. The longer side has `MAX_SIDE` pixels at
+    most. There is one channel where every file is grey, else three.
 
     Returns:
         The images, and notes on those that are served otherwise than they are stored.
@@ -124,7 +126,7 @@ def served_shape(
     sizes, count = Counter[tuple[int, int]](), headers.total()
     for header, number in headers.items():
         sizes[header.height, header.width] += number
-    height, width = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
+    height, width = _usual_size(sizes)
     coloured = sum(number for header, number in headers.items() if not header.grey)
     several = sum(number for header, number in headers.items() if header.several)
     others = count - sizes[height, width]
@@ -139,6 +141,22 @@ def served_shape(
     if not others and max(sizes)[0] > height:
         notes.append(f"all images are resized to {height}x{width}")
     return (height, width, 3 if coloured else 1), tuple(notes)
+
+
+def _usual_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
+    """Return the height and width that most images have, or else are near to."""
+    common = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
+    if sizes[common] * _FEW >= sizes.total():
+        return common
+    counts = np.array(list(sizes.values()))
+    heights, widths = np.array(list(sizes)).T
+    return _median(heights, counts), _median(widths, counts)
+
+
+def _median(values: np.ndarray, counts: np.ndarray) -> int:
+    """Return the value, int [n], that half of all are at least, where each stands `counts` times."""
+    order = np.argsort(values)
+    return int(values[order][np.searchsorted(counts[order].cumsum(), counts.sum() / 2)])
 
 
 def _served_size(height: int, width: int) -> tuple[int, int]:

@@ -192,7 +192,7 @@ def gather(
     starts = np.cumsum([0, *map(len, gathered.ids)])
     files = tuple(shard.path for shard in shards.files)
     index = Index(files, starts, _column(gathered.offsets), _column(gathered.sizes), ids)
-    subjects = ckplus_subjects(each.rpartition("/")[2] for each in ids) if ckplus_subjects([ids[0]]) else None
+    subjects, subject_notes = ckplus_subjects(each.rpartition("/")[2] for each in ids)
     return Dataset(
         name=shards.source,
         ids=ids,
@@ -202,7 +202,7 @@ def gather(
         splits=Names.of([shard.split for shard in shards.files])[np.repeat(np.arange(len(files)), np.diff(starts))],
         folds=None if subjects is None else subject_folds(subjects),
         subjects=subjects,
-        notes=shards.notes + label_notes + image_notes,
+        notes=shards.notes + label_notes + subject_notes + image_notes,
     )
 
 

@@ -33,6 +33,7 @@ IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suf
 MAX_PIXELS = 50_000_000
 _OPENED = tuple(name for name in FORMATS if name != "AVIF" or find_spec("PIL.AvifImagePlugin"))
 _WIDTH, _HEIGHT, _ORIENTATION = 0x0100, 0x0101, 0x0112  # tags of EXIF and TIFF
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 0x0102, 0x0106, 0
 _TURNED = (5, 6, 7, 8)  # orientations that swap height and width
 _FIRST_IS_THE_PICTURE = ("MPO",)  # JPEG: what follows it are previews
 _PNG_SIGNATURE_BYTES, _PNG_TEXTS = 8, (b"tEXt", b"zTXt", b"iTXt")
@@ -154,6 +155,11 @@ def _header(image: ImageFile.ImageFile) -> Header:
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise ValueError("what black and white are in pixels of 32 bits is not known: save it with 8 or 16 bits")
     tags = getattr(image, "tag_v2", {})  # of TIFF, whose size Pillow gives turned or not, as its version has it
+    bits = max(tags.get(_BITS, (8,)))
+    if 8 < bits < 16:
+        raise ValueError(f"pixels of {bits} bits are not scaled in this format: save it with 8 or 16 bits")
+    if bits == 16 and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        raise ValueError("16-bit pixels, of which 0 is white, are not inverted: save it with 0 as black")
     width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)
     if _orientation(image) in _TURNED:
         width, height = height, width

@@ -130,7 +130,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
 
-        return url_to_fs(url)
+        return url_to_fs(scheme + url[len(scheme) :])
     except ImportError as error:
         package = "" if SCHEMES[scheme] == "fsspec" else f" {SCHEMES[scheme]}"
         raise InputError(f'{url} needs fsspec: pip install "distill-faces[remote]"{package}') from error

@@ -9,6 +9,7 @@ from distill.data.class_map import with_class_map
 from distill.data.dataset import Dataset
 from distill.data.folds import deal_folds, fold_splits
 from distill.data.open_dataset import open_dataset
+from distill.data.same_shape import in_shape
 from distill.data.split_policy import SplitPolicy
 from distill.data.splits import with_splits
 from distill.errors import InputError
@@ -131,7 +132,9 @@ def check_unseen(weights: str | Path, part: Dataset, *, split: str) -> None:
     if known is None:
         _check_fingerprint(weights, record, part, split=split)
         return
-    learned = known.holds(part)
+    shape = record.data.image_shape
+    as_learned = None if shape is None else in_shape(part, shape)  # hashes are of pixels as they were served
+    learned = known.holds(part if as_learned is None else as_learned)
     if learned.any():
         raise InputError(
             f"{learned.sum():,} of the {len(part):,} images of the {split} split are among those that {weights} "

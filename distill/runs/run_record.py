@@ -46,6 +46,8 @@ class DataRecord:
     """How it was divided; None: by whoever called the library, or before this was recorded."""
     train: SplitRecord
     validation: SplitRecord
+    image_shape: tuple[Side, Side, Side] | None = None
+    """Height, width and channels of its images, which their hashes depend on; None: before this was recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,7 @@ class RunRecord:
         learns_more = {"schedules", "features"} & objective.keys()
         if objective.get("lambda_") == 0 and not learns_more:  # labels alone, whatever the soft part is
             values["objective"] = {"formula": objective["formula"]}
-        for incidental in ("name", "splits"):  # the fingerprints say what came of them
+        for incidental in ("name", "splits", "image_shape"):  # the fingerprints say what came of them
             del values["data"][incidental]
         return values
 

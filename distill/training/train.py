@@ -289,6 +289,7 @@ def _data_record(dataset: Dataset, *, learned: Dataset) -> DataRecord:
         splits=dataset.split_policy,
         train=_split_record(learned if all_learned else dataset.split("train")),
         validation=_split_record(dataset.split("validation")),
+        image_shape=dataset.image_shape,
     )
 
 

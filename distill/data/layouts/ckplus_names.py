@@ -8,11 +8,23 @@ import numpy as np
 _NAME = re.compile(r"(S\d{3})_\d{3}_\d{8}\.\w+")
 
 
-def ckplus_subjects(names: Iterable[str]) -> np.ndarray | None:
-    """Return the subject of each file name, str [N]; None unless every name is a CK+ name."""
-    matches = [_NAME.fullmatch(name) for name in names]
-    subjects = [match[1] for match in matches if match]
-    return np.array(subjects) if subjects and len(subjects) == len(matches) else None
+def ckplus_subjects(names: Iterable[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return the subject of each file name, str [N], and notes; None unless every name is a CK+ name."""
+    subjects, others, first_other = [], 0, ""
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match:
+            subjects.append(match[1])
+        else:
+            others, first_other = others + 1, first_other or name
+    if not subjects:
+        return None, ()
+    if not others:
+        return np.array(subjects), ()
+    return None, (
+        f"{others} of {others + len(subjects)} file names are not those of CK+, such as {first_other}: who is in an "
+        "image is not known, so that splits and folds may part the images of one person",
+    )
 
 
 def subject_folds(subjects: np.ndarray, folds: int = 10) -> np.ndarray:

@@ -66,7 +66,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     if not any(splits):
         splits, split_notes = splits_in_file_names(names, str(path))
     images, image_notes = open_image_files([path / sample.id for sample in samples])
-    subjects = ckplus_subjects(names)
+    subjects, subject_notes = ckplus_subjects(names)
     return Dataset(
         name=str(path),
         ids=np.array([sample.id for sample in samples]),
@@ -76,7 +76,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
         splits=np.array(splits, "U10"),
         folds=None if subjects is None else subject_folds(subjects),
         subjects=subjects,
-        notes=meaning.notes + split_notes + _left_out(path, folders) + image_notes,
+        notes=meaning.notes + split_notes + subject_notes + _left_out(path, folders) + image_notes,
     )
 
 

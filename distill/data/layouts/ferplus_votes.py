@@ -1,5 +1,6 @@
 """FER+ votes (`ferplus.csv`, `fer2013new.csv`): what ten annotators saw in each face of fer2013.csv."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,9 @@ IMAGES_FILES = ("fer2013.csv", "icml_face_data.csv")
 CLASS_NAMES = CLASS_ORDERS["ferplus"]
 _MOST_VOTES = 1_000_000
 _COLUMNS = (*CLASS_NAMES, "unknown", "NF")
-_SPELLINGS = {name: (name.lower(), *SPELLINGS.get(name, ())) for name in ("Usage", *_COLUMNS)}
+_NAME_COLUMN = "Image name"
+_SPELLINGS = {name: (name.lower(), *SPELLINGS.get(name, ())) for name in ("Usage", _NAME_COLUMN, *_COLUMNS)}
+_IMAGE_NAME = re.compile(r"fer(\d{1,15})\.png")  # as published: numbers rise; rows without a face have no name
 
 
 def recognise(path: Path) -> bool:
@@ -36,8 +39,9 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     whose plurality is "unknown" or "NF" (no face), are left out and counted in `notes`.
 
     Raises:
-        InputError: no fer2013.csv in the same folder, another number of rows or another Usage than there, a missing
-            column, or a vote that is not an integer of 0 or more. The message names the file and the line.
+        InputError: no fer2013.csv in the same folder, another number of rows or another Usage than there, rows in
+            another order, a missing column, or a vote that is not an integer of 0 or more. The message names the file
+            and the line.
     """
     usages, votes = _votes(path)
     faces = fer2013_csv.read(_images_file(path))
@@ -60,7 +64,7 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
 
 def _votes(path: Path) -> tuple[list[str], np.ndarray]:
     """Return the Usage of each row, and the votes, int64 [N, 10], in the order of `_COLUMNS`."""
-    usages, votes = [], []
+    usages, votes, last_image = [], [], -1
     found = find_columns(path, _SPELLINGS)
     missing = [name for name in ("Usage", *_COLUMNS) if name not in found]
     if missing:
@@ -72,6 +76,13 @@ def _votes(path: Path) -> tuple[list[str], np.ndarray]:
             counts = [-1]
         if not 0 <= min(counts) <= max(counts) <= _MOST_VOTES:
             raise InputError(f"{path} line {line}: expected {len(_COLUMNS)} numbers of votes, 0..{_MOST_VOTES:,}")
+        image = _IMAGE_NAME.fullmatch(cells[found[_NAME_COLUMN]].strip()) if _NAME_COLUMN in found else None
+        if image and int(image[1]) <= last_image:
+            raise InputError(
+                f"{path} line {line}: {image[0]} stands behind number {last_image}: its rows are not those of "
+                f"{IMAGES_FILES[0]}, give the file in its published order"
+            )
+        last_image = int(image[1]) if image else last_image
         usages.append(cells[found["Usage"]])
         votes.append(counts)
     return usages, np.array(votes, np.int64).reshape(-1, len(_COLUMNS))

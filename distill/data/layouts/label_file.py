@@ -56,9 +56,10 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
     lines = _lines(path)
     if not lines:
         raise InputError(f"{path} holds no images: expected lines PATH LABEL")
-    subjects = ckplus_subjects(Path(line.path).name for line in lines)
+    subjects, subject_notes = ckplus_subjects(Path(line.path).name for line in lines)
     meaning = _meaning(path, lines, classes, ckplus=subjects is not None)
     splits, split_notes = _splits(path, lines)
+    folds, fold_notes = _folds(lines, subjects)
     images, image_notes = open_image_files([path.parent / line.path for line in lines])
     return Dataset(
         name=str(path),
@@ -67,9 +68,9 @@ def read(path: Path, classes: ClassList | None = None) -> Dataset:
         class_names=meaning.class_names,
         images=images,
         splits=np.array(splits, "U10"),
-        folds=_folds(lines, subjects),
+        folds=folds,
         subjects=subjects,
-        notes=meaning.notes + split_notes + image_notes,
+        notes=meaning.notes + split_notes + subject_notes + fold_notes + image_notes,
     )
 
 
@@ -96,13 +97,14 @@ def _lines(path: Path) -> list[_Line]:
             image = image.rstrip()
             if not image:
                 raise InputError(f'{path} line {number}: "{text.strip()}", expected PATH LABEL')
-            if image in lines:
+            place = os.path.normpath(image)
+            if place in lines:
                 raise InputError(
-                    f"{path} line {number}: {image} stands there twice, first in line {lines[image].number}"
+                    f"{path} line {number}: {image} stands there twice, first in line {lines[place].number}"
                 )
             if not (path.parent / image).is_file():
                 raise InputError(f"{path} line {number}: {image} does not exist: paths are relative to {path.parent}")
-            lines[image] = _Line(number, image, label)
+            lines[place] = _Line(number, image, label)
     return list(lines.values())
 
 
@@ -136,9 +138,17 @@ def _all_absolute(lines: Sequence[_Line]) -> bool:
     return all(Path(line.path).is_absolute() for line in lines)
 
 
-def _folds(lines: Sequence[_Line], subjects: np.ndarray | None) -> np.ndarray | None:
+def _folds(lines: Sequence[_Line], subjects: np.ndarray | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return the fold of each line, as its path names it or else by its subject, and notes."""
     matches = [_FOLD.search(line.path) for line in lines]
     numbers = [int(match[1]) for match in matches if match]
     if len(numbers) == len(lines):
-        return np.array(numbers, np.int64)
-    return None if subjects is None else subject_folds(subjects)
+        return np.array(numbers, np.int64), ()
+    notes: tuple[str, ...] = ()
+    if numbers:
+        outside = lines[matches.index(None)].path
+        notes = (
+            f"{len(lines) - len(numbers)} of {len(lines)} paths name no fold, such as {outside}: the folds of the "
+            "others are not used",
+        )
+    return None if subjects is None else subject_folds(subjects), notes
