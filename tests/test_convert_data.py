@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,6 +177,33 @@ def test_a_second_process_is_refused(csv, tmp_path):
         pytest.raises(InputError, match="is being written by another process"),
     ):
         convert(open_dataset(csv), tmp_path / "shards", format="webdataset")
+
+
+def test_shards_whose_folder_could_not_be_renamed_are_not_those_of_other_data(csv, tmp_path, monkeypatch, rng):
+    def fail(*_):
+        raise OSError("busy")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail)
+        with pytest.raises(OSError, match="busy"):
+            convert(open_dataset(csv), tmp_path / "shards", format="webdataset")
+    with pytest.raises(InputError, match="was begun with other data or flags"):
+        convert(unsplit(rng, [0, 1]), tmp_path / "shards", format="webdataset")
+    convert(open_dataset(csv), tmp_path / "shards", format="webdataset")
+    check_same(open_dataset(csv), open_dataset(tmp_path / "shards"))
+    assert not list((tmp_path / "shards").glob("*.json"))
+
+
+def test_subjects_of_ckplus_are_known_in_shards_of_class_folders(write_image, tmp_path):
+    for subject in range(12):
+        write_image(f"faces/{'happy' if subject % 2 else 'sad'}/S{subject:03d}_001_00000001.png", subject)
+    folders = open_dataset(tmp_path / "faces")
+    convert(folders, tmp_path / "shards", format="webdataset")
+    shards = open_dataset(tmp_path / "shards")
+    assert dict(zip(shards.ids, shards.subjects, strict=True)) == dict(
+        zip(folders.ids, folders.subjects, strict=True)
+    )
+    assert len(set(shards.folds.tolist())) == 10
 
 
 def test_parquet_says_its_classes_without_classes_txt_and_as_the_hub_does(csv, tmp_path):

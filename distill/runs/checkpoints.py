@@ -20,6 +20,7 @@ from distill.files.regular_files import check_regular
 from distill.files.whole_files import atomic_file
 from distill.refusals import reason
 from distill.runtimes.keras_weights import check_weights
+from distill.runtimes.weights import set_weights
 
 LAST, PREVIOUS = "last.keras", "previous.keras"
 _OWN_LAYERS = "own_layers.npz"
@@ -93,7 +94,7 @@ def _load_own_layers(file: Path, own_layers: Sequence[keras.layers.Layer]) -> No
         with zipfile.ZipFile(file) as archive, zipfile.ZipFile(io.BytesIO(archive.read(_OWN_LAYERS))) as stored:
             arrays = iter([_array(stored, info) for info in stored.infolist()])
         for layer in own_layers:
-            layer.set_weights([next(arrays) for _ in layer.weights])
+            set_weights(layer, [next(arrays) for _ in layer.weights])
     except (KeyError, ValueError, StopIteration) as error:
         raise InputError(f"{file} does not hold the layers that are trained with the network: {error}") from error
 

@@ -19,6 +19,7 @@ from distill.runs.run_record import RunRecord, read_record
 from distill.runtimes.keras_file import POLICIES
 from distill.runtimes.keras_graph import with_float32_head
 from distill.runtimes.safe_names import give_safe_names
+from distill.runtimes.weights import set_weights
 from distill.scoring.network_identity import check_raw_logits, weights_sha256
 
 Builder = Callable[..., keras.Model]
@@ -64,7 +65,7 @@ def build_network(
     try:
         network = _built(table[name], name, arguments, policy)
         if saved is not None:
-            network.set_weights(saved.get_weights())
+            set_weights(network, saved.get_weights())
     except InputError:
         raise
     except Exception as error:  # a builder may be anybody's
@@ -143,7 +144,7 @@ def begin_with(network: keras.Model, weights: str | Path, class_names: Sequence[
                 f"{weights} scales pixels by {other.scale:g}, this {network.name} by {own.scale:g}: build it with "
                 "the same options"
             )
-        own.set_weights(other.get_weights())
+        set_weights(own, other.get_weights())
     return weights_sha256(saved)
 
 

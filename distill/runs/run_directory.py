@@ -34,6 +34,7 @@ from distill.runs.run_record import SETTINGS, RunRecord, read_record
 from distill.runs.scope import clone, scope_of
 from distill.runs.training_images import TRAINING_IMAGES, TrainingImages
 from distill.runtimes import keras_file
+from distill.runtimes.weights import set_weights
 from distill.versions import versions
 
 METRICS, CURVES, SUMMARY = "metrics.csv", "curves.png", "summary.json"
@@ -191,7 +192,7 @@ class RunDirectory:
             self._begin()
         self._best_student = clone(student)  # to be saved without the optimizer's slots
         if not self.writes and is_there(self.path / BEST):
-            self._best_student.set_weights(self.best_network().get_weights())
+            set_weights(self._best_student, self.best_network().get_weights())
         with scope_of(student):
             trained = [student, *own_layers]
             optimizer.build([variable for part in trained for variable in part.trainable_variables])
@@ -243,7 +244,7 @@ class RunDirectory:
             kept = student
             if averaged is not None and averaged_is_better(row, self.chosen_by):
                 kept = averaged
-            self._best_student.set_weights(kept.get_weights())
+            set_weights(self._best_student, kept.get_weights())
         if self.writes:
             self._save(student, is_best=is_best)
         self.saved_epochs = len(self.rows)

@@ -10,6 +10,7 @@ from distill.errors import InputError
 from distill.runtimes.image_model import BEFORE_SOFTMAX, LOGITS
 from distill.runtimes.input_format import CHANNELS_FIRST, PixelFormat
 from distill.runtimes.softmax import SOFTMAX_NAMES
+from distill.runtimes.weights import set_weights
 
 _FORMATTING = ("scale_pixels", "channels_first")
 _ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations) if not name.startswith("_")}
@@ -88,7 +89,7 @@ def in_policy(network: keras.Model, policy: str) -> keras.Model:
     copy = keras.models.clone_model(network, clone_function=clone)
     for layer in network.layers:
         if layer.weights:
-            copy.get_layer(layer.name).set_weights(layer.get_weights())
+            set_weights(copy.get_layer(layer.name), layer.get_weights())
     return copy
 
 
@@ -111,7 +112,7 @@ def with_float32_head(network: keras.Model) -> keras.Model:
             f'{network.name} gives {copy.outputs[0].dtype} logits: build its last layer with dtype="float32"'
         )
     for name in head:
-        copy.get_layer(name).set_weights(network.get_layer(name).get_weights())
+        set_weights(copy.get_layer(name), network.get_layer(name).get_weights())
     return copy
 
 
@@ -142,7 +143,7 @@ class _Flattening:
         copy = self.copies[id(operation)]
         outputs = copy(*args, **kwargs)
         if new and getattr(copy, "weights", None):
-            copy.set_weights(operation.get_weights())
+            set_weights(copy, operation.get_weights())
         return outputs
 
     def _unused(self, name: str) -> str:
@@ -188,7 +189,7 @@ def _before_activation(operation: keras.Operation) -> KerasTensor:
         return operation.input
     linear = type(operation).from_config({**operation.get_config(), "activation": "linear"})
     logits = linear(operation.input)
-    linear.set_weights(operation.get_weights())
+    set_weights(linear, operation.get_weights())
     return logits
 
 

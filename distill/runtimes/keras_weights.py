@@ -17,6 +17,7 @@ import numpy as np
 from distill.files.hdf5_objects import plain_datasets
 from distill.files.hdf5_probe import check_ends
 from distill.runtimes.keras_config import Description
+from distill.runtimes.weights import finalize_states, leaves
 
 _SMALL, _TIMES = 1 << 26, 16  # bytes beside the weights; the state of an optimizer is some times the weights
 _OLD_GROUP, _LAYERS, _WEIGHTS = "model_weights", "layer_names", "weight_names"
@@ -147,9 +148,7 @@ def _load_named(model: keras.Model, weights: h5py.Group) -> None:
         group = weights[name]
         arrays = {each: np.asarray(group[each]) for each in _texts(group, _WEIGHTS)}
         _set_weights(layer, arrays)
-    for layer in _leaves(model):
-        if hasattr(layer, "finalize_state"):  # a Normalization, which computes with a copy of its weights
-            layer.finalize_state()
+    finalize_states(model)
 
 
 def _set_weights(layer: keras.Layer, arrays: Mapping[str, np.ndarray]) -> None:
@@ -168,7 +167,7 @@ def _set_weights(layer: keras.Layer, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _by_name(layer: keras.Layer, names: Sequence[str]) -> list[keras.Variable] | None:
     """Return the variables in the order of their names in a file, None where they do not all differ."""
-    known = [(f"{leaf.name}_{each.name}", each) for leaf in _leaves(layer) for each in leaf.weights]
+    known = [(f"{leaf.name}_{each.name}", each) for leaf in leaves(layer) for each in leaf.weights]
     variables = dict(sorted(known, key=lambda each: -len(each[0])))
     if len(variables) != len(known):
         return None
@@ -180,15 +179,6 @@ def _by_name(layer: keras.Layer, names: Sequence[str]) -> list[keras.Variable] |
             return None
         found.append(variables.pop(ending))
     return found
-
-
-def _leaves(layer: keras.Layer) -> Iterator[keras.Layer]:
-    """Yield the layers of a network and of those nested in it."""
-    if isinstance(layer, keras.Model):
-        for each in layer.layers:
-            yield from _leaves(each)
-    else:
-        yield layer
 
 
 def _texts(group: h5py.Group, name: str) -> list[str]:

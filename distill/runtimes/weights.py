@@ -1,15 +1,40 @@
-"""Fingerprints of networks: of their weights, or of the files that they were read from."""
+"""Weights of networks: given to another one, and fingerprints of them or of the files that they were read from."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 _CHUNK = 1 << 20
+
+
+def set_weights(target: "keras.Layer", weights: "Sequence[np.ndarray]") -> None:
+    """Give a layer or a network these weights, and let all of its layers compute with them."""
+    target.set_weights(weights)
+    finalize_states(target)
+
+
+def finalize_states(target: "keras.Layer") -> None:
+    """Let normalisations compute with the weights that they were given: Keras has them compute with a copy."""
+    for layer in leaves(target):
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+
+
+def leaves(layer: "keras.Layer") -> "Iterator[keras.Layer]":
+    """Yield the layers of a network and of those nested in it."""
+    import keras
+
+    if isinstance(layer, keras.Model):
+        for each in layer.layers:
+            yield from leaves(each)
+    else:
+        yield layer
 
 
 def weights_sha256(model: "keras.Model") -> str:

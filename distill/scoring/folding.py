@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from distill.runtimes.weights import set_weights
+
 # Their last kernel has the output's channels innermost: [.., .., in, out].
 _CONVOLUTIONS = (layers.Conv2D, layers.SeparableConv2D)
 
@@ -46,7 +48,7 @@ def fold_batch_norm(model: keras.Model, *, keep: Collection[str] = ()) -> keras.
         if layer.name in convolutions:
             folded.get_layer(layer.name).set_weights(_folded_weights(layer, convolutions[layer.name]))
         elif layer.weights and layer not in norms:
-            folded.get_layer(layer.name).set_weights(layer.get_weights())
+            set_weights(folded.get_layer(layer.name), layer.get_weights())
     return folded
 
 

@@ -39,8 +39,8 @@ def check_gives_logits(network: keras.Model, dataset: Dataset) -> None:
     Raises:
         InputError: it has another number of classes, or whatever `check_raw_logits` finds.
     """
-    check_classes(network, dataset)
     check_raw_logits(network)
+    check_classes(network, dataset)
 
 
 def check_raw_logits(network: keras.Model) -> None:
@@ -56,7 +56,7 @@ def check_raw_logits(network: keras.Model) -> None:
             f"{network.name} is a Python class of its own, or has not seen an image: build it of Keras layers, as "
             "keras.Model(inputs, outputs)"
         )
-    if len(network.inputs) != 1 or len(network.outputs) != 1 or len(network.output_shape) != 2:
+    if len(network.inputs) != 1 or len(network.outputs) != 1 or len(network.outputs[0].shape) != 2:
         taken, given = (
             " and ".join(str(list(each.shape[1:])) for each in tensors)
             for tensors in (network.inputs, network.outputs)

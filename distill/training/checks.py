@@ -7,8 +7,8 @@ from distill.data.dataset import Dataset
 from distill.data.view_differences import view_differences_text
 from distill.data.views import ViewSpec
 from distill.errors import InputError
-from distill.losses.objective import LOGITS, Objective
-from distill.scoring.network_identity import check_gives_logits
+from distill.losses.objective import LOGITS, Objective, own_layers
+from distill.scoring.network_identity import check_gives_logits, numeric_policy
 from distill.training.ensemble import NO_TEMPERATURE
 from distill.training.labels import is_labelled
 from distill.training.recipe import Recipe
@@ -33,11 +33,18 @@ def check_can_train(
         raise InputError(f"what is trained is a keras.Model, received {type(network).__name__}")
     if not isinstance(recipe, Recipe):
         raise InputError(f"a recipe is a distill.Recipe, received {type(recipe).__name__}: distill.Recipe(epochs=20)")
+    check_gives_logits(network, dataset)
     if None in network.input_shape[1:]:
         raise InputError(
             f"{network.name} takes images of any size, {network.input_shape[1:]}: give it an Input of a fixed one"
         )
-    check_gives_logits(network, dataset)
+    if "float16" in numeric_policy(network).replace("bfloat16", ""):
+        raise InputError(
+            f"{network.name} computes in float16, whose gradients vanish where nobody scales the loss: build it in "
+            "mixed_bfloat16"
+        )
+    if not network.trainable_weights and not own_layers(objective, network):
+        raise InputError(f"{network.name} has nothing to train: set trainable = True on some of its layers")
     check_teacher(objective, teacher)
     check_views(teacher, views, recipe.view)
     check_labels(dataset, objective, recipe)

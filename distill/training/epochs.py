@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from distill.data.dataset import Dataset
-from distill.errors import DivergedError
+from distill.errors import DivergedError, InputError
 from distill.progress import progress_bar
 from distill.runs.best_epoch import quality
 from distill.runs.run_directory import RunDirectory
@@ -56,7 +56,8 @@ def run_epochs(
         agree: where several processes train together, checks that all of them begin with the same.
         own_layers: of the objective, which are trained with `network`: the run keeps and resumes them, too.
         callbacks: of Keras. Their logs of an epoch are `keras_logs`, those of a batch the means of the epoch so far;
-            one that sets `network.stop_training` ends the run after that epoch.
+            one that sets `network.stop_training` ends the run after that epoch, and what one makes of a constant
+            learning rate holds until `learning_rate` gives another.
         remedy: what to try where the loss, or a logit, is no longer finite.
         progress: show a bar with loss, accuracy, images/s and time left, over the whole run, and say why it stopped.
 
@@ -65,9 +66,10 @@ def run_epochs(
         `keras.callbacks.History` of all epochs, those before an interruption, too.
 
     Raises:
-        InputError: another process trains into the same directory.
+        InputError: another process trains into the same directory; a callback that the optimizer does not go with.
         DivergedError: the loss is no longer finite.
     """
+    _check_callbacks(callbacks, optimizer)
     if replicas_of(network) == 1:
         let_one_replica_be(optimizer)
     with run:
@@ -102,8 +104,7 @@ def run_epochs(
                         bar.write(f"no better validation {metric} for {patience} epochs: stopped after {epoch}")
                     break
                 bar.set_description(f"{network.name} {epoch + 1}/{epochs}", refresh=False)
-                if (lr := learning_rate(epoch, [row["validation_loss"] for row in run.rows])) is not None:
-                    optimizer.learning_rate = lr
+                _set_learning_rate(optimizer, learning_rate, epoch, [row["validation_loss"] for row in run.rows])
                 _reseed([network, *own_layers], seed=batches.seed, epoch=epoch)
                 callback_list.on_epoch_begin(epoch)
                 row = _timed_epoch(train_epoch, epoch, bar, callback_list, images=images)
@@ -164,6 +165,36 @@ def _timed_epoch(
     trained = train_epoch(epoch, bar, callback_list)
     seconds = time.perf_counter() - started
     return {"epoch": epoch + 1, **trained, "seconds": seconds, "images_per_second": images / seconds}
+
+
+def _set_learning_rate(
+    optimizer: keras.optimizers.Optimizer,
+    learning_rate: Callable[[int, list[float]], float | None],
+    epoch: int,
+    validation_losses: list[float],
+) -> None:
+    """Set the learning rate of `epoch` where it is not that of the epoch before: callbacks may have changed that."""
+    rate = learning_rate(epoch, validation_losses)
+    if rate is not None and (epoch == 0 or rate != learning_rate(epoch - 1, validation_losses[:-1])):
+        optimizer.learning_rate = rate
+
+
+def _check_callbacks(callbacks: Sequence[keras.callbacks.Callback], optimizer: keras.optimizers.Optimizer) -> None:
+    """Refuse callbacks that set a learning rate which a schedule computes: Keras fails in the middle of the run.
+
+    Raises:
+        InputError: there is such a callback.
+    """
+    setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+    scheduled = isinstance(
+        getattr(optimizer, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule
+    )
+    for callback in callbacks:
+        if scheduled and isinstance(callback, setters):
+            raise InputError(
+                f"{type(callback).__name__} sets a learning rate that a schedule computes in every step: give the "
+                'recipe schedule="constant", or omit the callback'
+            )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Training from labels with Keras' own `fit`, one epoch at a time: on any backend of Keras."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import keras
@@ -10,6 +11,8 @@ from distill.data.dataset import Dataset
 from distill.runs.run_directory import RunDirectory
 from distill.training.batches import ViewBatches
 from distill.training.epochs import run_epochs, show_means
+
+_LOSS = "weighted_loss"
 
 
 def fit_labels(
@@ -27,6 +30,7 @@ def fit_labels(
         optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight"),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        weighted_metrics=[keras.metrics.CategoricalCrossentropy(from_logits=True, name=_LOSS)],
     )
     train_epoch = partial(_train_epoch, network, batches)
     return run_epochs(network, train_epoch, batches, validation, optimizer=optimizer, epochs=epochs, run=run, **how)
@@ -51,7 +55,16 @@ def _train_epoch(
     if network.optimizer.use_ema:  # `fit` ends with their moving average in the place of the weights
         network.set_weights(raw_weights.weights)
     network.stop_training = progress.stops
-    return {f"train_{name}": float(values[-1]) for name, values in history.history.items()}
+    means = {name: float(values[-1]) for name, values in history.history.items()}
+    return {f"train_{name}": value for name, value in _with_weighted_loss(means).items()}
+
+
+def _with_weighted_loss(means: Mapping[str, float]) -> dict[str, float]:
+    """Return Keras' means with the loss as `distill.train` has it: every example counts by its weight.
+
+    That of Keras is a mean over batches, each divided by its own weight, and holds regularisers, too.
+    """
+    return {name: means[_LOSS if name == "loss" else name] for name in means if name != _LOSS}
 
 
 class _RenderedEpoch(keras.utils.PyDataset):
@@ -90,7 +103,7 @@ class _Progress(keras.callbacks.Callback):
         self.model.stop_training = False
         first = batch * self._batches.batch_size
         images = min(self._batches.batch_size, len(self._batches.dataset) - first)
-        show_means(self._bar, logs, images=images)
+        show_means(self._bar, _with_weighted_loss(logs), images=images)
 
 
 class _WeightsAtEpochEnd(keras.callbacks.Callback):

@@ -10,8 +10,9 @@ from distill.errors import InputError
 from distill.refusals import check_known
 from distill.training.recipe import STEPWISE_SCHEDULES, Plateau, Recipe
 
-# What Keras' layers call their biases and the weights of their norms. Variables are found by a part of their name.
-_NEVER_DECAY = ("bias", "beta", "gamma", "scale")
+# What Keras' layers call their biases and the weights of their norms. TensorFlow puts the names of layers before it,
+# with a slash, and any of these may be a part of those.
+_NEVER_DECAY = r"(bias|beta|gamma|scale)[^/]*$"
 
 
 def build_optimizer(recipe: Recipe, *, steps_per_epoch: int, replicas: int = 1) -> keras.optimizers.Optimizer:
@@ -40,7 +41,7 @@ def build_optimizer(recipe: Recipe, *, steps_per_epoch: int, replicas: int = 1) 
             raise InputError(f'the optimizer "{recipe.optimizer}" takes no momentum: omit it, or give sgd')
         options["momentum"] = recipe.momentum
     optimizer = kind(learning_rate=_rate(recipe, steps_per_epoch), **options)
-    optimizer.exclude_from_weight_decay(var_names=list(_NEVER_DECAY))
+    optimizer.exclude_from_weight_decay(var_names=[_NEVER_DECAY])
     return optimizer
 
 

@@ -169,8 +169,19 @@ def _traced(
 
     tf.function(call, autograph=False).get_concrete_function(*specs)  # which may make the weights of layers
     with _Reading() as reading:
-        tf.function(call, autograph=False).get_concrete_function(*specs)
+        graph = tf.function(call, autograph=False).get_concrete_function(*specs).graph
+    of_keras = {id(variable.value) for variable in reading.read}
+    _check_no_plain_variables([each for each in graph.trainable_variables if id(each) not in of_keras], objective)
     return parts[0], reading.read
+
+
+def _check_no_plain_variables(variables: Sequence[tf.Variable], objective: Objective) -> None:
+    if variables:
+        raise InputError(
+            f"the objective {objective.formula} reads the tf.Variable {variables[0].name} "
+            f"{list(variables[0].shape)}, which nothing would train or save: make it a weight of a Keras "
+            "layer, and put that into layers"
+        )
 
 
 def _check_trained(read: Sequence[keras.Variable], objective: Objective, student: keras.Model) -> None:

@@ -69,8 +69,9 @@ def train_step(
         outputs = student(batch.images)
         parts = objective(outputs, batch, progress)
         sums = {name: tf.reduce_sum(batch.sample_weights * tf.cast(part, tf.float32)) for name, part in parts.items()}
-        own = [loss for layer in own_layers(objective, student.network) for loss in layer.losses]
-        regularisation = tf.add_n([*student.losses, *own]) if student.losses or own else 0.0
+        of_layers = (loss for layer in own_layers(objective, student.network) for loss in layer.losses)
+        regularisers = [tf.cast(loss, tf.float32) for loss in (*student.losses, *of_layers)]
+        regularisation = tf.add_n(regularisers) if regularisers else 0.0
         share = tf.math.divide_no_nan(sums["loss"], weight_of_all) + regularisation / replica.num_replicas_in_sync
     variables = trained_variables(student.network, objective)
     gradients = tape.gradient(share, variables)

@@ -13,6 +13,7 @@ from distill.reports.calibration import temperature_table
 from distill.reports.metrics import evaluate_predictions
 from distill.runs.best_epoch import AVERAGED
 from distill.runs.scope import clone
+from distill.runtimes.weights import set_weights
 from distill.scoring.scorer import Scorer
 from distill.training.labels import label_probabilities
 
@@ -68,7 +69,7 @@ class Validation:
         return validation_metrics(logits, self._dataset)
 
     def _take_average(self, averaged: keras.Model) -> None:
-        averaged.set_weights(self._network.get_weights())  # statistics of batch norms are averages already
+        set_weights(averaged, self._network.get_weights())  # statistics of batch norms are averages already
         self._optimizer.finalize_variable_values([*averaged.trainable_variables, *self._spare])
         # JAX now shares memory with the optimizer, and would give it away in the next call of this network.
         averaged.set_weights([np.array(weight) for weight in averaged.get_weights()])

@@ -232,6 +232,29 @@ def test_impossible_splits_are_refused(dataset, settings, message):
         with_splits(dataset, **settings)
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"labels": np.full(COUNT, 3)}, r"made row 0: label 3, expected -1\.\.2"),
+        ({"labels": np.full(COUNT, -2)}, r"made row 0: label -2, expected -1\.\.2"),
+        ({"splits": ["train", "val"] * 25}, 'made has the split "val", expected train, validation, test'),
+        ({"label_probs": np.full((COUNT, 3), 0.5, np.float32)}, "made row 0: label_probs .* sum to 1"),
+        ({"label_probs": np.full((COUNT, 3), np.nan, np.float32)}, "made row 0: label_probs .* sum to 1"),
+        ({"label_probs": np.ones((COUNT, 1), np.float32)}, r"label_probs \(50, 1\), expected \(50, 3\)"),
+    ],
+)
+def test_values_that_would_be_taken_for_something_else_are_refused(dataset, columns, message):
+    with pytest.raises(InputError, match=message):
+        replace(dataset, **columns)
+
+
+def test_images_that_do_not_exist_are_no_others(dataset):
+    np.testing.assert_array_equal(dataset.read([-1, 0]), dataset.read([COUNT - 1, 0]))
+    for index in (COUNT, -COUNT - 1):
+        with pytest.raises(IndexError):
+            dataset.read([index])
+
+
 def test_columns_of_another_length_and_repeated_ids_are_refused(dataset):
     with pytest.raises(ValueError, match="50 ids but 49 labels in made"):
         replace(dataset, labels=dataset.labels[1:])

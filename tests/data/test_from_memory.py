@@ -46,6 +46,11 @@ def test_labels_may_be_numbers_rows_or_names(labels):
     assert dataset.label_probs is None
 
 
+def test_numbers_in_an_array_of_objects_are_numbers():
+    dataset = Dataset.from_arrays(np.repeat(IMAGES, 2, axis=0), np.array([0, 1, 10, 2] * 3, object))
+    assert dataset.labels.tolist() == [0, 1, 10, 2] * 3
+
+
 def test_soft_labels_are_kept():
     rows = np.tile([[0.2, 0.8], [0.5, 0.5], [1, 0]], (2, 1))
     dataset = Dataset.from_arrays(IMAGES, rows, class_names=("a", "b"))
@@ -111,6 +116,9 @@ def test_a_pixel_range_that_is_said_is_undone(pixel_range, dtype):
             {"labels": ["cat"] * 5 + ["cow"], "class_names": NAMES},
             'row 5: label "cow", expected one of cat, dog, owl',
         ),
+        ({"labels": ["cat"] * 5 + [float("nan")]}, "row 5: label .*nan.*, expected a name"),
+        ({"labels": np.array(["cat", None] * 3, object)}, "row 1: label None, expected a name"),
+        ({"labels": np.array([0, 1, None] * 2, object)}, "row 0: label 0, expected a name"),
         ({"labels": [0] * 6, "class_names": ("a", "a")}, "each once"),
         ({"labels": [0] * 6, "class_names": ("anger", "angry")}, "each once"),
         ({"labels": [0] * 6, "class_names": "ab"}, "a sequence of names"),
@@ -140,6 +148,10 @@ class TestTfData:
         dataset = Dataset.from_tf_data(data.batch(batch) if batch else data, class_names=NAMES, splits="train")
         assert dataset.fingerprint == Dataset.from_arrays(IMAGES, [0, 1, 2] * 2, class_names=NAMES).fingerprint
         assert set(dataset.splits) == {"train"}
+
+    def test_a_dictionary_whose_label_has_another_name_is_refused(self, pipeline):
+        with pytest.raises(InputError, match='gives "image" and emotion, expected "label": rename with map'):
+            Dataset.from_tf_data(pipeline({"image": IMAGES, "emotion": [0, 1, 2] * 2}))
 
     def test_dictionaries_and_images_alone(self, pipeline):
         named = Dataset.from_tf_data(pipeline({"image": IMAGES, "label": [0, 1, 2] * 2, "id": list("abcdef")}))

@@ -56,6 +56,12 @@ def test_the_most_common_size_wins_and_the_rest_is_noted(write_image):
     assert (images.read(np.arange(3)) == 50).all()
 
 
+def test_of_crops_of_any_size_the_median_wins_and_one_banner_does_not(write_image):
+    sizes = [(width, 40 + width) for width in range(30, 51)]
+    paths = [write_image(f"{row}.png", size=size) for row, size in enumerate([*sizes, (2400, 6)])]
+    assert open_image_files(paths)[0].shape == (79, 40, 1)
+
+
 def test_of_equally_common_sizes_the_larger_wins(write_image):
     paths = [write_image("small.png", size=(2, 2)), write_image("large.png", size=(3, 5))]
     assert open_image_files(paths)[0].shape == (5, 3, 1)

@@ -156,3 +156,19 @@ def test_what_is_left_out_of_a_folder_of_images_is_counted(write_image, tmp_path
     (tmp_path / "a.psd").touch()
     assert "files with suffixes of other formats are left out: 1 .psd" in open_dataset(tmp_path).notes
     assert left_out([tmp_path / "nothing"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "message"), [(12, 1, "pixels of 12 bits are not scaled"), (16, 0, "of which 0 is white")]
+)
+def test_tiff_files_that_pillow_reads_too_dark_or_inverted_are_refused(tmp_path, bits, photometric, message):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.full((4, 4), 4095, np.uint16)).save(path)
+    read_header(path)
+    content = bytearray(path.read_bytes())
+    for tag, value in ((258, bits), (262, photometric)):  # little-endian entries: tag, type SHORT, one value
+        entry = content.index(tag.to_bytes(2, "little") + b"\3\0\1\0\0\0")
+        content[entry + 8 : entry + 10] = value.to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_header(path)

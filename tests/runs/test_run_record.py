@@ -167,6 +167,20 @@ def test_images_that_a_run_has_learned_from_are_never_taken_for_unseen(dataset, 
     check_unseen(run, other, split="train")  # as it is called so, nobody takes them for unseen
 
 
+def test_images_that_a_run_has_learned_from_are_known_among_images_in_colour(write_image, tmp_path, run_of):
+    rng = np.random.default_rng(0)
+    for row in range(24):
+        picture = rng.integers(0, 256, (12, 12), np.uint8)
+        write_image(f"faces/{'train' if row < 12 else 'validation'}/{'ab'[row % 2]}/{row}.png", picture)
+    run = run_of(class_folders.read(tmp_path / "faces"))
+    write_image("faces/train/a/red.png", np.full((12, 12, 3), (255, 0, 0), np.uint8))
+    again = class_folders.read(tmp_path / "faces")
+    assert again.image_shape == (12, 12, 3)
+    check_unseen(run, again.split("validation"), split="validation")
+    with pytest.raises(InputError, match="12 of the 13 images of the test split are among those"):
+        check_unseen(run, again.split("train"), split="test")
+
+
 def test_splits_by_hand_are_known_by_their_images(dataset, run_of):
     by_hand = replace(dataset, splits=np.where(np.arange(50) < 25, "train", "validation"))
     run = run_of(by_hand)

@@ -238,7 +238,11 @@ def normed_network():
     layers = keras.layers
     norms = [layers.BatchNormalization(), layers.LayerNormalization(), layers.GroupNormalization(2)]
     norms += [layers.RMSNormalization()] if hasattr(layers, "RMSNormalization") else []
-    convolutions = [layers.Conv2D(4, 3), layers.DepthwiseConv2D(3), layers.SeparableConv2D(4, 3)]
+    convolutions = [
+        layers.Conv2D(4, 3, name="unbiased_upscale"),
+        layers.DepthwiseConv2D(3),
+        layers.SeparableConv2D(4, 3),
+    ]
     return keras.Sequential([keras.Input((9, 9, 2)), *convolutions, *norms, layers.Flatten(), layers.Dense(3)])
 
 

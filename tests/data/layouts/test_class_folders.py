@@ -227,4 +227,9 @@ def test_ckplus_names_give_subjects_and_subject_independent_folds(write_image, t
 def test_one_other_name_means_no_subjects(write_image, tmp_path):
     write_image("happy/S001_001_00000001.png")
     write_image("sad/face.png")
-    assert class_folders.read(tmp_path).subjects is None
+    dataset = class_folders.read(tmp_path)
+    assert dataset.subjects is None
+    (note,) = dataset.notes
+    assert note.startswith(
+        "1 of 2 file names are not those of CK+, such as face.png: who is in an image is not known"
+    )

@@ -84,3 +84,13 @@ def test_another_order_of_the_classes_takes_the_votes_along(write_votes):
     assert voted == [{"neutral": 0.5, "contempt": 0.5}, {"surprise": 0.75, "fear": 0.25}]
     with pytest.raises(InputError, match="omit --data-classes"):
         ferplus_votes.read(path, class_list("fer2013"))
+
+
+@pytest.mark.usefixtures("faces")
+def test_rows_in_another_order_than_published_are_refused(write_votes):
+    named = [row.replace(f"{row.split(',')[1]},", f"fer{number:07d}.png,", 1) for number, row in enumerate(ROWS)]
+    named[3] = ROWS[3]  # without a face there is no name
+    assert len(ferplus_votes.read(write_votes(HEADER, *named))) == 2
+    named[0], named[1] = named[1], named[0]
+    with pytest.raises(InputError, match=r"line 3: fer0000000.png stands behind number 1: its rows are not those of"):
+        ferplus_votes.read(write_votes(HEADER, *named))

@@ -156,3 +156,15 @@ def test_a_wrong_line_is_named(write_labels, write_csv, line, message):
 def test_a_file_without_lines_is_named(write_labels):
     with pytest.raises(InputError, match="labels.txt holds no images: expected lines PATH LABEL"):
         label_file.read(write_labels("# nothing"))
+
+
+def test_folds_of_some_paths_are_not_used_and_that_is_noted(write_labels):
+    names = ("fold0/a.png", "fold1/b.png", "more/c.png")
+    dataset = label_file.read(write_labels(*(f"{name} sad" for name in names), images=names))
+    assert dataset.folds is None
+    assert dataset.notes == ("1 of 3 paths name no fold, such as more/c.png: the folds of the others are not used",)
+
+
+def test_one_file_under_two_spellings_is_refused(write_labels):
+    with pytest.raises(InputError, match=r"line 2: ./a.png stands there twice, first in line 1"):
+        label_file.read(write_labels("a.png happy", "./a.png sad", images=("a.png",)))
