@@ -58,8 +58,8 @@ class WriterLock:
                     Path(self._own.lock_file).unlink(missing_ok=True)
                     self._folder.rmdir()
             raise InputError(
-                f"{self._folder} cannot be locked ({error.strerror}): its file system offers no locks, choose --out on "
-                "a local disk"
+                f"{self._folder} cannot be locked ({error.strerror}): its file system offers no locks, choose --out "
+                "on a local disk"
             ) from error
 
     def release(self) -> None:
