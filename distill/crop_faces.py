@@ -61,8 +61,12 @@ def crop_faces(settings: CropFacesSettings) -> None:
     _crop_all(folder, list(labels), open_finder, threads=settings.threads)
     faces, left_out = folder.finish(list(labels))
     if not faces:
-        why = f"{folder.report / 'left_out.csv'} says why" if left_out else f"all were deleted from {out} since"
-        raise InputError(f"no face was found in {settings.photos}: {why}")
+        if not left_out:
+            raise InputError(
+                f"all faces of {settings.photos} were deleted from {out} since: name another --out, or delete {out} "
+                "to start over"
+            )
+        raise InputError(f"no face was found in {settings.photos}: {folder.report / 'left_out.csv'} says why")
     _write_labels(folder, faces, labels)
     folder.write_sheet(faces)
     _print_result(folder, faces, left_out)

@@ -288,8 +288,19 @@ def test_faces_that_were_deleted_are_in_no_table_and_deleting_all_starts_over(ru
     assert run("photos/labels.txt", "--out", "faces")[1].startswith("1 face in faces")
     assert [row["face"] for row in rows("faces-report/faces.csv")] == ["happy/a.png"]
     assert (tmp_path / "faces" / "labels.txt").read_text() == "happy/a.png happy\n"
-    shutil.rmtree(tmp_path / "faces")
+    (tmp_path / "faces" / "happy" / "a.png").unlink()
+    (tmp_path / "faces" / ".DS_Store").touch()  # and empty class folders, and the labels
     assert run("photos/labels.txt", "--out", "faces", "--size", "48")[1].startswith("2 faces in faces")
+    shutil.rmtree(tmp_path / "faces")
+    assert run("photos/labels.txt", "--out", "faces", "--size", "64")[1].startswith("2 faces in faces")
+
+
+def test_faces_that_were_sorted_into_other_folders_are_not_cut_out_again(run, photos, tmp_path):
+    run("photos/happy", "--out", "faces")
+    (tmp_path / "faces" / "checked").mkdir()
+    (tmp_path / "faces" / "a.png").rename(tmp_path / "faces" / "checked" / "a.png")
+    assert run("photos/happy", "--out", "faces")[0] == 2
+    assert not (tmp_path / "faces" / "a.png").exists()
 
 
 def test_folders_behind_links_are_looked_at_and_other_files_are_counted(run, photos, tmp_path):
@@ -405,7 +416,7 @@ def test_a_deleted_face_of_one_photo_is_not_called_not_found(run, photos):
         run("photos/happy/c.jpg", "--out", "faces", "--face-detector", "none")
         (photos.parent / "faces" / "a.png").unlink(missing_ok=True)
     assert (
-        "all were deleted from faces since"
+        "all faces of photos/happy/a.jpg were deleted from faces since: name another --out, or delete faces to start"
         in run("photos/happy/a.jpg", "--out", "faces", "--face-detector", "none")[2]
     )
 

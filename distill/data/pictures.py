@@ -39,6 +39,7 @@ _FIRST_IS_THE_PICTURE = ("MPO",)  # JPEG: what follows it are previews
 _PNG_SIGNATURE_BYTES, _PNG_TEXTS = 8, (b"tEXt", b"zTXt", b"iTXt")
 _PNG_EXIF_TEXTS = (b"Raw profile type", b"XML:com.adobe.xmp")
 _GREY_MODES = ("1", "L", "LA", "I", "F")  # and "I;16" in its byte orders
+_SIXTEEN_BITS_AS_32 = ("PNG", "PPM")  # of these Pillow gives 16 bits in mode "I"
 
 
 class Header(NamedTuple):
@@ -141,6 +142,11 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
+def has_unknown_range(image: Image.Image) -> bool:
+    """Whether pixels have 32 bits, of which nobody knows what is black and what is white."""
+    return image.mode == "F" or (image.mode == "I" and image.format not in _SIXTEEN_BITS_AS_32)
+
+
 def unreadable(path: str | Path, error: Exception, *, a_file: bool = True) -> InputError:
     """Return what to raise where Pillow cannot read a picture; `path` may be no file, but what messages call it."""
     empty = a_file and os.path.exists(path) and not os.path.getsize(path)
@@ -152,7 +158,7 @@ def unreadable(path: str | Path, error: Exception, *, a_file: bool = True) -> In
 
 
 def _header(image: ImageFile.ImageFile) -> Header:
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+    if has_unknown_range(image):
         raise ValueError("what black and white are in pixels of 32 bits is not known: save it with 8 or 16 bits")
     tags = getattr(image, "tag_v2", {})  # of TIFF, whose size Pillow gives turned or not, as its version has it
     bits = max(tags.get(_BITS, (8,)))

@@ -37,7 +37,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _beside(path) as unfinished, _target_in_errors(path):
+    with _target_in_errors(path), _beside(path) as unfinished:
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # for its owner alone until whole
         yield unfinished
         unfinished.chmod(0o666 & ~_umask())
@@ -52,10 +52,13 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
     A folder that stands there is moved away a moment before the other is renamed: a kill in between leaves none.
     What a killed process has left of an unfinished one goes when `path` is written again.
+
+    Raises:
+        OSError: it cannot be written; `filename` is `path`, or a file within.
     """
     path = Path(path).resolve()  # "." and links mean the folder that they name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _beside(path) as folder:
+    with _target_in_errors(path), _beside(path) as folder:
         unfinished = folder / "folder"
         unfinished.mkdir(parents=True)
         yield unfinished
@@ -133,10 +136,10 @@ def _remove(unfinished: Path) -> None:
 
 
 def _release(lock: FileLock) -> None:
-    if lock.is_locked:
-        with suppress(OSError):
-            os.unlink(lock.lock_file)
-        lock.release()
+    """Let go of a lock of this process and remove its file, which is there even if the system refused to lock it."""
+    with suppress(OSError):
+        os.unlink(lock.lock_file)
+    lock.release()
 
 
 @contextmanager

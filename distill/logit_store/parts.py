@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def gather_parts(folders: Sequence[str | os.PathLike], *, merged_into: LogitHead
 
     Raises:
         InputError: no part, parts of different runs, rows that are missing or there twice with other logits,
-            or a damaged part.
+            a part that shares some of its rows with the next one or ends within a block, or a damaged part.
     """
     paths = [path for folder in folders for path in sorted(Path(folder).glob(PART_FILES))]
     where = ", ".join(map(str, folders))
@@ -200,11 +201,28 @@ def _check_complete(parts: Sequence[Content], where: str) -> None:
     expected = parts[0].extent.store_rows
     if expected is None:
         raise InputError(f"the parts in {where} do not say how many there are: finish them with {COMMAND}")
+    for part, following in pairwise(parts):
+        _check_border(part, following)
     absent = [f"{gap.start} to {gap.stop - 1}" for gap in _gaps(parts, expected)]
     if absent:
         raise InputError(
             f"{where} lacks rows {', '.join(absent)} of {expected}: run {COMMAND} for what is missing, "
             f"or name every folder that has some: {MERGE} FOLDER FOLDER --out STORE"
+        )
+
+
+def _check_border(part: Content, following: Content) -> None:
+    """Refuse a part that does not end where a block does, at or before the first row of the following one."""
+    end, rows_per_block = part.extent.first_row + part.extent.rows, part.extent.rows_per_block
+    if end > following.extent.first_row:
+        raise InputError(
+            f"{part.path} and {following.path} both hold row {following.extent.first_row}: remove one, and run "
+            f"{COMMAND} for what is missing"
+        )
+    if end % rows_per_block:
+        raise InputError(
+            f"{part.path} ends with row {end - 1}, within a block of {rows_per_block} rows, which the last part "
+            f"alone may: remove it, and run {COMMAND} for what is missing"
         )
 
 

@@ -1,5 +1,6 @@
 """`WriterLock`: two processes never write the same rows of one store."""
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from distill.logit_store.parts import PART_FILES, Shard
 
 # Writers that begin at once look at each other's locks, for a moment each; that is no reason to give up.
 _PROBE_SECONDS = 1
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # as on some network shares
 
 
 class WriterLock:
@@ -29,10 +31,12 @@ class WriterLock:
         """Take the lock, unless it is held already.
 
         Raises:
-            InputError: another process, or another writer of this one, writes here.
+            InputError: another process, or another writer of this one, writes here; or there are no locks here.
+            OSError: it cannot be written here.
         """
         if self._own.is_locked:
             return
+        is_new = not self._folder.exists()
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             self._own.acquire()
@@ -46,6 +50,17 @@ class WriterLock:
                 f"another process is writing into {self._folder}: wait until it has finished, choose another "
                 "--out, or share the work with --shard 1/2 and --shard 2/2"
             ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            if is_new:
+                with suppress(OSError):
+                    Path(self._own.lock_file).unlink(missing_ok=True)
+                    self._folder.rmdir()
+            raise InputError(
+                f"{self._folder} cannot be locked ({error.strerror}): its file system offers no locks, choose --out "
+                "on a local disk"
+            ) from error
 
     def release(self) -> None:
         """Let go of the lock, if it is held; where nothing was written, no folder is left."""

@@ -8,6 +8,7 @@ from typing import Any
 from distill.errors import InputError
 from distill.files.busy_files import is_there
 from distill.files.whole_files import atomic_file
+from distill.prediction.found_photos import files_in
 
 
 class CropRecord:
@@ -86,7 +87,7 @@ class CropRecord:
             faces = [row["face"] for line in done.values() for row in line["faces"]]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{self._file} is damaged ({error}): name a new folder for the faces") from error
-        if faces and not (out.is_dir() and any(out.iterdir())):  # somebody deleted all, to start over
+        if faces and self._was_emptied():  # to start over
             self._file.unlink()
             return {}
         changed = {name: (stored.get(name), now) for name, now in self._header["settings"].items()}
@@ -98,6 +99,13 @@ class CropRecord:
         if of_then != self._header["root"] and Path(of_then).exists():  # it may have been moved
             raise InputError(f"{out} holds the faces of {of_then}: name another folder for {self._root}")
         return done
+
+    def _was_emptied(self) -> bool:
+        """Whether somebody deleted all pictures; class folders, labels and a system's own files may be left."""
+        if not self._out.is_dir():
+            return True
+        left = files_in(self._out)
+        return not (left.pictures or left.unreadable)
 
 
 def stamp_of(file: Path) -> list[int] | None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from distill.errors import InputError
 from distill.files.whole_files import atomic_file
 from distill.prediction.fonts import Font, can_be_written, font_for
 from distill.prediction.predictor import Face
+from distill.refusals import reason
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp")
 """The formats that `save_picture` writes; a copy of a file of any other format is a .png."""
@@ -60,9 +62,23 @@ def _label(face: Face) -> str:
 
 
 def save_picture(picture: np.ndarray, path: Path) -> None:
-    """Write uint8 RGB [H, W, 3], whole or not at all; the suffix of `path` is the format."""
+    """Write uint8 RGB [H, W, 3], whole or not at all; the suffix of `path` is the format.
+
+    Raises:
+        InputError: it is larger than the format allows.
+        OSError: it cannot be written; `filename` is `path`.
+    """
     with atomic_file(path) as unfinished:
-        Image.fromarray(picture).save(unfinished, quality=_JPEG_QUALITY)
+        try:
+            Image.fromarray(picture).save(unfinished, quality=_JPEG_QUALITY)
+        except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            height, width = picture.shape[:2]
+            raise InputError(
+                f"{path} cannot be written, {width} x {height} pixels as {path.suffix} ({reason(error)}): "
+                "scale the photo down, or end its name in .png"
+            ) from error
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[int, ...], line: int) -> None:

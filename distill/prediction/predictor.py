@@ -96,7 +96,7 @@ class Predictor:
             image: path of a file, Pillow's image, or uint8 [H, W] or [H, W, 1 or 3] (grey or RGB).
 
         Raises:
-            InputError: the file cannot be used; the message names it.
+            InputError: the file cannot be used, and the message names it; or Pillow's image cannot.
             ValueError: the array is none of these.
         """
         photo = _photo(image)

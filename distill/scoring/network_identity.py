@@ -16,6 +16,7 @@ from distill.runtimes.weights import weights_sha256 as weights_sha256  # offered
 # Shares of the largest logit: rounding on another processor, or in other batches, stays well below.
 _ROUNDING = {"float32": 1e-3}
 _COARSE_ROUNDING = 0.05
+_SMALLEST = 1e-3  # logits below it count as this large: they may be what large terms leave of each other
 
 
 def check_classes(network: keras.Model, dataset: Dataset) -> None:
@@ -84,7 +85,7 @@ def numeric_policy(model: keras.Model) -> str:
 
 def explained_by_rounding(logits: np.ndarray, policy: str) -> float:
     """Return the largest difference from `logits` that rounding explains in a network of this numeric policy."""
-    return _ROUNDING.get(policy, _COARSE_ROUNDING) * max(float(np.abs(logits).max()), 1.0)
+    return _ROUNDING.get(policy, _COARSE_ROUNDING) * max(float(np.abs(logits).max()), _SMALLEST)
 
 
 def architecture_sha256(model: keras.Model) -> str:

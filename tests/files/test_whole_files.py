@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from distill.files.whole_files import atomic_file, write_csv
+from distill.files.whole_files import atomic_file, atomic_folder, write_csv
 
 
 def test_a_name_that_is_no_utf8_keeps_its_bytes_in_a_table(tmp_path):
@@ -63,11 +63,26 @@ def test_a_large_folder_is_not_listed_for_every_file(tmp_path, monkeypatch):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_an_error_names_the_target(tmp_path, monkeypatch):
-    def read_only(path, *args):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+@pytest.mark.parametrize("write", [atomic_file, atomic_folder])
+def test_an_error_names_the_target(tmp_path, monkeypatch, write):
+    def read_only(path, *args, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fspath(path))
 
-    monkeypatch.setattr(os, "open", read_only)
-    with pytest.raises(OSError, match="Read-only") as caught, atomic_file(tmp_path / "table.csv"):
+    for name in ("open", "mkdir", "unlink"):  # of a file that is not there, too
+        monkeypatch.setattr(os, name, read_only)
+    with pytest.raises(OSError, match="Read-only") as caught, write(tmp_path / "table.csv"):
         raise AssertionError("it was opened")
     assert caught.value.filename == str(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks_leaves_nothing_beside_the_target(tmp_path, monkeypatch, number):
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", refused)
+    with atomic_file(tmp_path / "table.csv") as unfinished:
+        unfinished.write_text("whole")
+    with atomic_folder(tmp_path / "model"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "table.csv"]

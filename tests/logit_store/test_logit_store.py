@@ -1,6 +1,7 @@
 """Reading, joining and refusing: what is read is what was written, or nothing is read."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,20 @@ def test_rows_are_read_from_parts_in_any_order(path, written, logits):
 
 
 # Joining
+
+
+def test_a_store_of_the_same_rows_in_another_order_in_its_place_is_noticed(path, stored, faces, logits, writer_for):
+    store = open_logits(stored)
+    backwards = np.arange(len(faces))[::-1]
+    other = writer_for(path.with_name("other.h5"), dataset=faces.subset(backwards))
+    for rows in other.missing():
+        other.write(rows, logits[backwards][rows])
+    os.replace(other.finish(), stored)
+    assert open_logits(stored).header == store.header
+    for read in (lambda: store.read(np.arange(3)), lambda: store.join(faces)):
+        with pytest.raises(InputError, match="teacher.h5 was written anew since it was opened: open it again$"):
+            read()
+    np.testing.assert_array_equal(open_logits(stored).join(faces), logits)
 
 
 def test_join_finds_shuffled_and_subset_rows_by_id(stored, faces, logits):

@@ -15,7 +15,9 @@ from distill.errors import InputError
 from distill.files.whole_files import atomic_file
 from distill.logit_store import LogitWriter, Shard, merge_parts, open_logits
 from distill.logit_store.exchange import export_logits
+from distill.logit_store.layout import PART, Extent, write_content
 from distill.logit_store.parts import parts_folder
+from distill.logit_store.samples import Samples
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,6 +117,33 @@ def test_parts_of_different_runs_are_refused(tmp_path, path, write_shard, writte
     message = f'different runs .teacher_sha256: stored "{stored}", expected "{expected}"'
     with pytest.raises(InputError, match=message):
         merge_parts([folder, other], tmp_path / "merged.h5")
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        ([(0, 8), (4, 11)], "part-0.h5 and .*part-4.h5 both hold row 4: remove one"),
+        ([(0, 4), (4, 7), (7, 11)], "part-4.h5 ends with row 6, within a block of 4 rows, which the last part"),
+    ],
+    ids=["overlapping", "short in the middle"],
+)
+def test_parts_that_no_writer_made_are_refused(path, faces, header, logits, spans, message):
+    samples = Samples(faces.ids, faces.content_hashes, faces.labels, classes=3)
+    folder = parts_folder(path)
+    folder.mkdir()
+    for start, stop in spans:
+        blocks = [slice(first, min(first + 4, stop)) for first in range(start, stop, 4)]
+        write_content(
+            folder / f"part-{start}.h5",
+            header,
+            [{**samples.columns(rows), "logits": logits[rows]} for rows in blocks],
+            kind=PART,
+            extent=Extent(start, stop - start, 4, store_rows=11),
+            id_bytes=samples.id_bytes,
+        )
+    for read in (lambda: open_logits(folder), lambda: merge_parts([folder], path)):
+        with pytest.raises(InputError, match=message):
+            read()
 
 
 def test_a_damaged_part_is_named(path, write_shard):

@@ -1,5 +1,7 @@
 """One writer at a time: a second one is refused, and changes nothing."""
 
+import errno
+import os
 import subprocess
 import sys
 from threading import Timer
@@ -97,3 +99,16 @@ def test_a_writer_that_wrote_nothing_leaves_no_folder(path, writer_for, written)
     with written(path, parts=1):
         pass
     assert len(list(parts_folder(path).glob("part-*.h5"))) == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_and_no_folder_is_left(path, monkeypatch, writer_for, files, number):
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", refused)
+    message = f"teacher.h5.parts cannot be locked .{os.strerror(number)}.: .*choose --out on a local disk$"
+    with pytest.raises(InputError, match=message):
+        writer_for(path).__enter__()
+    assert files() == []
+    assert not parts_folder(path).exists()

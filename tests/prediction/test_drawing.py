@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distill.errors import InputError
 from distill.prediction import fonts
 from distill.prediction.drawing import annotated, cannot_be_written, save_picture
 from distill.prediction.predictor import Face
@@ -71,3 +72,11 @@ def test_a_name_that_no_font_has_the_letters_of_is_drawn_as_its_number(rng, monk
     box = (100, 100, 300, 320)
     drawn = [annotated(photo, [Face(box, None, {"a": 0.0, each: 1.0})]) for each in (name, "class 1")]
     np.testing.assert_array_equal(*drawn)
+
+
+@pytest.mark.parametrize(("name", "width"), [("a.webp", 16_384), ("a.jpg", 65_501)])
+def test_a_picture_larger_than_its_format_allows_is_refused_by_name(tmp_path, name, width):
+    with pytest.raises(InputError, match=f"{name} cannot be written, {width} x 2 pixels as .*: scale the photo down"):
+        save_picture(np.zeros((2, width, 3), np.uint8), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    save_picture(np.zeros((2, width, 3), np.uint8), tmp_path / "a.png")

@@ -6,7 +6,7 @@ from PIL import Image
 
 from distill.errors import BusyError, InputError
 from distill.prediction import photos
-from distill.prediction.photos import expand, open_photo
+from distill.prediction.photos import expand, open_photo, rgb_pixels
 
 CORNERED = np.zeros((4, 6, 3), np.uint8)
 CORNERED[0, 0] = 255
@@ -43,6 +43,30 @@ def test_pixels_whose_range_nobody_knows_are_refused(write_image, mode, colour):
         InputError, match="what black and white are in pixels of 32 bits is not known: save it with 8"
     ):
         open_photo(write_image("a.tif", colour, mode=mode))
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("F", 200.0), ("I", 200)])
+def test_an_image_handed_over_whose_range_nobody_knows_is_refused(mode, colour):
+    message = f"black and white are in pixels of 32 bits, an image of mode {mode}, is not known: give it in mode L"
+    with pytest.raises(InputError, match=message):
+        rgb_pixels(Image.new(mode, (6, 4), colour))
+
+
+def test_an_image_handed_over_that_cannot_be_converted_is_refused(write_image, rng):
+    with pytest.raises(InputError, match="an image of mode La cannot be read .conversion from La .*: give it in"):
+        rgb_pixels(Image.new("La", (6, 4)))
+    path = write_image("a.png", rng.integers(0, 256, (64, 64), np.uint8))
+    path.write_bytes(path.read_bytes()[:1000])
+    with Image.open(path) as truncated, pytest.raises(InputError, match="an image of mode L cannot be read"):
+        rgb_pixels(truncated)
+
+
+@pytest.mark.parametrize("suffix", ["png", "pgm"])
+def test_a_file_of_16_bits_is_the_same_handed_over_as_opened(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.new("I;16", (6, 4), 257 * 130).save(path)
+    with Image.open(path) as image:
+        assert rgb_pixels(image)[0, 0].tolist() == open_photo(path)[0, 0].tolist() == [130, 130, 130]
 
 
 def test_a_folder_of_folders_says_how_to_look_into_them(tmp_path, write_image):

@@ -138,6 +138,15 @@ def test_a_finished_store_notices_a_teacher_that_changed_behind_its_fingerprint(
     assert (tmp_path / "t.h5").read_bytes() == before
 
 
+def test_another_teacher_is_noticed_however_small_its_logits_are(tmp_path, faces):
+    tiny = Teacher(scale=1e-6)
+    store = cache_logits(tiny.model(), faces, tmp_path / "t.h5", views=2, **QUIET)
+    assert np.abs(store.logits).max() < 5e-4
+    with pytest.raises(InputError, match=CHANGED):
+        cache_logits(Teacher(scale=-1e-6).model(sha256="1e-06"), faces, tmp_path / "t.h5", views=3, **QUIET)
+    cache_logits(tiny.model(), faces, tmp_path / "t.h5", views=3, **QUIET)  # in other batches, which round otherwise
+
+
 def test_a_half_done_store_notices_a_teacher_that_changed_behind_its_fingerprint(tmp_path, faces, monkeypatch):
     out = tmp_path / "t.h5"
     cut_off(monkeypatch, Teacher().model(), faces, out)

@@ -189,7 +189,13 @@ def _document(path: str | os.PathLike) -> dict | None:
         return None
     if header.stat().st_size > MAX_HEADER_BYTES:
         raise InputError(f"{header} is larger than {MAX_HEADER_BYTES:,} bytes: expected the header of an export")
-    return parse_document(header.read_text(encoding="utf-8", errors="replace"), str(header))
+    document = parse_document(header.read_text(encoding="utf-8", errors="replace"), str(header))
+    if "format_version" not in document:
+        raise InputError(
+            f"{header}, next to {path}, is not the header of an export: remove or rename it to import logits of an "
+            "unknown teacher"
+        )
+    return document
 
 
 def _view(cell: str, where: str) -> int:
@@ -221,7 +227,7 @@ def _numbers(cells: dict[str, str], where: str) -> list[float]:
 
 def _number(cell: str) -> float:
     try:
-        return float(cell)
+        return math.nan if "_" in cell else float(cell)  # Python reads 1_0 as 10, a CSV has no such numbers
     except ValueError:
         return math.nan
 

@@ -309,12 +309,13 @@ def test_no_setting_is_ignored_next_to_a_header(exported, out, suffix, options, 
         ("{", "is not a header of an export: Expecting"),
         ("[" * 100_000, "is nested too deep"),
         ("[1]", "holds a list: expected the header of an export"),
-        ("{}", "has logit format version None, this program reads version 1"),
+        ('{"units": "mm"}', "exported.header.json, next to "),
+        ('{"units": "mm"}', "is not the header of an export: remove or rename it"),
         ('{"format_version": 2}', "has logit format version 2"),
         ('{"format_version": 1}', "does not hold the logits"),
         (" " * 1_000_001, "is larger than 1,000,000 bytes"),
     ],
-    ids=["half", "deep", "list", "empty", "newer", "no checksum", "large"],
+    ids=["half", "deep", "list", "its name", "its mend", "newer", "no checksum", "large"],
 )
 def test_headers_of_something_else(exported, out, text, message):
     path = exported(".csv")

@@ -274,6 +274,7 @@ def test_npz_files_that_are_refused(npz, out, arrays, message):
             "line 2 has 'x' for 'sad': expected a finite number, for every column but",
         ),
         (["sample_id,happy,sad", "a,1,2", "b,,3"], "line 3 has '' for 'happy'"),
+        (["sample_id,happy,sad", "a,1,1_0"], "line 2 has '1_0' for 'sad': expected a finite number"),
         (["sample_id,happy,sad", "a,1,nan"], "line 2 has 'nan' for 'sad'"),
         (["sample_id,happy,sad", "a,-inf,1"], "line 2 has '-inf' for 'happy'"),
         (["sample_id,happy,sad", "a,1,1e39"], "NaN or too large for 1 ids, the first 'a'"),
