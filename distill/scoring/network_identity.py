@@ -16,7 +16,7 @@ from distill.runtimes.weights import weights_sha256 as weights_sha256  # offered
 # Shares of the largest logit: rounding on another processor, or in other batches, stays well below.
 _ROUNDING = {"float32": 1e-3}
 _COARSE_ROUNDING = 0.05
-_SMALLEST = 1e-3  # logits below it count as this large: they may be what large terms leave of each other
+_SMALLEST = 1e-2  # logits below it count as this large: they may be what large terms leave of each other
 
 
 def check_classes(network: keras.Model, dataset: Dataset) -> None:
