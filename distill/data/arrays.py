@@ -164,8 +164,11 @@ def named_labels(
         InputError: a label that is none of `names`, or no name, as None and NaN are.
     """
     texts = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in array]
-    for row, text in enumerate(texts):
-        if not isinstance(array[row], str | bytes) or text.strip().lower() in _NO_NAMES:
+    missing = [name is None or text.strip().lower() in _NO_NAMES for name, text in zip(array, texts, strict=True)]
+    strange = [not isinstance(name, str | bytes) for name in array]
+    for found in (missing, strange):
+        if any(found):
+            row = found.index(True)
             raise InputError(
                 f"{source} row {row}: label {array[row]!r}, expected a name: omit images without a label, or "
                 "give labels as numbers, where -1 is none"

@@ -137,10 +137,10 @@ def _unfinished(out: Path, plan: _Plan) -> Iterator[Path]:
         elif read_document(folder / _PLAN, _Plan, what="plan of shards") != plan:
             raise InputError(f"{folder} was begun with other data or flags: remove it, or name another folder")
         yield folder
-        folder.rename(out)  # with its plan: where that fails, or the process ends, nobody takes it for other data
-        (out / _PLAN).unlink()
     finally:
         lock.release()
+    folder.rename(out)  # with its plan: where that fails, or the process ends, nobody takes it for other data
+    (out / _PLAN).unlink()
     (out / _LOCK).unlink(missing_ok=True)
 
 

@@ -77,7 +77,7 @@ class Dataset:
     """Text [N]: "train", "validation", "test", or "" throughout where the layout knows no splits. Any array of text
     becomes `Names`, a byte each, which compares and counts as one."""
     label_probs: np.ndarray | None = None
-    """float32 [N, C] soft labels that sum to 1, where the layout has them."""
+    """float32 [N, C] soft labels that sum to 1, where the layout has them; those of an unlabelled image may be 0."""
     folds: np.ndarray | None = None
     """int64 [N]: number of the cross-validation fold, where the layout has them."""
     subjects: np.ndarray | None = None
@@ -301,8 +301,13 @@ class Dataset:
 
 
 def _positions(indices: np.ndarray, count: int) -> np.ndarray:
-    """Return positions, int [n] in -count..count-1, as int64 [n] from 0 on, as sources count."""
-    given = np.asarray(indices).astype(np.int64)
+    """Return positions, int [n] in -count..count-1 or a mask, as int64 [n] from 0 on, as sources count."""
+    given = np.asarray(indices)
+    if given.dtype == bool and given.shape == (count,):
+        return np.flatnonzero(given)
+    if given.size and given.dtype.kind not in "iu":
+        raise IndexError(f"images are found by whole numbers, received {given.dtype}")
+    given = given.astype(np.int64)
     outside = (given < -count) | (given >= count)
     if outside.any():
         raise IndexError(f"image {given[outside][0]} of {count}")
@@ -346,14 +351,15 @@ def _check_values(dataset: Dataset) -> None:
     Raises:
         InputError: one is none of those that `Dataset` names.
     """
-    count, labels, probs = dataset.num_classes, dataset.labels, dataset.label_probs
+    count, labels = dataset.num_classes, dataset.labels
     if len(labels) and not UNLABELLED <= labels.min() <= labels.max() < count:
         row = int(np.argmax((labels < UNLABELLED) | (labels >= count)))
         raise InputError(f"{dataset.name} row {row}: label {labels[row]}, expected -1..{count - 1}, -1 for none")
     unknown = {name for name in Names.of(dataset.splits).names if name in dataset.splits} - {*SPLITS, ""}
     if unknown:
         raise InputError(f'{dataset.name} has the split "{min(unknown)}", expected {", ".join(SPLITS)} or ""')
-    if probs is not None:
+    if dataset.label_probs is not None:
+        probs = np.asarray(dataset.label_probs)
         if probs.shape != (len(labels), count):
             raise InputError(f"{dataset.name} has label_probs {probs.shape}, expected ({len(labels)}, {count})")
         total = probs.sum(axis=1)

@@ -89,16 +89,16 @@ def copies_of(dataset: Dataset, others: Dataset) -> np.ndarray:
     Views mirror at random, so that a network that learned from one has learned from the other. Datasets of
     different shapes are compared at one of them.
     """
-    compared = in_one_shape(dataset, others)
+    is_smaller = len(dataset) <= len(others)
+    compared = in_one_shape(dataset, others) if is_smaller else in_one_shape(others, dataset)
     if compared is None:  # arrays of different sizes share no image
         return np.zeros(len(dataset), bool)
-    dataset, others = compared
-    smaller = dataset if len(dataset) <= len(others) else others
+    smaller, larger = compared
     mirrored = _keys(smaller.mirrored_hashes)  # first: with these, the others come in the same pass
-    own, known = _keys(dataset.content_hashes), _keys(others.content_hashes)
-    if smaller is dataset:
-        return np.isin(own, known) | np.isin(mirrored, known)
-    return np.isin(own, np.concatenate([known, mirrored]))
+    few, many = _keys(smaller.content_hashes), _keys(larger.content_hashes)
+    if is_smaller:
+        return np.isin(few, many) | np.isin(mirrored, many)
+    return np.isin(many, np.concatenate([few, mirrored]))
 
 
 def _keys(hashes: np.ndarray) -> np.ndarray:

@@ -102,9 +102,10 @@ def _pair(element: Any) -> tuple[np.ndarray, Any]:
     """Return images and labels of what a pipeline gives: images, (images, labels), or a dictionary of them."""
     if isinstance(element, Mapping):
         others = sorted(map(str, element.keys() - {"image"}))
-        if others and "label" not in element:  # what the label is called, perhaps
+        if "image" in element and others and "label" not in element:  # one of them may be the label
             raise InputError(
-                f'{_PIPELINE} gives "image" and {", ".join(others)}, expected "label": rename with map()'
+                f'{_PIPELINE} gives "image" and {", ".join(others)}, expected "label": rename it with map(), or give '
+                'images alone, map(lambda each: each["image"])'
             )
         element = (element.get("image"), element.get("label"))
     image, label = element if isinstance(element, tuple) and len(element) == 2 else (element, None)

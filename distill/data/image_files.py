@@ -95,8 +95,8 @@ def open_image_files(paths: Sequence[Path]) -> tuple[ImageFiles, tuple[str, ...]
     """Find the shape at which to serve image files, from their headers.
 
     The size is the most common one, of equally common ones the largest; where it is that of less than a tenth of the
-    images, as of crops of any size, the median height and the median width. The longer side has `MAX_SIDE` pixels at
-    most. There is one channel where every file is grey, else three.
+    images, and more than twice or less than half as high or wide as most, the median height and the median width. The
+    longer side has `MAX_SIDE` pixels at most. There is one channel where every file is grey, else three.
 
     Returns:
         The images, and notes on those that are served otherwise than they are stored.
@@ -144,13 +144,13 @@ def served_shape(
 
 
 def _usual_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
-    """Return the height and width that most images have, or else are near to."""
+    """Return the height and width that most images have, or else are near to: one odd picture decides nothing."""
     common = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
-    if sizes[common] * _FEW >= sizes.total():
-        return common
     counts = np.array(list(sizes.values()))
     heights, widths = np.array(list(sizes)).T
-    return _median(heights, counts), _median(widths, counts)
+    median = _median(heights, counts), _median(widths, counts)
+    is_odd = any(not 0.5 <= side / usual <= 2 for side, usual in zip(common, median, strict=True))
+    return median if is_odd and sizes[common] * _FEW < sizes.total() else common
 
 
 def _median(values: np.ndarray, counts: np.ndarray) -> int:

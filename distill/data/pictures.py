@@ -142,9 +142,20 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def has_unknown_range(image: Image.Image) -> bool:
-    """Whether pixels have 32 bits, of which nobody knows what is black and what is white."""
-    return image.mode == "F" or (image.mode == "I" and image.format not in _SIXTEEN_BITS_AS_32)
+def check_range(image: Image.Image) -> None:
+    """Check that `eight_bits` knows what black and white are in an image.
+
+    Raises:
+        ValueError: its pixels have 32 bits, or are those of a TIFF file that Pillow does not scale or invert.
+    """
+    if image.mode == "F" or (image.mode == "I" and image.format not in _SIXTEEN_BITS_AS_32):
+        raise ValueError("what black and white are in pixels of 32 bits is not known: save it with 8 or 16 bits")
+    tags = getattr(image, "tag_v2", {})  # of TIFF
+    bits = max(tags.get(_BITS, (8,)))
+    if 8 < bits < 16:
+        raise ValueError(f"pixels of {bits} bits are not scaled in this format: save it with 8 or 16 bits")
+    if bits == 16 and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        raise ValueError("16-bit pixels, of which 0 is white, are not inverted: save it with 0 as black")
 
 
 def unreadable(path: str | Path, error: Exception, *, a_file: bool = True) -> InputError:
@@ -158,14 +169,8 @@ def unreadable(path: str | Path, error: Exception, *, a_file: bool = True) -> In
 
 
 def _header(image: ImageFile.ImageFile) -> Header:
-    if has_unknown_range(image):
-        raise ValueError("what black and white are in pixels of 32 bits is not known: save it with 8 or 16 bits")
+    check_range(image)
     tags = getattr(image, "tag_v2", {})  # of TIFF, whose size Pillow gives turned or not, as its version has it
-    bits = max(tags.get(_BITS, (8,)))
-    if 8 < bits < 16:
-        raise ValueError(f"pixels of {bits} bits are not scaled in this format: save it with 8 or 16 bits")
-    if bits == 16 and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        raise ValueError("16-bit pixels, of which 0 is white, are not inverted: save it with 0 as black")
     width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)
     if _orientation(image) in _TURNED:
         width, height = height, width

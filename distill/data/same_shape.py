@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from distill.data.columns import blocks
 from distill.data.dataset import Dataset, ImageSource, Subset
 from distill.data.image_files import decoded
+
+_ROWS = 32
 
 
 def in_shape(dataset: Dataset, shape: tuple[int, int, int]) -> Dataset | None:
@@ -53,7 +56,10 @@ class _DecodedAgain:
         return len(self._source)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        return decoded(self._source.encoded(indices), self.shape)  # type: ignore[attr-defined]
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        for rows in blocks(len(indices), _ROWS):  # of large photos, few are in memory at a time
+            images[rows] = decoded(self._source.encoded(indices[rows]), self.shape)  # type: ignore[attr-defined]
+        return images
 
 
 class _GreyAsRGB:

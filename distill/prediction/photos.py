@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from distill.data.image_files import image_names, is_visible
-from distill.data.pictures import IMAGE_SUFFIXES, decode, eight_bits, has_unknown_range, read_header, upright
+from distill.data.pictures import IMAGE_SUFFIXES, check_range, decode, eight_bits, read_header, upright
 from distill.errors import BusyError, InputError
 from distill.files.busy_files import is_there, reading
 from distill.files.home import expanded
@@ -78,11 +78,8 @@ def rgb_pixels(image: Image.Image) -> np.ndarray:
         InputError: its pixels have 32 bits, cannot be read, or cannot be converted.
     """
     mend = "give it in mode L or RGB, of 0 (black) to 255 (white)"
-    if has_unknown_range(image):
-        raise InputError(
-            f"what black and white are in pixels of 32 bits, an image of mode {image.mode}, is not known: {mend}"
-        )
     try:
+        check_range(image)
         return np.asarray(eight_bits(upright(image)).convert("RGB"))
     except Exception as error:  # Pillow's decoders raise many kinds
         raise InputError(f"an image of mode {image.mode} cannot be read ({reason(error)}): {mend}") from error

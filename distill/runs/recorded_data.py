@@ -133,8 +133,9 @@ def check_unseen(weights: str | Path, part: Dataset, *, split: str) -> None:
         _check_fingerprint(weights, record, part, split=split)
         return
     shape = record.data.image_shape
-    as_learned = None if shape is None else in_shape(part, shape)  # hashes are of pixels as they were served
-    learned = known.holds(part if as_learned is None else as_learned)
+    learned = known.holds(part)
+    if shape not in (None, part.image_shape) and (as_learned := in_shape(part, shape)) is not None:
+        learned |= known.holds(as_learned)  # hashes are of pixels as they were served
     if learned.any():
         raise InputError(
             f"{learned.sum():,} of the {len(part):,} images of the {split} split are among those that {weights} "

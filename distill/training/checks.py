@@ -8,7 +8,8 @@ from distill.data.view_differences import view_differences_text
 from distill.data.views import ViewSpec
 from distill.errors import InputError
 from distill.losses.objective import LOGITS, Objective, own_layers
-from distill.scoring.network_identity import check_gives_logits, numeric_policy
+from distill.runtimes.weights import leaves
+from distill.scoring.network_identity import check_gives_logits
 from distill.training.ensemble import NO_TEMPERATURE
 from distill.training.labels import is_labelled
 from distill.training.recipe import Recipe
@@ -38,7 +39,7 @@ def check_can_train(
         raise InputError(
             f"{network.name} takes images of any size, {network.input_shape[1:]}: give it an Input of a fixed one"
         )
-    if "float16" in numeric_policy(network).replace("bfloat16", ""):
+    if any(leaf.trainable_weights and leaf.compute_dtype == "float16" for leaf in leaves(network)):
         raise InputError(
             f"{network.name} computes in float16, whose gradients vanish where nobody scales the loss: build it in "
             "mixed_bfloat16"

@@ -57,7 +57,7 @@ def run_epochs(
         own_layers: of the objective, which are trained with `network`: the run keeps and resumes them, too.
         callbacks: of Keras. Their logs of an epoch are `keras_logs`, those of a batch the means of the epoch so far;
             one that sets `network.stop_training` ends the run after that epoch, and what one makes of a constant
-            learning rate holds until `learning_rate` gives another.
+            learning rate holds until `learning_rate` gives another (checkpoints are written before they are called).
         remedy: what to try where the loss, or a logit, is no longer finite.
         progress: show a bar with loss, accuracy, images/s and time left, over the whole run, and say why it stopped.
 
@@ -185,12 +185,11 @@ def _check_callbacks(callbacks: Sequence[keras.callbacks.Callback], optimizer: k
     Raises:
         InputError: there is such a callback.
     """
+    if not isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        return
     setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
-    scheduled = isinstance(
-        getattr(optimizer, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule
-    )
     for callback in callbacks:
-        if scheduled and isinstance(callback, setters):
+        if isinstance(callback, setters):
             raise InputError(
                 f"{type(callback).__name__} sets a learning rate that a schedule computes in every step: give the "
                 'recipe schedule="constant", or omit the callback'

@@ -98,12 +98,13 @@ class _Progress(keras.callbacks.Callback):
         self._callback_list.on_train_batch_begin(batch, logs)  # a request to stop is read at the batch's end
 
     def on_train_batch_end(self, batch, logs=None):
+        logs = _with_weighted_loss(logs)
         self._callback_list.on_train_batch_end(batch, logs)
         self.stops = self.stops or self.model.stop_training
         self.model.stop_training = False
         first = batch * self._batches.batch_size
         images = min(self._batches.batch_size, len(self._batches.dataset) - first)
-        show_means(self._bar, _with_weighted_loss(logs), images=images)
+        show_means(self._bar, logs, images=images)
 
 
 class _WeightsAtEpochEnd(keras.callbacks.Callback):

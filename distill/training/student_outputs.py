@@ -84,6 +84,7 @@ def build_objective(objective: Objective, student: keras.Model, batches: ViewBat
             parts, read = _traced(objective, outputs, teacher, batches, tried)
             _check_parts(parts, objective, tried)
             _check_trained(read, objective, student)
+            _check_no_plain_variables(objective)
 
 
 @contextmanager
@@ -169,19 +170,18 @@ def _traced(
 
     tf.function(call, autograph=False).get_concrete_function(*specs)  # which may make the weights of layers
     with _Reading() as reading:
-        graph = tf.function(call, autograph=False).get_concrete_function(*specs).graph
-    of_keras = {id(variable.value) for variable in reading.read}
-    _check_no_plain_variables([each for each in graph.trainable_variables if id(each) not in of_keras], objective)
+        tf.function(call, autograph=False).get_concrete_function(*specs)
     return parts[0], reading.read
 
 
-def _check_no_plain_variables(variables: Sequence[tf.Variable], objective: Objective) -> None:
-    if variables:
-        raise InputError(
-            f"the objective {objective.formula} reads the tf.Variable {variables[0].name} "
-            f"{list(variables[0].shape)}, which nothing would train or save: make it a weight of a Keras "
-            "layer, and put that into layers"
-        )
+def _check_no_plain_variables(objective: Objective) -> None:
+    """Refuse variables of TensorFlow's own among the attributes of an objective; networks in them may have such."""
+    for name, value in getattr(objective, "__dict__", {}).items():
+        if isinstance(value, tf.Variable) and value.trainable:
+            raise InputError(
+                f"the objective {objective.formula} has the tf.Variable {name} {list(value.shape)}, which nothing "
+                "would train or save: make it a weight of a Keras layer in layers, or set trainable=False"
+            )
 
 
 def _check_trained(read: Sequence[keras.Variable], objective: Objective, student: keras.Model) -> None:

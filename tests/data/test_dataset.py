@@ -250,9 +250,16 @@ def test_values_that_would_be_taken_for_something_else_are_refused(dataset, colu
 
 def test_images_that_do_not_exist_are_no_others(dataset):
     np.testing.assert_array_equal(dataset.read([-1, 0]), dataset.read([COUNT - 1, 0]))
-    for index in (COUNT, -COUNT - 1):
+    for indices in ([COUNT], [-COUNT - 1], [1.7], [True, False]):
         with pytest.raises(IndexError):
-            dataset.read([index])
+            dataset.read(indices)
+
+
+def test_a_mask_reads_the_images_where_it_is_true(dataset):
+    mask = np.arange(COUNT) % 3 == 0
+    np.testing.assert_array_equal(dataset.read(mask), dataset.read(np.flatnonzero(mask)))
+    part = dataset.subset(np.arange(6))
+    np.testing.assert_array_equal(part.read(mask[:6]), dataset.read([0, 3]))
 
 
 def test_columns_of_another_length_and_repeated_ids_are_refused(dataset):

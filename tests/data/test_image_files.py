@@ -62,6 +62,11 @@ def test_of_crops_of_any_size_the_median_wins_and_one_banner_does_not(write_imag
     assert open_image_files(paths)[0].shape == (79, 40, 1)
 
 
+def test_of_crops_of_like_sizes_the_largest_wins_as_ever(write_image):
+    paths = [write_image(f"{width}.png", size=(width, width)) for width in range(30, 51)]
+    assert open_image_files(paths)[0].shape == (50, 50, 1)
+
+
 def test_of_equally_common_sizes_the_larger_wins(write_image):
     paths = [write_image("small.png", size=(2, 2)), write_image("large.png", size=(3, 5))]
     assert open_image_files(paths)[0].shape == (5, 3, 1)

@@ -47,7 +47,7 @@ def test_pixels_whose_range_nobody_knows_are_refused(write_image, mode, colour):
 
 @pytest.mark.parametrize(("mode", "colour"), [("F", 200.0), ("I", 200)])
 def test_an_image_handed_over_whose_range_nobody_knows_is_refused(mode, colour):
-    message = f"black and white are in pixels of 32 bits, an image of mode {mode}, is not known: give it in mode L"
+    message = rf"an image of mode {mode} cannot be read \(what black and white are in pixels of 32 bits is not known"
     with pytest.raises(InputError, match=message):
         rgb_pixels(Image.new(mode, (6, 4), colour))
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from distill.data.dataset import Dataset
+from distill.data.dataset import ArrayImages, Dataset
 from distill.data.layouts import class_folders
 from distill.data.split_policy import SplitPolicy
 from distill.data.splits import with_splits
@@ -21,6 +21,7 @@ from distill.runs.recorded_data import check_unseen, split_as_trained
 from distill.runs.run_record import CommandRecord, parse_record, read_record
 from distill.runs.training_images import TRAINING_IMAGES, TrainingImages
 from distill.training.recipe import Recipe
+from distill.training.sources import ExtraData
 from distill.training.train import train
 from tests.training.small_runs import RECORD, bright_and_dark, plain_student, record_of
 
@@ -179,6 +180,17 @@ def test_images_that_a_run_has_learned_from_are_known_among_images_in_colour(wri
     check_unseen(run, again.split("validation"), split="validation")
     with pytest.raises(InputError, match="12 of the 13 images of the test split are among those"):
         check_unseen(run, again.split("train"), split="test")
+
+
+def test_extra_data_of_another_shape_is_known_to_have_been_learned_from(dataset, tmp_path):
+    grey = dataset.subset(np.arange(40))
+    extra = replace(grey, name="extra", ids=np.array([f"extra{row}" for row in range(40)]), splits=[""] * 40)
+    in_colour = np.repeat(255 - dataset.read(np.arange(50)), 3, axis=-1)
+    main = with_splits(replace(dataset, images=ArrayImages(in_colour)))
+    recipe = Recipe(epochs=1, batch_size=8)
+    train(plain_student(), main, extra_data=[ExtraData(extra)], out=tmp_path / "run", recipe=recipe, progress=False)
+    with pytest.raises(InputError, match="40 of the 40 images of the test split are among those"):
+        check_unseen(tmp_path / "run", extra, split="test")
 
 
 def test_splits_by_hand_are_known_by_their_images(dataset, run_of):

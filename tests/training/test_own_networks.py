@@ -145,7 +145,7 @@ class WithPlainVariable(Objective):
 
 
 def test_a_variable_of_tensorflow_that_nothing_would_train_is_refused(dataset, tmp_path):
-    with pytest.raises(InputError, match=r"reads the tf.Variable w:0 \[\], which nothing would train or save"):
+    with pytest.raises(InputError, match=r"has the tf.Variable _weight \[\], which nothing would train or save"):
         train(plain_student(), dataset, objective=WithPlainVariable(), out=tmp_path / "run", progress=False)
 
 
