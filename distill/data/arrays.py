@@ -112,12 +112,17 @@ def from_rows(rows: np.ndarray, *, source: str) -> tuple[np.ndarray, np.ndarray 
         InputError: a row that does not sum to 1. The message names it.
     """
     probs = np.array(rows, np.float32)
-    wrong = (probs < 0).any(axis=1) | ~np.isclose(probs.sum(axis=1), 1, atol=1e-3)
+    wrong = no_probabilities(probs)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InputError(f"{source} row {row}: {probs[row].tolist()}, expected values of 0..1 that sum to 1")
     one_hot = (probs.max(axis=1) == 1).all()
     return probs.argmax(axis=1).astype(np.int64), None if one_hot else probs
+
+
+def no_probabilities(rows: np.ndarray) -> np.ndarray:
+    """Return which rows, float [N, C], are not values of 0..1 that sum to 1: bool [N]."""
+    return ~((rows >= 0).all(axis=1) & np.isclose(rows.sum(axis=1), 1, atol=1e-3))  # true of NaN, too
 
 
 def checked_labels(array: np.ndarray, *, count: int, source: str) -> Labels:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from distill.data.arrays import no_probabilities
 from distill.data.columns import Names, PickledTexts, blocks, check_texts, count_distinct, rows_in_order, text_column
 from distill.data.expressions import canonical_name
 from distill.data.split_policy import SplitPolicy
@@ -362,8 +363,7 @@ def _check_values(dataset: Dataset) -> None:
         probs = np.asarray(dataset.label_probs)
         if probs.shape != (len(labels), count):
             raise InputError(f"{dataset.name} has label_probs {probs.shape}, expected ({len(labels)}, {count})")
-        total = probs.sum(axis=1)
-        wrong = ~((probs >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (total == 0)))  # true of NaN, too
+        wrong = no_probabilities(probs) & (probs != 0).any(axis=1)
         if wrong.any():
             row = int(np.argmax(wrong))
             raise InputError(

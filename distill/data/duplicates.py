@@ -60,8 +60,7 @@ def class_counts(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 def find_duplicates(dataset: Dataset) -> Duplicates:
     """Find exact and mirrored copies by content hash. Reads every image once."""
-    mirrored_keys = _keys(dataset.mirrored_hashes)  # first: with these, the others come in the same pass
-    both = np.concatenate([_keys(dataset.content_hashes), mirrored_keys])
+    both = np.concatenate(_both_keys(dataset))
     group, mirror = np.split(np.unique(both, return_inverse=True)[1].reshape(-1), 2)
     members = {split: np.flatnonzero(dataset.splits == split) for split in present_splits(dataset)}
     copies, mirrored = {}, {}
@@ -94,11 +93,17 @@ def copies_of(dataset: Dataset, others: Dataset) -> np.ndarray:
     if compared is None:  # arrays of different sizes share no image
         return np.zeros(len(dataset), bool)
     smaller, larger = compared
-    mirrored = _keys(smaller.mirrored_hashes)  # first: with these, the others come in the same pass
-    few, many = _keys(smaller.content_hashes), _keys(larger.content_hashes)
+    few, mirrored = _both_keys(smaller)
+    many = _keys(larger.content_hashes)
     if is_smaller:
         return np.isin(few, many) | np.isin(mirrored, many)
     return np.isin(many, np.concatenate([few, mirrored]))
+
+
+def _both_keys(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the keys of the images as they are, and mirrored."""
+    mirrored = _keys(dataset.mirrored_hashes)  # first: with these, the others come in the same pass
+    return _keys(dataset.content_hashes), mirrored
 
 
 def _keys(hashes: np.ndarray) -> np.ndarray:
