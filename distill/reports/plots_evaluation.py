@@ -5,7 +5,7 @@ charts' view boxes, y downwards.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ class Frame:
 RELIABILITY = Frame(width=360, height=330, left=64, right=338, top=12, bottom=250)
 SCATTER = Frame(width=440, height=330, left=64, right=424, top=14, bottom=278)
 _COUNTS_HEIGHT = 30.0  # of the strip below the reliability diagram
-_Box = tuple[float, float, float, float]  # left, top, right, bottom
+# A box is (left, top, right, bottom), the last axis of an array of boxes.
 
 
 def reliability_marks(bins: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -166,20 +166,21 @@ def _place_labels(marks: list[dict[str, Any]]) -> None:
 
     What is far from its mark is joined to it by a leader.
     """
-    taken = [_disc(mark) for mark in marks]
+    taken = np.array([_disc(mark) for mark in marks])
     for mark in marks:
-        boxes = list(_boxes_around(mark))
-        box = boxes[int(np.argmin([_cost(mark, box, taken) for box in boxes]))]  # the first of equals
-        left, top, right, bottom = box
+        boxes = _boxes_around(mark)
+        box = boxes[np.argmin(_costs(mark, boxes, taken))]  # the first of equals
+        left, top, right, _ = map(float, box)
         mark["anchor"] = "start" if left >= mark["x"] else "end" if right <= mark["x"] else "middle"
         x = {"start": left, "end": right, "middle": (left + right) / 2}[mark["anchor"]]
         mark["label"] = (round(x, 1), round(top + 0.8 * _LINE, 1))
-        mark["leader"] = _nearest(mark, box) if _distance(mark, box) > 2 * _GAP else None
-        taken += [box, *(_leader(mark, box) if mark["leader"] else [])]
+        far = _distances(mark, box) > 2 * _GAP
+        mark["leader"] = tuple(_nearest(mark, box).tolist()) if far else None
+        taken = np.concatenate([taken, box[None], _leaders(mark, box) if far else taken[:0]])
 
 
-def _boxes_around(mark: Mapping[str, Any]) -> Iterator[_Box]:
-    """Yield places for a label: right, left, below and above the mark, then all over the frame."""
+def _boxes_around(mark: Mapping[str, Any]) -> np.ndarray:
+    """Return places for a label: right, left, below and above the mark, then all over the frame."""
     width, height = _LETTER * max(map(len, mark["lines"])), _LINE * len(mark["lines"])
     away, x, y = mark["radius"] + _GAP, mark["x"], mark["y"]
     adjacent = [(x + away, y - height / 2), (x - away - width, y - height / 2)]
@@ -187,54 +188,51 @@ def _boxes_around(mark: Mapping[str, Any]) -> Iterator[_Box]:
     everywhere = product(
         np.arange(SCATTER.left, SCATTER.right - width, _STEP), np.arange(SCATTER.top, SCATTER.bottom - height, _STEP)
     )
-    for left, top in (*adjacent, *everywhere):
-        yield left, top, left + width, top + height
+    corners = np.array([*adjacent, *everywhere])
+    return np.concatenate([corners, corners + (width, height)], axis=1)
 
 
-def _cost(mark: Mapping[str, Any], box: _Box, taken: Sequence[_Box]) -> float:
-    """Return how bad a place is: its distance, and a lot for whatever it or its leader would touch."""
-    distance = _distance(mark, box)
-    touched = sum(_overlap(box, other) for other in taken) + _outside(box)
-    if distance > 2 * _GAP:
-        others = [other for other in taken if _overlap(other, _disc(mark)) == 0]
-        crossed = sum(_overlap(dot, other) > 0 for dot in _leader(mark, box) for other in others)
-        touched += 20 * crossed + 1
-    return distance + 10 * touched
+def _costs(mark: Mapping[str, Any], boxes: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Return how bad every place is: its distance, and a lot for whatever it or its leader would touch."""
+    distances = _distances(mark, boxes)
+    touched = _overlaps(boxes[:, None], taken).sum(axis=1) + _outside(boxes)
+    others = taken[_overlaps(taken, _disc(mark)) == 0]
+    crossed = (_overlaps(_leaders(mark, boxes)[:, :, None], others) > 0).sum(axis=(1, 2))
+    return distances + 10 * (touched + (distances > 2 * _GAP) * (20 * crossed + 1))
 
 
-def _disc(mark: Mapping[str, Any]) -> _Box:
+def _disc(mark: Mapping[str, Any]) -> np.ndarray:
     x, y, radius = mark["x"], mark["y"], mark["radius"]
-    return x - radius, y - radius, x + radius, y + radius
+    return np.array([x - radius, y - radius, x + radius, y + radius])
 
 
-def _nearest(mark: Mapping[str, Any], box: _Box) -> tuple[float, float]:
-    """Return the point of a box that is nearest to a mark."""
-    x, y = np.clip(mark["x"], box[0], box[2]), np.clip(mark["y"], box[1], box[3])
-    return round(float(x), 1), round(float(y), 1)
+def _nearest(mark: Mapping[str, Any], boxes: np.ndarray) -> np.ndarray:
+    """Return the point of every box that is nearest to a mark, (..., 2)."""
+    return np.clip((mark["x"], mark["y"]), boxes[..., :2], boxes[..., 2:]).round(1)
 
 
-def _distance(mark: Mapping[str, Any], box: _Box) -> float:
-    """Return how far a box is from the edge of a mark."""
-    x, y = _nearest(mark, box)
-    return abs(math.hypot(x - mark["x"], y - mark["y"]) - mark["radius"])
+def _distances(mark: Mapping[str, Any], boxes: np.ndarray) -> np.ndarray:
+    """Return how far every box is from the edge of a mark."""
+    x, y = np.moveaxis(_nearest(mark, boxes) - (mark["x"], mark["y"]), -1, 0)
+    return abs(np.hypot(x, y) - mark["radius"])
 
 
-def _leader(mark: Mapping[str, Any], box: _Box) -> list[_Box]:
-    """Return small boxes along the line from a mark to its label."""
-    x, y = _nearest(mark, box)
-    shares = np.linspace(0, 0.95, _DOTS)
-    dots = [(mark["x"] + share * (x - mark["x"]), mark["y"] + share * (y - mark["y"])) for share in shares]
-    return [(across - 1, down - 1, across + 1, down + 1) for across, down in dots]
+def _leaders(mark: Mapping[str, Any], boxes: np.ndarray) -> np.ndarray:
+    """Return small boxes along the line from a mark to the label in every box, (..., `_DOTS`, 4)."""
+    centre = np.array([mark["x"], mark["y"]])
+    shares = np.linspace(0, 0.95, _DOTS)[:, None]
+    dots = centre + shares * (_nearest(mark, boxes) - centre)[..., None, :]
+    return np.concatenate([dots - 1, dots + 1], axis=-1)
 
 
-def _overlap(box: _Box, other: _Box) -> float:
-    """Return the area that two boxes share."""
-    across = min(box[2], other[2]) - max(box[0], other[0])
-    down = min(box[3], other[3]) - max(box[1], other[1])
-    return max(across, 0.0) * max(down, 0.0)
+def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the areas that boxes share."""
+    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
+    return sides.clip(0).prod(axis=-1)
 
 
-def _outside(box: _Box) -> float:
+def _outside(boxes: np.ndarray) -> np.ndarray:
     """Return a cost of what lies beyond the frame."""
-    beyond = (SCATTER.left - box[0], SCATTER.top - box[1], box[2] - SCATTER.right, box[3] - SCATTER.bottom)
-    return 100 * sum(max(each, 0.0) for each in beyond)
+    before = (SCATTER.left, SCATTER.top) - boxes[..., :2]
+    beyond = boxes[..., 2:] - (SCATTER.right, SCATTER.bottom)
+    return 100 * (before.clip(0) + beyond.clip(0)).sum(axis=-1)

@@ -40,6 +40,7 @@ from distill.versions import versions
 METRICS, CURVES, SUMMARY = "metrics.csv", "curves.png", "summary.json"
 BEST = "best.keras"
 LOCK = ".writer.lock"
+_FIRST_PICTURE = 10  # seconds after its start; a run that is done by then draws one, at its end
 _UNTRAINED = ".untrained-"
 _WHAT = "summary of a finished run"
 _ALWAYS = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds")  # columns, in every version
@@ -86,7 +87,7 @@ class RunDirectory:
         self._best_student: keras.Model  # of `restore`, which also writes where events go
         self._own_layers: tuple[keras.layers.Layer, ...] = ()
         self._events: Callable[[Mapping[str, float]], None]
-        self._next_picture = 0.0
+        self._next_picture = time.monotonic() + _FIRST_PICTURE
 
     def __enter__(self) -> "RunDirectory":
         if not self.writes:

@@ -131,7 +131,8 @@ def test_a_split_without_images_is_refused_whether_or_not_labels_are_needed(face
     assert not (tmp_path / "run").exists()
 
 
-def test_what_nobody_labelled_has_no_training_accuracy(faces, tmp_path):
+def test_what_nobody_labelled_has_no_training_accuracy(faces, tmp_path, monkeypatch):
+    monkeypatch.undo()  # its curves are drawn
     nobody_knows = replace(faces, labels=np.where(faces.splits == "train", UNLABELLED, faces.labels))
     how = {"objective": DistillationLoss(lambda_=1.0), "teacher": small_network(), "recipe": Recipe(epochs=2)}
     student = train(small_network(), nobody_knows, out=tmp_path / "run", **how)
