@@ -58,17 +58,23 @@ class StudentOutputs:
         return {LOGITS: KerasTensor(self.network.output_shape, "float32")}
 
 
-def build_objective(objective: Objective, student: keras.Model, batches: ViewBatches | JointBatches) -> None:
+def build_objective(
+    objective: Objective, student: keras.Model, batches: ViewBatches | JointBatches
+) -> list[keras.layers.Layer]:
     """Make the weights of the objective's own layers, for the outputs of `student` and of its teacher.
 
     One that is not `tested` is also tried: traced once with the shapes of a batch, so that what is wrong with it
     shows before anything is trained, and layers that `build` leaves to their first call have their weights.
 
+    Returns:
+        What a run keeps with the student: these layers, and one that holds the variables which the objective changes
+        itself, such as a moving mean, if there are any.
+
     Raises:
         InputError: it fails, or returns something else than "loss" and parts of it, each [B].
     """
     if objective.tested and type(objective).build is Objective.build:
-        return  # there is nothing to make, and nothing to try
+        return own_layers(objective, student)  # there is nothing to make, and nothing to try
     outputs = StudentOutputs(student, objective.student_layers).specifications
     teacher = {
         name: KerasTensor((None, *array.shape[1:]), array.dtype.name)
@@ -77,14 +83,19 @@ def build_objective(objective: Objective, student: keras.Model, batches: ViewBat
     }
     with _in_one_line(objective):
         build(objective, outputs, teacher)
-        if not objective.tested:
-            _check_numbers(objective)
-            shapes = [each.shape for each in (*outputs.values(), *teacher.values())]
-            tried = _images_to_try(batches, {side for shape in shapes for side in shape})
-            parts, read = _traced(objective, outputs, teacher, batches, tried)
-            _check_parts(parts, objective, tried)
-            _check_trained(read, objective, student)
-            _check_no_plain_variables(objective)
+        if objective.tested:
+            return own_layers(objective, student)
+        _check_numbers(objective)
+        shapes = [each.shape for each in (*outputs.values(), *teacher.values())]
+        tried = _images_to_try(batches, {side for shape in shapes for side in shape})
+        parts, traced = _traced(objective, outputs, teacher, batches, tried)
+        _check_parts(parts, objective, tried)
+        _check_trained(traced.read, objective, student)
+        _check_no_plain_variables(objective)
+    layers = own_layers(objective, student)
+    in_layers = {id(variable) for part in (student, *layers) for variable in part.variables}
+    beside = [variable for variable in traced.changed if id(variable) not in in_layers]
+    return [*layers, _Variables(beside)] if beside else layers
 
 
 @contextmanager
@@ -126,12 +137,27 @@ def _images_to_try(batches: ViewBatches | JointBatches, sides: Collection[int | 
     return next(number for number in itertools.count(images) if number not in taken)
 
 
-class _Reading(keras.StatelessScope):
-    """Notes which variables are read."""
+class _Variables(keras.layers.Layer):
+    """Holds variables that no other layer has."""
+
+    def __init__(self, held: Sequence[keras.Variable]):
+        super().__init__(name="variables")
+        self._held = list(held)
+        self.built = True
+
+
+class _Traced(keras.StatelessScope):
+    """Notes which variables are read, and which are changed, these once each."""
 
     def __init__(self) -> None:
         super().__init__()
         self.read: list[keras.Variable] = []
+        self.changed: list[keras.Variable] = []
+
+    def add_update(self, update: tuple[keras.Variable, Any]) -> None:
+        if all(update[0] is not variable for variable in self.changed):
+            self.changed.append(update[0])
+        super().add_update(update)
 
     def get_current_value(self, variable: keras.Variable) -> Any:
         self.read.append(variable)
@@ -144,8 +170,8 @@ def _traced(
     teacher: Mapping[str, KerasTensor],
     batches: ViewBatches | JointBatches,
     tried: int,
-) -> tuple[Any, Sequence[keras.Variable]]:
-    """Return what the objective returns for batches of `tried` images, and the variables that it reads.
+) -> tuple[Any, _Traced]:
+    """Return what the objective returns for batches of `tried` images, and which variables it reads and changes.
 
     Nothing is computed.
     """
@@ -169,9 +195,9 @@ def _traced(
         return progress
 
     tf.function(call, autograph=False).get_concrete_function(*specs)  # which may make the weights of layers
-    with _Reading() as reading:
+    with _Traced() as traced:
         tf.function(call, autograph=False).get_concrete_function(*specs)
-    return parts[0], reading.read
+    return parts[0], traced
 
 
 def _check_no_plain_variables(objective: Objective) -> None:

@@ -224,10 +224,10 @@ def fit(
     run.writes = replicas.writes
     student.compile(optimizer=optimizer)  # so that both are saved in one file
     with scope_of(student):
-        build_objective(objective, student, batches)
+        layers = build_objective(objective, student, batches)
     take_steps = CompiledSteps(student, optimizer, objective, batches.columns)
-    train_epoch = partial(_train_epoch, take_steps, objective, batches, epochs)
-    how |= {"own_layers": own_layers(objective, student)}
+    train_epoch = partial(_train_epoch, take_steps, objective, layers, batches, epochs)
+    how |= {"own_layers": layers}
     how |= {"agree": partial(check_agreement, student.distribute_strategy), "optimizer": optimizer}
     how |= {"progress": progress and replicas.writes}
     if not objective.tested:
@@ -247,6 +247,7 @@ def fit(
 def _train_epoch(
     take_steps: CompiledSteps,
     objective: Objective,
+    layers: Sequence[keras.layers.Layer],
     batches: ViewBatches | JointBatches,
     epochs: int,
     epoch: int,
@@ -269,7 +270,7 @@ def _train_epoch(
             means = _means(totals)
             callbacks.on_train_batch_end(done - 1, means)
             show_means(bar, means, images=int(sums["images"].sum()))
-    average_statistics(take_steps.student, own_layers(objective, take_steps.student))
+    average_statistics(take_steps.student, layers)
     columns = {f"train_{name}": value for name, value in means.items()}
     numbers = {name: float(value) for name, value in objective.numbers(float(progress[-1])).items()}
     return columns | numbers | {"input_share": blocks.share}

@@ -275,6 +275,48 @@ def test_weights_that_nothing_would_train_are_refused(dataset, tmp_path, held, r
     fit_small(dataset, tmp_path, epochs=1, student=plain_student(), objective=objective)
 
 
+CENTRES = []
+
+
+def moving_centre_in_a_global(logits):
+    """A centre that follows the logits, as DINO's does (Caron et al. 2021, equation 4)."""
+    centre = CENTRES[-1]
+    centre.assign(0.9 * centre + 0.1 * keras.ops.mean(logits))
+    return centre
+
+
+class MovingCentre:
+    def __init__(self):
+        self._centre = keras.Variable(0.0, trainable=False)
+
+    def __call__(self, logits):
+        self._centre.assign(0.9 * self._centre + 0.1 * keras.ops.mean(logits))
+        return self._centre
+
+
+class Noise:
+    def __init__(self):
+        self._seed = keras.random.SeedGenerator(7)
+
+    def __call__(self, logits):
+        return keras.random.normal((), seed=self._seed)
+
+
+@pytest.mark.parametrize("kind", [MovingCentre, Noise, lambda: moving_centre_in_a_global])
+def test_variables_that_an_objective_changes_itself_are_resumed(dataset, tmp_path, kind):
+    def train_in(name):
+        keras.utils.set_random_seed(5)
+        CENTRES.append(keras.Variable(0.0, trainable=False))
+        objective = Holding(kind(), lambda target, logits: logits - target(logits))
+        fit_small(dataset, tmp_path / name, epochs=3, student=plain_student(), objective=objective)
+        return [row["train_loss"] for row in read_metrics(tmp_path / name)]
+
+    whole = train_in("whole")
+    with killed_before(epoch=2):
+        train_in("killed")
+    assert train_in("killed") == whole
+
+
 def test_an_objective_that_holds_the_student_takes_each_step_once(dataset, tmp_path):
     def trained(name, hold):
         student = plain_student()
