@@ -116,7 +116,7 @@ def _compare(settings: CompareSettings, open_data: Callable[[], Dataset]) -> "Co
         report = folder.report(
             complete_runs,
             record,
-            validation=learned.split("validation"),
+            learned=learned,
             test=None if diverged else test,  # it is looked at once, and would be without the cells that are missing
             diverged={folder.run(*key).name: why for key, why in diverged.items()},
         )

@@ -16,6 +16,7 @@ from distill.command_line.face_settings import FaceSettings
 from distill.command_line.stage import run_stage
 from distill.data.class_order import ASSUMED
 from distill.errors import InputError
+from distill.extras import install_command
 from distill.files.photo_folder import photo_folder
 from distill.runs.trained_networks import trained_networks, trained_path
 from distill.runtimes.foreign_network import ForeignNetwork
@@ -74,8 +75,8 @@ def demo(settings: DemoSettings) -> None:
         InputError: Gradio, or what the networks or the detector need, is not installed; a network cannot be used; the
             port is not free.
     """
-    gradio = _gradio()
     _check_port(settings.port)
+    gradio = _gradio()  # slow to import
     from distill.evaluation.side_by_side import SideBySide
 
     networks = SideBySide(
@@ -183,7 +184,7 @@ def _gradio() -> ModuleType:
     try:
         import gradio
     except ImportError as error:
-        raise InputError('the page needs Gradio: pip install "distill-faces[demo]"') from error
+        raise InputError(f"the page needs Gradio: {install_command('demo')}") from error
     return gradio
 
 
@@ -289,7 +290,7 @@ def _bar(probabilities: Mapping[str, float], name: str) -> str:
 
 
 def main() -> None:
-    run_stage(demo, DemoSettings, backend=None)
+    run_stage(demo, DemoSettings, backend=None, begins_anew=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The comparison from end to end on a few faces: what it trains, when it looks at the test split, what it refuses."""
 
 import csv
+import functools
 import json
 from contextlib import nullcontext
 from dataclasses import replace
@@ -120,6 +121,24 @@ def failure(capsys) -> str:
     return lines[0]
 
 
+def squared(student_logits, teacher_logits, sharp=1.0):
+    return sharp * np.sum((student_logits - teacher_logits) ** 2, axis=-1)
+
+
+sharply = functools.partial(squared, sharp=100.0)
+
+
+def test_a_loss_at_its_usual_weights_is_the_one_that_is_named():
+    named = f"{__name__}:sharply"
+    settings = CompareSettings(
+        data="", logits=("a.h5",), out="", losses=(), usual_losses=(named, f"{__name__}:squared")
+    )
+    cells = [cell for cell in settings.cells if cell.is_taught]
+    assert [cell.loss for cell in cells] == [named, f"{__name__}:squared"]
+    objective = settings.loss_settings(cells[0]).objective(epochs=1, taught=True)
+    assert objective.loss.options == {"sharp": 100.0}
+
+
 class TestWhatIsLeft:
     def test_labels_alone_is_trained_once_for_every_seed(self, compared):
         left = sorted(path.parent.name for path in (compared / "runs").glob("*/summary.json"))
@@ -162,11 +181,29 @@ class TestWhatIsLeft:
 
     def test_all_files_that_are_named_in_the_end_are_there_and_no_other(self, work, compared, tmp_path, capsys):
         usual = ("--losses", "--usual-losses", "wttm", "--seeds", 1, "--out", tmp_path / "usual")  # no grid to draw
+        (tmp_path / "usual").mkdir()
+        (tmp_path / "usual" / "heat_map.png").write_bytes(b"of other cells, by an earlier call")
         assert run(*base(work), *usual) == 0
         named = capsys.readouterr().out.splitlines()[-1]
         left = sorted(path.name for path in (tmp_path / "usual").iterdir())
         assert named == f"in {tmp_path / 'usual'}: comparison.json, cells.csv, runs.csv and runs/"
         assert left == ["cells.csv", "comparison.json", "runs", "runs.csv"]
+
+    def test_images_without_a_label_are_said_to_teach_the_distilled_alone(self, work, tmp_path, capsys):
+        dataset = open_dataset(work / "fer2013.csv")
+        taught = np.flatnonzero(dataset.splits == "train")
+        without = replace(dataset, labels=np.where(np.isin(np.arange(len(dataset)), taught[::2]), -1, dataset.labels))
+        write_logits(tmp_path / "logits.h5", without)
+        how = {
+            "students": STUDENT,
+            "image_size": 12,
+            "epochs": 1,
+            "losses": "hinton",
+            "temperatures": 2.0,
+            "lambdas": 0.5,
+        }
+        compare_students(without, logits=tmp_path / "logits.h5", out=tmp_path / "out", **how, seeds=1)
+        assert "14 of the 28 training images have no label: labels alone learn" in capsys.readouterr().out
 
     def test_the_same_command_again_trains_nothing_and_prints_the_table(self, compared, capsys):
         before = {path: path.stat().st_mtime_ns for path in compared.glob("runs/*/*")}

@@ -9,6 +9,7 @@ import pytest
 
 from distill.command_line.stage import run_stage
 from distill.data.synthetic_faces import synthetic_faces
+from distill.errors import InputError
 from distill.export import ExportSettings, export
 from distill.exporting.formats import FORMATS
 from distill.prediction.exported_model import open_exported
@@ -209,6 +210,39 @@ def test_a_softmax_is_not_applied_twice(work, tmp_path):
     assert run(work, "--model", tmp_path / "soft.keras", *flags) == 0
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 1)).astype(np.float32)
     np.testing.assert_allclose(open_exported(tmp_path / "out").probabilities(pixels), network(pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize("names", [("a.b c", "dense"), ("plain", "ünï"), ("x|y", "-first")])
+def test_a_network_whose_names_tensorflow_cannot_take_is_exported_by_the_library(work, tmp_path, names):
+    from distill.data.open_dataset import open_dataset
+    from distill.exporting.export_student import export_student
+
+    inputs = keras.Input((32, 32, 1))
+    dense = keras.layers.Dense(7, name=names[1])
+    network = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)), name=names[0])
+    formats = ["litert-float32", "saved-model"]
+    export_student(network, open_dataset(work / "faces"), tmp_path / "out", formats=formats, seconds=0)
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 1)).astype(np.float32)
+    expected = keras.ops.softmax(dense(keras.ops.reshape(pixels, (3, -1)))).numpy()
+    np.testing.assert_allclose(open_exported(tmp_path / "out").probabilities(pixels), expected, atol=1e-5)
+    assert (network.name, dense.name) == names, "the user's own network is left as it is"
+
+
+def test_a_format_that_tensorflow_cannot_write_is_left_out(work, tmp_path, capsys, monkeypatch):
+    def fails(*_, **__):
+        raise ValueError("Found invalid capture")
+
+    monkeypatch.setattr("distill.exporting.saved_model.save_graph", fails)
+    assert run(work, "--out", tmp_path / "out", "--formats", "saved-model") == 2
+    assert "cannot be saved as a SavedModel: Found invalid capture" in failure(capsys)
+    assert run(work, "--out", tmp_path / "out") == 0
+    assert "saved-model is left out: microexpnet cannot be saved" in capsys.readouterr().out
+
+
+def test_a_folder_with_a_saved_model_alone_says_what_opens_it(work, tmp_path):
+    assert run(work, "--out", tmp_path / "out", "--formats", "saved-model") == 0
+    with pytest.raises(InputError, match="a SavedModel, which runs in TensorFlow alone: export litert-float32, too"):
+        open_exported(tmp_path / "out")
 
 
 def test_an_interrupted_export_leaves_the_earlier_one_whole(work, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from distill.errors import InputError
+from distill.extras import install_command
 from distill.quiet import quiet_stderr
 from distill.refusals import reason
 
@@ -40,7 +41,7 @@ def import_ray() -> ModuleType:
     try:
         import ray
     except ImportError as error:
-        raise InputError(f'--ray needs Ray ({reason(error)}): pip install "distill-faces[ray]"') from error
+        raise InputError(f"--ray needs Ray ({reason(error)}): {install_command('ray')}") from error
     return ray
 
 

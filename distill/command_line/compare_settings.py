@@ -28,7 +28,8 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Ensembl
     out: str
     """Directory for the runs, the tables and the heat map."""
     logits: Annotated[tuple[str, ...], arg(metavar="FILE [FILE ...]")]
-    """Stores that distill.teacher_logits wrote, one for each teacher. Labels alone get the same views."""
+    """Stores that distill.teacher_logits wrote, one for each teacher. Labels alone get the same views of all
+    images that have a label."""
     students: tuple[str, ...] = (TrainStudentSettings.student,)
     """Names of the networks, or MODULE:FUNCTION, as distill.train_student takes; --student-options are for all."""
     losses: tuple[str, ...] = (TrainStudentSettings.loss,)
@@ -144,11 +145,11 @@ class CompareSettings(ClusterRunSettings, DataSettings, StudentSettings, Ensembl
 def _usual_cells(settings: CompareSettings) -> list[Cell]:
     from distill.losses.distillation_loss import DistillationLoss
 
-    losses = [DistillationLoss(name, soft=soft_loss(name)) for name in settings.usual_losses]
+    losses = {name: DistillationLoss(name, soft=soft_loss(name)) for name in settings.usual_losses}
     return [
-        Cell(student, loss.name, loss.temperature, loss.lambda_, loss.weights)
+        Cell(student, name, loss.temperature, loss.lambda_, loss.weights)
         for student in settings.students
-        for loss in losses
+        for name, loss in losses.items()
     ]
 
 

@@ -12,6 +12,7 @@ from distill.data.image_files import is_visible
 from distill.data.shards import WILDCARDS
 from distill.data.split_names import split_named
 from distill.errors import InputError
+from distill.extras import install_command
 from distill.refusals import check_known, reason
 
 SCHEMES = {
@@ -133,7 +134,7 @@ def _file_system(url: str) -> tuple[Any, str]:
         return url_to_fs(scheme + url[len(scheme) :])
     except ImportError as error:
         package = "" if SCHEMES[scheme] == "fsspec" else f" {SCHEMES[scheme]}"
-        raise InputError(f'{url} needs fsspec: pip install "distill-faces[remote]"{package}') from error
+        raise InputError(f"{url} needs fsspec: {install_command('remote')}{package}") from error
 
 
 @contextmanager

@@ -272,7 +272,9 @@ def caution_text(results: Sequence[CellResult], *, metric: str = ACCURACY) -> st
     if seeds == 1:
         lines = ["one seed: a difference may be chance; give more with --seeds"]
     for student, best in choose(results).items():
-        taught = [each for each in results if each.cell.student == student and each.cell.is_taught]
+        of_student = [each for each in results if each.cell.student == student]
+        taught = [each for each in of_student if each.cell.is_taught]
+        alone = max((each for each in of_student if not each.cell.is_taught), key=lambda each: each.mean)
         gains = [each.gain.mean for each in taught if each.gain is not None]
         by = "" if metric == ACCURACY else f" by {metric}"
         lines.append(
@@ -281,8 +283,9 @@ def caution_text(results: Sequence[CellResult], *, metric: str = ACCURACY) -> st
         )
         if max(gains) <= 0:
             lines.append(f"{student}: no cell is better than labels alone")
-        elif best.gain is not None and best.gain.mean <= 0:
-            lines.append(f"{student}: the best cell is no better than labels alone in its views")
+        elif alone.mean >= best.mean:
+            where = "labels alone in its views" if alone.cell == best.cell.labels_alone else alone.cell.name
+            lines.append(f"{student}: the best cell is no better than {where}, {100 * alone.mean:.2f} %")
     return "\n".join(lines)
 
 

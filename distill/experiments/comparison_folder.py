@@ -33,6 +33,7 @@ from distill.runs.earlier import upgraded_settings
 from distill.runs.recorded_data import check_unseen
 from distill.runs.run_directory import SUMMARY, load_network, read_summary
 from distill.runs.run_record import record_of
+from distill.training.labels import is_labelled
 from distill.versions import versions
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class ComparisonFolder:
         runs: Sequence[tuple[Cell, int]],
         record: Mapping,
         *,
-        validation: Dataset,
+        learned: Dataset,
         test: Dataset | None = None,
         diverged: Mapping[str, str] | None = None,
     ) -> ComparisonReport:
@@ -142,7 +143,7 @@ class ComparisonFolder:
         Args:
             runs: cell and seed of each; labels alone among the cells of every student in all its views.
             record: as for `check_open_for`.
-            validation: that of all runs.
+            learned: the train and validation splits of all runs.
             test: where to measure the chosen cells and labels alone, unless that was done before.
             diverged: name of a run that is left out -> why.
         """
@@ -151,7 +152,8 @@ class ComparisonFolder:
         name = _METRICS[metric]
         results = summarise({key: _kept(summary, metric) for key, summary in summaries.items()})
         best = [result.cell for result in choose(results).values()]
-        caution = [*caution_text(results, metric=name).splitlines(), *_worth(best, summaries, validation)]
+        caution = caution_text(results, metric=name).splitlines()
+        caution += [*_unlabelled(learned.split("train")), *_worth(best, summaries, learned.split("validation"))]
         table = table_text(results, split="validation", metric=name, best=best)
         print("", table, "", *caution, sep="\n")
         if test is not None and not self._tested:
@@ -197,9 +199,12 @@ class ComparisonFolder:
         write_csv(self.path / "cells.csv", report["cells"])
         written = [REPORT, "cells.csv", "runs.csv"]
         of_grid = [cell for cell in report["cells"] if not (cell["views"] or cell["features"])]
+        picture = self.path / "heat_map.png"
         if any(cell["lambda"] for cell in of_grid):
-            heat_map(of_grid, self.path / "heat_map.png", metric=metric)
-            written.append("heat_map.png")
+            heat_map(of_grid, picture, metric=metric)
+            written.append(picture.name)
+        else:
+            picture.unlink(missing_ok=True)  # of other cells, by an earlier call
         return written
 
 
@@ -220,6 +225,17 @@ def _row(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of a run: `epochs` is what its cell sets."""
     names = {"epochs": "epochs_done"}
     return {names.get(name, name): value for name, value in summary.items() if name not in ("best", "last")}
+
+
+def _unlabelled(train: Dataset) -> list[str]:
+    """Say where labels alone learn from less than the others."""
+    without = int(np.sum(~is_labelled(train)))
+    if not without:
+        return []
+    return [
+        f"{without:,} of the {len(train):,} training images have no label: labels alone learn from the others, in "
+        "fewer steps an epoch; a difference holds what these images add, and what the steps do"
+    ]
 
 
 def _worth(best: Sequence[Cell], summaries: Mapping[tuple[Cell, int], Mapping], validation: Dataset) -> list[str]:

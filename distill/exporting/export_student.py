@@ -22,6 +22,7 @@ from distill.exporting.formats import FORMATS
 from distill.exporting.graph import in_float32, probabilities_network
 from distill.exporting.model_card import model_card
 from distill.exporting.recommendation import recommend
+from distill.extras import install_command
 from distill.files.documents import read_document
 from distill.files.whole_files import atomic_folder, write_json
 from distill.prediction.description import ModelDescription
@@ -158,7 +159,7 @@ def _chosen(formats: Sequence[str]) -> tuple[list[str], list[str]]:
     for name in formats:
         check_known(name, FORMATS, what="format")
     lacking = {name: [each for each in FORMATS[name].needs if find_spec(each) is None] for name in FORMATS}
-    mend = 'pip install "distill-faces[onnx]"'
+    mend = install_command("onnx")
     for name in formats:
         if lacking[name]:
             raise InputError(f"{name} needs {', '.join(lacking[name])}: {mend}")

@@ -11,7 +11,7 @@ from distill.exporting import litert, litert_metadata, onnx_export, saved_model
 from distill.files.tensorflow_paths import check_no_pattern
 from distill.files.whole_files import write_bytes
 from distill.prediction.description import ModelDescription
-from distill.prediction.exported_model import open_exported
+from distill.prediction.exported_model import SAVED_MODEL_ENDING, open_exported
 
 Calibration = np.ndarray
 Run = Callable[[np.ndarray], np.ndarray]
@@ -60,7 +60,7 @@ FORMATS = {
     "litert-int8": Format("-int8.tflite", litert.INT8, _write_litert, _open),
     "onnx": Format(".onnx", litert.FLOAT32, _write_onnx, _open, needs=("onnx", "onnxruntime", "tf2onnx")),
     "saved-model": Format(
-        "-saved-model", litert.FLOAT32, _write_saved_model, saved_model.open_folder, check=check_no_pattern
+        SAVED_MODEL_ENDING, litert.FLOAT32, _write_saved_model, saved_model.open_folder, check=check_no_pattern
     ),
 }
 """Name -> what it is, how it is written, and how it is run."""

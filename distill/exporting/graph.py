@@ -6,6 +6,7 @@ from keras import layers
 
 from distill.errors import InputError
 from distill.runtimes.keras_graph import in_policy, is_graph
+from distill.runtimes.safe_names import give_safe_names, has_safe_names
 from distill.scoring.folding import fold_batch_norm
 from distill.scoring.network_identity import check_raw_logits, numeric_policy
 
@@ -32,12 +33,18 @@ def probabilities_network(student: keras.Model) -> keras.Model:
 def in_float32(student: keras.Model) -> keras.Model:
     """Return the network that computes in float32 with the weights of `student`: itself, where it does.
 
+    Names that TensorFlow cannot take are others in it.
+
     Raises:
         InputError: it is not a graph of layers.
     """
     if not is_graph(student):
         raise InputError(f"{student.name} is a Python class of its own: build it of Keras layers to export it")
-    return student if numeric_policy(student) == "float32" else in_policy(student, "float32")
+    if numeric_policy(student) == "float32" and has_safe_names(student):
+        return student
+    network = in_policy(student, "float32")
+    give_safe_names(network)
+    return network
 
 
 def input_spec(network: keras.Model, *, batch: int | None) -> tf.TensorSpec:
@@ -60,4 +67,6 @@ def save_graph(network: keras.Model, folder: str, *, batch: int | None) -> None:
     serve = tf.function(lambda pixels: {OUTPUT: graph(pixels)[0]}, input_signature=signature, autograph=False)
     module = tf.Module()
     module.serve = serve
-    tf.saved_model.save(module, folder, signatures={"serving_default": serve})
+    # Gradients of its own, such as that of SiLU, would be saved as well, which fails for weights that are constants.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, folder, signatures={"serving_default": serve}, options=options)

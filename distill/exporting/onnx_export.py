@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from distill.errors import InputError
 from distill.exporting.graph import OUTPUT, input_spec
+from distill.extras import install_command
 from distill.prediction.description import ModelDescription, with_checksum
 from distill.prediction.onnx_student import property_bytes
 from distill.refusals import reason
@@ -27,7 +28,7 @@ def onnx_model(network: keras.Model) -> bytes:
         import onnx
         import tf2onnx
     except ImportError as error:
-        raise InputError(f'an ONNX export needs {error.name}: pip install "distill-faces[onnx]"') from error
+        raise InputError(f"an ONNX export needs {error.name}: {install_command('onnx')}") from error
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it names as errors what is refused below
     function = tf.function(lambda pixels: {OUTPUT: network(pixels, training=False)}, autograph=False)
     signature = [input_spec(network, batch=None)]

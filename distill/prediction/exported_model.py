@@ -19,6 +19,8 @@ RUNTIMES: dict[str, _Opens] = {
     onnx_student.SUFFIX: onnx_student.open_file,
 }
 """Suffix -> what opens such a file."""
+SAVED_MODEL_ENDING = "-saved-model"
+"""Of the names of SavedModels, which TensorFlow alone opens."""
 EXPORTS = "exports.json"
 """In the folder of a card: what lies in it, and which file is recommended."""
 _TRAINED = Path(__file__).parent / "trained_students"
@@ -123,6 +125,10 @@ def _recommended(folder: Path) -> str:
         else:
             hint = "give a folder that python -m distill.export wrote"
         raise InputError(f"{folder} holds no {EXPORTS}: {hint}") from None
+    if name.endswith(SAVED_MODEL_ENDING):
+        raise InputError(
+            f"{folder} recommends {name}, a SavedModel, which runs in TensorFlow alone: export litert-float32, too"
+        )
     if Path(name).name != name or not Path(name).suffix:  # it never leads out of the folder
         raise InputError(f"{file} recommends {name!r}, which is not a file in it: export anew")
     return name

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.errors import InputError
+from distill.extras import install_command
 from distill.prediction.description import ModelDescription, read_described
 
 SUFFIX = ".onnx"
@@ -29,7 +30,7 @@ class ONNXStudent:
         try:
             import onnxruntime
         except ImportError as error:
-            raise InputError(f'{source} needs onnxruntime: pip install "distill-faces[onnx]"') from error
+            raise InputError(f"{source} needs onnxruntime: {install_command('onnx')}") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4

@@ -3,6 +3,7 @@
 from types import ModuleType
 
 from distill.errors import InputError
+from distill.extras import install_command
 
 
 def opencv(purpose: str, *, without: str = "") -> ModuleType:
@@ -19,6 +20,6 @@ def opencv(purpose: str, *, without: str = "") -> ModuleType:
         import cv2
     except ImportError as error:
         hint = f"; {without}" if without else ""
-        raise InputError(f'{purpose} needs OpenCV: pip install "distill-faces[faces]"{hint}') from error
+        raise InputError(f"{purpose} needs OpenCV: {install_command('faces')}{hint}") from error
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2

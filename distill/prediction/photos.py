@@ -13,6 +13,7 @@ from distill.data.pictures import IMAGE_SUFFIXES, check_range, decode, eight_bit
 from distill.errors import BusyError, InputError
 from distill.files.busy_files import is_there, reading
 from distill.files.home import expanded
+from distill.files.regular_files import check_regular
 from distill.refusals import reason
 
 
@@ -65,6 +66,7 @@ def open_photo(path: str | Path) -> np.ndarray:
             raise InputError(f"{path} is a folder without images{hint}")
         if not is_there(path):
             raise InputError(f"{path} does not exist")
+    check_regular(path)
     read_header(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what can be shown in spite of a flaw is shown

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill.errors import InputError
+from distill.extras import install_command
 from distill.refusals import reason
 from distill.runtimes.graph_model import Graph, Run, graph_model
 from distill.runtimes.image_model import ImageModel
@@ -76,7 +77,7 @@ def _load(path: Path) -> "onnx.ModelProto":
         import onnx
         import onnxruntime  # noqa: F401  (both are missing, or none)
     except ImportError as error:
-        raise InputError(f'{path} needs {error.name}: pip install "distill-faces[onnx]"') from error
+        raise InputError(f"{path} needs {error.name}: {install_command('onnx')}") from error
     from google.protobuf.message import DecodeError
 
     if not path.is_file():

@@ -26,6 +26,13 @@ def give_safe_names(network: keras.Model) -> None:
         layer.name = name
 
 
+def has_safe_names(network: keras.Model) -> bool:
+    """Whether TensorFlow can take the names of a network and of all its layers."""
+    names = [network.name, *(layer.name for layer in network.layers)]
+    within = [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    return all(safe_name(name) == name for name in names) and all(map(has_safe_names, within))
+
+
 def safe_name(name: str) -> str:
     """Return `name`, where TensorFlow can take it; else what is left of it."""
     if _SAFE.fullmatch(name) and len(name) <= _LONGEST:

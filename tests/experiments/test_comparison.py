@@ -170,6 +170,12 @@ class TestTheChoice:
         assert "small: the best cell is no better than labels alone in its views" in text
         assert "no cell is better" not in text, "others gain in theirs"
 
+    def test_names_labels_alone_of_other_views_or_epochs_that_are_better(self):
+        longer = Cell("small", epochs=24)
+        text = caution_text(results_of({**ACCURACIES, longer: (0.9, 0.9, 0.9)}))
+        assert "small: the best cell is no better than small-labels-alone-24-epochs, 90.00 %" in text
+        assert "small-labels-alone" not in caution_text(results_of({**ACCURACIES, longer: (0.1, 0.1, 0.1)}))
+
     def test_says_from_how_many_it_chose(self):
         text = caution_text(results_of(ACCURACIES))
         assert "small: best of 2 cells, chosen on validation" in text

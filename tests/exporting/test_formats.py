@@ -119,6 +119,18 @@ def test_an_onnx_file_with_its_property_is_valid(written):
     assert [entry.key for entry in model.metadata_props] == ["distill_faces"]
 
 
+@pytest.mark.parametrize("name", ["litert-float32", "litert-int8", "onnx", "saved-model"])
+def test_an_activation_with_a_gradient_of_its_own_is_exported(name, tmp_path, pixels):
+    inputs = keras.Input((32, 32, 1))
+    x = keras.layers.Conv2D(8, 3, strides=4, activation="silu")(keras.layers.Rescaling(1 / 255)(inputs))
+    network = keras.Model(inputs, keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x)), name="silu")
+    form = FORMATS[name]
+    path = tmp_path / f"silu{form.ending}"
+    form.write(path, probabilities_network(network), description(form.precision), pixels)
+    expected = keras.ops.softmax(network(pixels)).numpy()
+    np.testing.assert_allclose(form.open(path)(pixels), expected, atol=TOLERANCES[form.precision])
+
+
 @pytest.mark.parametrize(
     ("layer", "operation"),
     [

@@ -12,6 +12,12 @@ CORNERED = np.zeros((4, 6, 3), np.uint8)
 CORNERED[0, 0] = 255
 
 
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "photo.jpg")
+    with pytest.raises(InputError, match="is a pipe: expected a file"):
+        open_photo(tmp_path / "photo.jpg")
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "gif", "tif", "ppm"])
 def test_formats_of_photos_are_read(tmp_path, suffix):
     Image.new("RGB", (6, 4), (200, 200, 200)).save(tmp_path / f"a.{suffix}")

@@ -1,7 +1,9 @@
 """Objectives from outside: layers of the student, layers of their own, callbacks, and what stays of them."""
 
 import functools
+import hashlib
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from distill.losses.distillation_loss import DistillationLoss
 from distill.losses.objective import Batch, Objective, as_objective
 from distill.losses.soft_losses import SoftLoss
 from distill.runs.run_directory import read_metrics
+from distill.source_code import source_sha256
 from distill.training.batches import CachedOutputs, ViewBatches
 from distill.training.recipe import Recipe
 from distill.training.student_outputs import RESERVED, StudentOutputs, build_objective, trained_variables
@@ -415,6 +418,44 @@ def test_a_partial_is_identified_by_its_source_and_its_arguments(dataset, tmp_pa
     assert as_objective(functools.partial(weighted, [1, 2])).formula.endswith("weighted")
     with pytest.raises(InputError, match="are not plain values .*: give it an attribute fingerprint"):
         as_objective(functools.partial(weighted, object())).describe()
+
+
+def made_with(factor, *, of=None):
+    def made(student_logits, teacher_logits):
+        loss = keras.ops.mean((student_logits - teacher_logits) ** 2, axis=-1) if of is None else of()
+        return factor * loss
+
+    return made
+
+
+def doubled(function):
+    @functools.wraps(function)
+    def twice(**values):
+        return 2 * function(**values)
+
+    return twice
+
+
+def test_functions_that_the_same_lines_made_of_other_values_are_others():
+    def again():
+        return again
+
+    plain = made_with(1.0)
+    different = [
+        *(made_with(factor) for factor in (1.0, 2.0, True, "1.0", None, np.ones(2), np.zeros(2), [1.0], {"a": 1})),
+        *(made_with(1.0, of=function) for function in (len, made_with, again, doubled(plain), doubled(made_with(3)))),
+        doubled(plain),
+        doubled(made_with(2.0)),
+        lambda student_logits, teacher_logits: student_logits,
+        lambda student_logits, teacher_logits: teacher_logits,
+    ]
+    assert len({source_sha256(function) for function in different}) == len(different)
+    assert source_sha256(made_with(np.float64(2.0))) == source_sha256(made_with(2.0))
+    assert source_sha256(made_with(object())) == source_sha256(made_with(object()))  # an address is no fact
+
+
+def test_a_function_that_stands_by_itself_is_the_file_it_is_in():
+    assert source_sha256(made_with) == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 def test_an_option_that_counts_stays_a_whole_number():

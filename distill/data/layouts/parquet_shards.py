@@ -28,6 +28,7 @@ from distill.data.image_files import decoded
 from distill.data.packed_images import Found, Index, Sample, gather, opened, with_classes_of
 from distill.data.shards import Shard, Shards, find_shards, shard_paths
 from distill.errors import InputError
+from distill.extras import install_command
 from distill.files.busy_files import cannot_read_now
 from distill.files.documents import ClassNames, parse_json, parsed
 from distill.refusals import reason
@@ -303,5 +304,5 @@ def _arrow() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise InputError('Parquet files need pyarrow: pip install "distill-faces[parquet]"') from error
+        raise InputError(f"Parquet files need pyarrow: {install_command('parquet')}") from error
     return pyarrow, parquet
