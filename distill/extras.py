@@ -11,7 +11,7 @@ def install_command(extra: str) -> str:
     That of a device has this package without what trains; the other one would be installed over it.
     """
     try:
-        name = distribution(_DEVICE).metadata["Name"]
+        distribution(_DEVICE)
     except PackageNotFoundError:
-        name = _WHOLE
-    return f'pip install "{name}[{extra}]"'
+        return f'pip install "{_WHOLE}[{extra}]"'
+    return f'pip install "{_DEVICE}[{extra}]"'

@@ -27,7 +27,7 @@ def probabilities_network(student: keras.Model) -> keras.Model:
         raise InputError(f"{student.name} takes images of any size: build it at a fixed size to export it")
     network = fold_batch_norm(in_float32(student))
     probabilities = layers.Softmax(name=OUTPUT, dtype="float32")(network.outputs[0])
-    return keras.Model(network.inputs[0], probabilities, name=student.name)
+    return keras.Model(network.inputs[0], probabilities, name=network.name)
 
 
 def in_float32(student: keras.Model) -> keras.Model:

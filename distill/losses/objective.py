@@ -61,8 +61,8 @@ class Objective(Protocol):
     as logits, is exact at; None: it has none."""
     layers: Sequence[keras.layers.Layer] = ()
     """Layers of its own, such as a projector, that are trained with the student; those that are attributes need not
-    stand here. The run keeps their weights and resumes them, as it does variables that the objective changes itself;
-    the student's file does not hold them."""
+    stand here. The run keeps their weights and resumes them, as it does Keras variables that the objective changes
+    itself; the student's file does not hold them."""
     tested: bool = False
     """Whether tests hold that it returns what it should, finite for all finite outputs. Any other one is tried with
     the shapes of a batch before training, and is named where a loss is not finite."""

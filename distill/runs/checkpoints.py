@@ -31,7 +31,7 @@ def save_checkpoint(folder: Path, network: keras.Model, own_layers: Sequence[ker
     """Save a network and the optimizer that it is compiled with as the last checkpoint in `folder`.
 
     Args:
-        own_layers: further layers that are trained with it.
+        own_layers: further layers that are trained with it, or hold what changes with it.
     """
     with atomic_file(folder / LAST) as unfinished:
         network.save(unfinished)
@@ -96,7 +96,10 @@ def _load_own_layers(file: Path, own_layers: Sequence[keras.layers.Layer]) -> No
         for layer in own_layers:
             set_weights(layer, [next(arrays) for _ in layer.weights])
     except (KeyError, ValueError, StopIteration) as error:
-        raise InputError(f"{file} does not hold the layers that are trained with the network: {error}") from error
+        raise InputError(
+            f"{file} does not hold the layers and variables of the objective (an earlier version kept no variables): "
+            f"delete {file.parent}, and train again"
+        ) from error
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

@@ -141,7 +141,7 @@ class _Variables(keras.layers.Layer):
     """Holds variables that no other layer has."""
 
     def __init__(self, held: Sequence[keras.Variable]):
-        super().__init__(name="variables")
+        super().__init__(name="variables", trainable=False)  # no optimizer changes them
         self._held = list(held)
         self.built = True
 
@@ -195,18 +195,29 @@ def _traced(
         return progress
 
     tf.function(call, autograph=False).get_concrete_function(*specs)  # which may make the weights of layers
-    with _Traced() as traced:
-        tf.function(call, autograph=False).get_concrete_function(*specs)
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)  # else a tf.function within is not called again, but its graph taken
+    try:
+        with _Traced() as traced:
+            tf.function(call, autograph=False).get_concrete_function(*specs)
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
     return parts[0], traced
 
 
 def _check_no_plain_variables(objective: Objective) -> None:
     """Refuse variables of TensorFlow's own among the attributes of an objective; networks in them may have such."""
     for name, value in getattr(objective, "__dict__", {}).items():
-        if isinstance(value, tf.Variable) and value.trainable:
+        if isinstance(value, tf.Variable):
             raise InputError(
                 f"the objective {objective.formula} has the tf.Variable {name} {list(value.shape)}, which nothing "
-                "would train or save: make it a weight of a Keras layer in layers, or set trainable=False"
+                "would train or save: make it a weight of a Keras layer in layers, or a keras.Variable with "
+                "trainable=False"
+            )
+        if isinstance(value, tf.random.Generator):
+            raise InputError(
+                f"the objective {objective.formula} has the tf.random.Generator {name}, whose state nothing would "
+                "save: make it a keras.random.SeedGenerator"
             )
 
 

@@ -119,6 +119,12 @@ def test_an_onnx_file_with_its_property_is_valid(written):
     assert [entry.key for entry in model.metadata_props] == ["distill_faces"]
 
 
+def test_the_network_that_is_converted_has_a_name_that_tensorflow_takes():
+    inputs = keras.Input((8, 8, 1))
+    network = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)), name="a b")
+    assert probabilities_network(network).name == "a_b"
+
+
 @pytest.mark.parametrize("name", ["litert-float32", "litert-int8", "onnx", "saved-model"])
 def test_an_activation_with_a_gradient_of_its_own_is_exported(name, tmp_path, pixels):
     inputs = keras.Input((32, 32, 1))

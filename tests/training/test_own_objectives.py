@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -305,7 +306,16 @@ class Noise:
         return keras.random.normal((), seed=self._seed)
 
 
-@pytest.mark.parametrize("kind", [MovingCentre, Noise, lambda: moving_centre_in_a_global])
+class MovingCentreInAFunction(MovingCentre):
+    @tf.function
+    def __call__(self, logits):
+        return super().__call__(logits)
+
+
+KINDS = [MovingCentre, Noise, MovingCentreInAFunction, lambda: moving_centre_in_a_global]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_variables_that_an_objective_changes_itself_are_resumed(dataset, tmp_path, kind):
     def train_in(name):
         keras.utils.set_random_seed(5)
@@ -318,6 +328,27 @@ def test_variables_that_an_objective_changes_itself_are_resumed(dataset, tmp_pat
     with killed_before(epoch=2):
         train_in("killed")
     assert train_in("killed") == whole
+
+
+def test_a_variable_that_an_objective_changes_is_left_to_it(dataset, tmp_path):
+    """The optimizer, which averages what it trains, does not know of it, though it is trainable by default."""
+    last = keras.Variable(3.0)
+
+    def remember(_, logits):
+        last.assign(keras.ops.mean(logits) * 0 + 5.0)
+        return logits
+
+    optimizer = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=1)
+    how = {"student": plain_student(), "objective": Holding(None, remember), "optimizer": optimizer}
+    fit_small(dataset, tmp_path, epochs=1, **how)
+    assert float(last.value) == 5.0
+
+
+def test_a_generator_of_tensorflow_is_refused(dataset, tmp_path):
+    generator = tf.random.Generator.from_seed(7)
+    objective = Holding(generator, lambda held, logits: logits + held.normal([]))
+    with pytest.raises(InputError, match=r"tf.random.Generator _held, .*: make it a keras.random.SeedGenerator"):
+        fit_small(dataset, tmp_path, student=plain_student(), objective=objective)
 
 
 def test_an_objective_that_holds_the_student_takes_each_step_once(dataset, tmp_path):
@@ -428,6 +459,14 @@ def made_with(factor, *, of=None):
     return made
 
 
+class Identified:
+    def __init__(self, fingerprint):
+        self.fingerprint = fingerprint
+
+    def method(self):
+        return 0
+
+
 def doubled(function):
     @functools.wraps(function)
     def twice(**values):
@@ -442,7 +481,12 @@ def test_functions_that_the_same_lines_made_of_other_values_are_others():
 
     plain = made_with(1.0)
     different = [
-        *(made_with(factor) for factor in (1.0, 2.0, True, "1.0", None, np.ones(2), np.zeros(2), [1.0], {"a": 1})),
+        *(made_with(factor) for factor in (1.0, 2.0, True, "1.0", None, [1.0], {"a": 1}, {1: 2}, {"1": 2})),
+        *(made_with(factor) for factor in (b"1", b"2", {1, 2}, {1, 3}, range(2), range(3), 1j, np.add, np.multiply)),
+        *(made_with(factor) for factor in (np.ones(2), np.zeros(2), tf.zeros(3), tf.ones(3), keras.Variable(1.0))),
+        *(made_with(Identified(name)) for name in ("v1", "v2")),
+        *(made_with(functools.lru_cache(made_with(factor))) for factor in (1, 2)),
+        *(made_with(method) for method in (Identified("v1").method, Identified("v2").method)),
         *(made_with(1.0, of=function) for function in (len, made_with, again, doubled(plain), doubled(made_with(3)))),
         doubled(plain),
         doubled(made_with(2.0)),
@@ -451,7 +495,31 @@ def test_functions_that_the_same_lines_made_of_other_values_are_others():
     ]
     assert len({source_sha256(function) for function in different}) == len(different)
     assert source_sha256(made_with(np.float64(2.0))) == source_sha256(made_with(2.0))
-    assert source_sha256(made_with(object())) == source_sha256(made_with(object()))  # an address is no fact
+
+
+@pytest.mark.parametrize("held", [object, lambda: np.array([object()]), lambda: {object(): 1}, lambda: [lambda: 0]])
+def test_an_address_in_memory_does_not_tell_functions_apart(held):
+    assert source_sha256(made_with(held())) == source_sha256(made_with(held()))
+
+
+def test_what_a_function_is_made_with_may_hold_itself_and_may_change():
+    endless = [1]
+    endless.append(endless)
+    function = made_with(endless)
+    first = source_sha256(function)
+    endless.append(2)  # as an objective may that remembers something
+    assert source_sha256(function) == first != source_sha256(made_with(endless))
+
+
+def test_a_decorated_function_is_identified_by_its_own_file_too(tmp_path, monkeypatch):
+    def loss_of(text):
+        (tmp_path / "mine.py").write_text(f"def loss(**values):\n    return {text}\n")
+        found = importlib.util.spec_from_file_location("mine", tmp_path / "mine.py")
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+        return source_sha256(doubled(module.loss))
+
+    assert loss_of("1") == loss_of("1") != loss_of("2")
 
 
 def test_a_function_that_stands_by_itself_is_the_file_it_is_in():
