@@ -183,8 +183,8 @@ class RunDirectory:
         """Put `student` and `optimizer` back to where an interrupted run stopped; return the epochs done.
 
         `student` is compiled with `optimizer`, so that both are saved in one file. In a new run nothing
-        changes, `settings.json` is written, and 0 is returned. `own_layers` are trained with the student, and kept
-        with it in the checkpoints of this run.
+        changes, `settings.json` is written, and 0 is returned. `own_layers` are trained with the student, or hold
+        what changes with it, and are kept with it in the checkpoints of this run.
         """
         self._own_layers = tuple(own_layers)
         if self.writes:

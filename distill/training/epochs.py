@@ -54,7 +54,8 @@ def run_epochs(
             to the optimizer's own schedule.
         patience: stop after so many epochs without a better one; None never does.
         agree: where several processes train together, checks that all of them begin with the same.
-        own_layers: of the objective, which are trained with `network`: the run keeps and resumes them, too.
+        own_layers: of the objective, which are trained with `network` or hold what changes with it: the run keeps and
+            resumes them, too.
         callbacks: of Keras. Their logs of an epoch are `keras_logs`, those of a batch the means of the epoch so far;
             one that sets `network.stop_training` ends the run after that epoch, and what one makes of a constant
             learning rate holds until `learning_rate` gives another (checkpoints are written before they are called).

@@ -100,7 +100,7 @@ def average_statistics(network: keras.Model, layers: Sequence[keras.layers.Layer
     What is trained is the same in all of them already. So all processes validate one and the same network.
 
     Args:
-        layers: further ones that are trained with `network`.
+        layers: further ones that are trained with `network`, or hold what changes with it.
     """
     strategy = network.distribute_strategy
     if strategy.num_replicas_in_sync == 1:

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import zipfile
 from pathlib import Path
 
 import keras
@@ -88,7 +89,6 @@ def test_one_step_of_a_projector_and_its_student_is_that_of_a_tape(dataset, taug
 def own_weights(run):
     """The projector's weights in the last checkpoint."""
     import io
-    import zipfile
 
     with zipfile.ZipFile(run / "last.keras") as archive:
         stored = np.load(io.BytesIO(archive.read("own_layers.npz")))
@@ -328,6 +328,24 @@ def test_variables_that_an_objective_changes_itself_are_resumed(dataset, tmp_pat
     with killed_before(epoch=2):
         train_in("killed")
     assert train_in("killed") == whole
+
+
+def test_a_checkpoint_of_before_without_these_variables_is_refused_in_one_line(dataset, tmp_path):
+    def train_it():
+        objective = Holding(MovingCentre(), lambda target, logits: logits - target(logits))
+        fit_small(dataset, tmp_path / "run", epochs=3, student=plain_student(), objective=objective)
+
+    with killed_before(epoch=2):
+        train_it()
+    for name in ("last.keras", "previous.keras"):
+        file = tmp_path / "run" / name
+        with zipfile.ZipFile(file) as archive:
+            kept = {each: archive.read(each) for each in archive.namelist() if each != "own_layers.npz"}
+        with zipfile.ZipFile(file, "w") as archive:
+            for each, content in kept.items():
+                archive.writestr(each, content)
+    with pytest.raises(InputError, match=r"last.keras does not hold the layers and variables of the objective \("):
+        train_it()
 
 
 def test_a_variable_that_an_objective_changes_is_left_to_it(dataset, tmp_path):
