@@ -16,6 +16,9 @@ import numpy as np
 from distill.errors import InputError
 from distill.python_numbers import python_numbers
 
+_ASKED_FOR: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""What functions and classes were when they were first asked for: what they were made with can change later."""
+
 
 def _of_partial(what: partial) -> str:
     try:
@@ -26,10 +29,6 @@ def _of_partial(what: partial) -> str:
             "changes with them"
         ) from error
     return hashlib.sha256(f"{source_sha256(what.func)} {arguments}".encode()).hexdigest()
-
-
-_ASKED_FOR: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-"""What functions and classes were when they were first asked for: what they were made with can change later."""
 
 
 def source_sha256(what: Callable[..., Any]) -> str:
@@ -46,10 +45,9 @@ def source_sha256(what: Callable[..., Any]) -> str:
     fingerprint = getattr(what, "fingerprint", None)
     if fingerprint is not None:
         return str(fingerprint)
-    try:
+    with suppress(KeyError, TypeError):  # not yet, or it cannot be a key
         return _ASKED_FOR[what]
-    except (KeyError, TypeError):  # not yet, or it cannot be a key
-        found = _of_partial(what) if isinstance(what, partial) else _of_source(what)
+    found = _of_partial(what) if isinstance(what, partial) else _of_source(what)
     with suppress(TypeError):
         _ASKED_FOR[what] = found
     return found
