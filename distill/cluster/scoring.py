@@ -1,7 +1,7 @@
 """`cluster_scorer`: a teacher's logits, part by part, from the workers of a cluster."""
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -63,7 +63,7 @@ def cluster_scorer(
         how: `view_spec`, `batch_size` and `features` of a `Scorer`.
     """
     dataset.content_hashes  # noqa: B018 - known to all, read by one
-    same: dict[str, Any] = {"sha256": teacher.sha256, "flip_average": teacher.flip_average}
+    same: dict[str, Any] = {"sha256": teacher.sha256, "averages": teacher.averages}
     with Workers(partial(_prepare, open_teacher, dataset, **same, **how), resources) as workers:
         yield ClusterScorer(dataset, workers)
 
@@ -73,12 +73,12 @@ def _prepare(
     dataset: Dataset,
     *,
     sha256: str,
-    flip_average: bool,
+    averages: Mapping[str, Any],
     view_spec: ViewSpec,
     **how: Any,
 ) -> Callable[[tuple[Any, Sequence[int]]], tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Open the teacher in a worker, and return what scores rows there."""
-    teacher = replace(open_teacher(dataset), flip_average=flip_average)
+    teacher = replace(open_teacher(dataset), **averages)
     if teacher.sha256 != sha256:
         raise InputError(
             f"the worker on {socket.gethostname()} has another {teacher.name} (sha256 {teacher.sha256[:16]} instead "

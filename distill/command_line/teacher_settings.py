@@ -12,6 +12,7 @@ from distill.refusals import check_known, flag
 from distill.runs.run_record import read_record
 from distill.runs.trained_networks import trained_networks, trained_path
 from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
+from distill.runtimes.image_model import AVERAGES
 
 if TYPE_CHECKING:
     from distill.runtimes.image_model import ImageModel
@@ -36,6 +37,9 @@ class TeacherSettings(ForeignNetwork):
     """"float32", or "mixed_bfloat16", which is faster on processors with bfloat16 units."""
     flip_average: bool = False
     """Average the logits of each view and its mirror image: usually more accurate, and takes twice as long."""
+    shift_average: int = 0
+    """Average the logits of each view and of it moved by so many pixels towards each of its four corners: takes five
+    times as long, and with --flip-average (ten crops) ten times. 3 is usual at 48x48."""
 
     def open(self, dataset: Dataset, *, weights: str | None = None) -> "ImageModel":
         """Return the teacher of `weights`, by default of those in the settings.
@@ -50,7 +54,7 @@ class TeacherSettings(ForeignNetwork):
             model = self._opened(dataset, weights)
         except InputError as error:
             raise InputError(_with_prefix(str(error), self.prefix)) from error
-        return replace(model, flip_average=self.flip_average)
+        return replace(model, **{name: getattr(self, name) for name in AVERAGES})
 
     def _opened(self, dataset: Dataset, weights: str | None) -> "ImageModel":
         from distill.runtimes.open_model import is_architecture, is_model_file
@@ -134,7 +138,7 @@ class ScoringSettings(TeacherSettings):
     """Which teacher, and how many images it scores at a time."""
 
     batch_size: int = 256
-    """Rendered views in one call of the teacher."""
+    """Images in one call of the teacher: views, and their copies where it averages over such."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,8 +55,8 @@ class LogitHeader:
     logits_from: str = "logits"
     """How the teacher gave them: "logits", "before softmax" (its softmax was taken off), "log probabilities"."""
     input_format: Mapping[str, Any] = field(default_factory=dict)
-    """JSON-able: how pixels were brought to an external teacher, and "flip_average" where the logits are the
-    mean of those of a view and of its mirror image; else empty for the project's own networks."""
+    """JSON-able: how pixels were brought to an external teacher, and "flip_average" and "shift_average" where the
+    logits are a mean over copies of a view, see `ImageModel`; else empty for the project's own networks."""
     teacher_training: Mapping[str, str] = field(default_factory=dict, metadata={"identity": False})
     """`Dataset.fingerprint` of the "train" and the "validation" split that the teacher learned from; or empty."""
     class_order: str = field(default=NOT_RECORDED, metadata={"identity": False})

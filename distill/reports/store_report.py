@@ -12,6 +12,7 @@ from distill.printable import printable
 from distill.reports.calibration import accuracy, calibrating_temperature, temperature_table
 from distill.reports.diagnosis import Diagnosis, diagnose, warnings_of
 from distill.reports.metrics import aligned_text
+from distill.runtimes.image_model import AVERAGES
 
 _SHOWN_DIGITS = 16  # of a fingerprint
 _DIAGNOSED = 8192  # images: an order of classes shows in fewer
@@ -32,7 +33,7 @@ def store_notes(store: LogitStore) -> list[str]:
 
 def is_of_this_project(store: LogitStore) -> bool:
     """Whether a store's teacher is a network of this project, of which no input format had to be described."""
-    return not store.header.input_format.keys() - {"flip_average"}
+    return not store.header.input_format.keys() - set(AVERAGES)
 
 
 def store_diagnosis(store: LogitStore, dataset: Dataset | None = None, *, images: int = _DIAGNOSED) -> Diagnosis:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distill.data.class_order import ASSUMED
+from distill.errors import InputError
 
 if TYPE_CHECKING:
     import keras
 
 LOGITS, BEFORE_SOFTMAX, LOG_PROBABILITIES = "logits", "before softmax", "log probabilities"
+AVERAGES = ("flip_average", "shift_average")
+"""Fields of an `ImageModel`: over which copies of an image its logits are averaged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +60,26 @@ class ImageModel:
     """Where there is no `network`, what else can be read; None: nothing."""
     flip_average: bool = False
     """Whether the logits that count are the mean of those of an image and of its mirror image. What scores images
-    takes it; `network` and `predict` see one image."""
+    takes it, as it does `shift_average`; `network` and `predict` see one image."""
+    shift_average: int = 0
+    """Whether they are the mean of those of an image and of it moved by so many pixels towards each of its four
+    corners, its edge repeated behind it; 0: the image alone. With `flip_average` these are ten crops (Krizhevsky et
+    al. 2012, section 4.1)."""
+
+    def __post_init__(self):
+        most = min(self.input_shape[:2]) // 2
+        if self.shift_average not in range(most + 1):
+            raise InputError(
+                f"shift_average must be a whole number of pixels in 0..{most}, half of the images that {self.name} "
+                f"takes, received {self.shift_average}"
+            )
+
+    @property
+    def averages(self) -> dict:
+        """JSON-able: `flip_average` and `shift_average` where they change anything."""
+        return {name: getattr(self, name) for name in AVERAGES if getattr(self, name)}
 
     @property
     def scored_as(self) -> dict:
-        """JSON-able: `input_format`, and `flip_average` where it is so."""
-        return {**self.input_format, **({"flip_average": True} if self.flip_average else {})}
+        """JSON-able: `input_format` and `averages`."""
+        return {**self.input_format, **self.averages}

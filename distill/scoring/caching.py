@@ -50,6 +50,7 @@ def cache_logits(
     features: Sequence[str] = (),
     feature_dtype: str = "float16",
     flip_average: bool = False,
+    shift_average: int = 0,
     batch_size: int = 256,
     rows_per_part: int | None = None,
     progress: bool = True,
@@ -76,7 +77,9 @@ def cache_logits(
         feature_dtype: "float16", "bfloat16" or "float32", in the file.
         flip_average: store the mean of the logits of each view and of its mirror image, in twice the time, as where
             `ImageModel.flip_average` says so.
-        batch_size: rendered views in one call of the teacher.
+        shift_average: store the mean of the logits of each view and of it moved by so many pixels towards each
+            corner, in five times the time, as where `ImageModel.shift_average` says so.
+        batch_size: images in one call of the teacher, see `Scorer`.
         rows_per_part: images that are written together; an interruption costs at most these. By default 512, or
             fewer where their features are large.
         progress: show a bar with images/s and time left.
@@ -94,7 +97,11 @@ def cache_logits(
     check_is_dataset(dataset)
     check_at_least(1, batch_size=batch_size)
     teacher = named_teacher(teacher, dataset, class_names=class_names)
-    teacher = replace(teacher, flip_average=flip_average or teacher.flip_average)
+    teacher = replace(
+        teacher,
+        flip_average=flip_average or teacher.flip_average,
+        shift_average=shift_average or teacher.shift_average,
+    )
     view_spec = view_spec or ViewSpec()
     header = describe_logits(teacher, dataset, views=views, view_spec=view_spec, teacher_training=teacher_training)
     wanted = [LayerFeature.parse(text) for text in dict.fromkeys(features)]

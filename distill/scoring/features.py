@@ -91,13 +91,12 @@ def described(
 
     Raises:
         InputError: it has no such layer (near names are offered), or none of which such a map can be made; or its
-            logits are a flip average.
+            logits are a mean over copies of a view.
     """
     requests = tuple(requests)
-    if requests and teacher.flip_average:
-        raise InputError(
-            "features are those of one image, not of it and its mirror image: omit them or the flip average"
-        )
+    if requests and teacher.averages:
+        average = " and ".join(name.replace("_", " ") for name in teacher.averages)
+        raise InputError(f"features are those of one image, not a mean over copies of it: omit them or the {average}")
     shapes = layer_shapes(teacher) if requests else {}
     for each in requests:
         if each.layer not in shapes:

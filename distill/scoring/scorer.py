@@ -1,5 +1,6 @@
 """Score images with a network: raw logits, and features, of any views, in inference mode."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ class Scorer:
         dataset: where the images come from.
         view_spec: how views are drawn; only view 0 is used where it is None.
         partner_ids: among which the partners of mixed views are drawn, see `Mixer`.
-        batch_size: rendered views in one call of the model.
+        batch_size: images in one call of the model, or those of all views of one image where these are more: a view
+            counts once, and once more for each copy that its logits are averaged over.
         features: of its layers, to be computed in the same pass.
     """
 
@@ -48,6 +50,7 @@ class Scorer:
         self.batch_size = batch_size
         self._mixer = Mixer(dataset, self.view_spec, partner_ids)
         self.features = tuple(features)
+        self._copies = _Averages.of(model, features).copies
         self._outputs = compile_outputs(model, dataset.image_shape, self.view_spec.columns, self.features)
 
     def score(
@@ -70,7 +73,7 @@ class Scorer:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return what `score` does, and float32 [len(indices), len(views), ...] of each feature by its name."""
         indices = np.asarray(indices)
-        images_per_batch = max(1, self.batch_size // len(views))
+        images_per_batch = max(1, self.batch_size // (len(views) * self._copies))
         scored = []
         for start in range(0, len(indices), images_per_batch):
             picked = indices[start : start + images_per_batch]
@@ -109,19 +112,19 @@ def compile_outputs(
 ) -> Callable[[np.ndarray, np.ndarray], list[np.ndarray]]:
     """Return a function from B uint8 images and the parameters of V views of each to logits and features.
 
-    They are float32 [B V, C], and [B V, ...] of each feature, and come out of one pass. Where `model` says so, the
-    logits are the mean over each view and its mirror image.
+    They are float32 [B V, C], and [B V, ...] of each feature, and come out of one pass. The logits are the mean over
+    the copies of each view that `model` says, see `ImageModel.averages`.
 
     Raises:
         InputError: one cannot look into this kind of model for features.
     """
-    averages = _Averages(features, flip=isinstance(model, ImageModel) and model.flip_average)
+    averages = _Averages.of(model, features)
     network = model.network if isinstance(model, ImageModel) else model
     if network is None:
         predict = predict_with_layers(model, averages.layers)
 
         def run(pixels: np.ndarray) -> list[np.ndarray]:
-            logits, of_layers = predict(averages.with_mirrored(pixels))
+            logits, of_layers = predict(averages.shown(pixels))
             return averages([np.asarray(each, np.float32) for each in (logits, *of_layers)])
 
         return _with_numpy(run, model.input_shape, columns)
@@ -130,36 +133,58 @@ def compile_outputs(
         return _in_one_graph(tapped, averages, network.input_shape[1:], image_shape, columns)
 
     def run_keras(pixels: np.ndarray) -> list[np.ndarray]:
-        given = tapped.predict_on_batch(averages.with_mirrored(pixels))
+        given = tapped.predict_on_batch(averages.shown(pixels))
         return averages([np.asarray(each, np.float32) for each in (given if averages.layers else [given])])
 
     return _with_numpy(run_keras, network.input_shape[1:], columns)
 
 
 class _Averages:
-    """Averages over a view and its mirror image, and over the positions of features.
+    """Averages over copies of a view, and over the positions of features.
 
     Args:
         features: of which layers, and how each is averaged.
         flip: whether every view is shown twice, the second time as its mirror image.
+        shift: by how many pixels each is shown moved towards each corner, too; 0: not at all.
     """
 
-    def __init__(self, features: Sequence[LayerFeature], *, flip: bool):
+    def __init__(self, features: Sequence[LayerFeature], *, flip: bool = False, shift: int = 0):
         self.features = features
         self.layers = list(dict.fromkeys(each.layer for each in features))
         self.flip = flip
+        self.moves = list(itertools.product((-shift, shift), repeat=2)) if shift else []
+        self.copies = (1 + len(self.moves)) * (1 + flip)
 
-    def with_mirrored(self, pixels: Any, ops: Any = np) -> Any:
-        """Return what a network is shown for `pixels`."""
-        return ops.concatenate([pixels, pixels[:, :, ::-1]]) if self.flip else pixels
+    @classmethod
+    def of(cls, model: keras.Model | ImageModel, features: Sequence[LayerFeature]) -> "_Averages":
+        if not isinstance(model, ImageModel):
+            return cls(features)
+        return cls(features, flip=model.flip_average, shift=model.shift_average)
+
+    def shown(self, pixels: Any, ops: Any = np) -> Any:
+        """Return what a network is shown for `pixels`: [copies * B, h, w, c], the first copy of all images first."""
+        if self.copies == 1:
+            return pixels
+        copies = [pixels, *(_moved(pixels, down, right, ops) for down, right in self.moves)]
+        if self.flip:
+            copies += [each[:, :, ::-1] for each in copies]
+        return ops.concatenate(copies)
 
     def __call__(self, outputs: Sequence[Any], ops: Any = np) -> list[Any]:
         """Return logits and features of the logits and the outputs of `layers`, all float32."""
         logits, *of_layers = outputs
         by_name = dict(zip(self.layers, of_layers, strict=True))
-        if self.flip:
-            logits = ops.mean(ops.reshape(logits, (2, -1, logits.shape[-1])), axis=0)
+        if self.copies > 1:
+            logits = ops.mean(ops.reshape(logits, (self.copies, -1, logits.shape[-1])), axis=0)
         return [logits, *(each.averaged(by_name[each.layer], ops) for each in self.features)]
+
+
+def _moved(pixels: Any, down: int, right: int, ops: Any) -> Any:
+    """Return images [B, h, w, c] moved by whole pixels, their edge repeated where nothing came from."""
+    for axis, distance in ((1, down), (2, right)):
+        size = pixels.shape[axis]
+        pixels = ops.take(pixels, np.clip(np.arange(size) - distance, 0, size - 1), axis=axis)
+    return pixels
 
 
 def _in_one_graph(
@@ -183,7 +208,7 @@ def _in_one_graph(
         views = tf.shape(parameters)[0] // tf.shape(images_uint8)[0]
         repeated = tf.repeat(images_uint8, views, axis=0)
         images = render(repeated, parameters, image_shape=input_shape, columns=columns)
-        given = network(averages.with_mirrored(images, keras.ops), training=False)
+        given = network(averages.shown(images, keras.ops), training=False)
         given = given if averages.layers else [given]
         return averages([keras.ops.cast(each, "float32") for each in given], keras.ops)
 
