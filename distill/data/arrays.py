@@ -9,7 +9,8 @@ from distill.data.expressions import canonical_name, class_order
 from distill.errors import InputError
 from distill.files.numpy_files import RowsOnDisk
 
-_MAX_CLASSES = 1000  # numbers above are taken for something else than labels
+MAX_CLASSES = 1000
+"""Of a dataset: numbers above are taken for something else than labels."""
 _ROWS = 1024  # converted at a time
 _NO_NAMES = ("", "nan")  # the latter as NumPy writes what a table lacks
 
@@ -134,10 +135,10 @@ def checked_labels(array: np.ndarray, *, count: int, source: str) -> Labels:
     rows = label_rows(array, count=count, source=source)
     if rows.ndim == 2:
         return Labels(*from_rows(rows, source=source), rows.shape[1])
-    outside = (rows < -1) | (rows >= _MAX_CLASSES)
+    outside = (rows < -1) | (rows >= MAX_CLASSES)
     if outside.any():
         row = int(np.argmax(outside))
-        raise InputError(f"{source} row {row}: label {rows[row]}, expected -1..{_MAX_CLASSES - 1}")
+        raise InputError(f"{source} row {row}: label {rows[row]}, expected -1..{MAX_CLASSES - 1}")
     return Labels(rows.astype(np.int64), None, max(int(rows.max()) + 1, 2))
 
 

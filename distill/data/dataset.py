@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from distill.data.arrays import no_probabilities
+from distill.data.arrays import MAX_CLASSES, no_probabilities
 from distill.data.columns import Names, PickledTexts, blocks, check_texts, count_distinct, rows_in_order, text_column
 from distill.data.expressions import canonical_name
 from distill.data.split_policy import SplitPolicy
@@ -17,8 +17,6 @@ from distill.errors import InputError
 from distill.files.numpy_files import RowsOnDisk
 
 SPLITS = ("train", "validation", "test")
-MAX_CLASSES = 1000
-"""Of a dataset."""
 UNLABELLED = -1
 _HASH_BYTES = 16
 _READ_ROWS = 1024
