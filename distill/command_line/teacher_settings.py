@@ -39,7 +39,7 @@ class TeacherSettings(ForeignNetwork):
     """Average the logits of each view and its mirror image: usually more accurate, and takes twice as long."""
     shift_average: int = 0
     """Average the logits of each view and of it moved by so many pixels towards each of its four corners: takes five
-    times as long, and with --flip-average (ten crops) ten times. 3 is usual at 48x48."""
+    times as long, and with --flip-average (ten crops) ten times. The documents' figures are of 3, at 48x48."""
 
     def open(self, dataset: Dataset, *, weights: str | None = None) -> "ImageModel":
         """Return the teacher of `weights`, by default of those in the settings.
