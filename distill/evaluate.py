@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.command_line.average_settings import AverageSettings
 from distill.command_line.class_orders import print_store_notes
 from distill.command_line.data_settings import DataSetting
 from distill.command_line.stage import run_stage
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(ForeignNetwork, DataSetting):
+class EvaluateSettings(AverageSettings, ForeignNetwork, DataSetting):
     """Measure how well networks recognise the classes, how sure they are, what they cost, and what they mistake.
 
     A page to read (report.html), evaluation.json and pictures are written.
@@ -73,7 +74,8 @@ def evaluate(settings: EvaluateSettings) -> None:
     part = dataset.split(settings.split)
     for each in settings.model:
         check_unseen(each, part, split=settings.split)
-    models = open_evaluated(settings.model, part.class_names, foreign=settings)
+    opened = open_evaluated(settings.model, part.class_names, foreign=settings)
+    models = [replace(each, model=settings.averaging(each.model)) for each in opened]
     report = _report(settings, models, dataset, part)
     if len(models) > 1:
         print(comparison_text(report["models"]), end="\n\n")

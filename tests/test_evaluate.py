@@ -139,6 +139,49 @@ def test_the_folder_of_an_export_is_its_recommended_file(work, tmp_path, capsys)
     assert "are the same model: name it once" in failure(capsys)
 
 
+AVERAGES = {
+    "flip": ("its mirror image", [0, 5], "--flip-average"),
+    "shift": ("it moved by 2 pixels towards each corner", range(5), "--shift-average", 2),
+    "both": (
+        "it moved by 2 pixels towards each corner and the mirror images of all of these",
+        range(10),
+        *("--flip-average", "--shift-average", 2),
+    ),
+}
+
+
+@pytest.mark.parametrize(("said", "chosen", "flags"), [(a, b, c) for a, b, *c in AVERAGES.values()], ids=AVERAGES)
+def test_logits_may_be_averaged_over_copies_of_each_image(work, tmp_path, capsys, said, chosen, flags):
+    file = work / "one" / "export" / "microexpnet.onnx"
+    assert run(work, "--model", work / "one", file, "--out", tmp_path / "plain") == 0
+    assert run(work, "--model", work / "one", file, "--out", tmp_path, "--seconds", 0.01, *flags) == 0
+    printed, report = capsys.readouterr().out, report_in(tmp_path)
+    part = open_dataset(work / "fer2013.csv").split("validation")
+    images = keras.ops.convert_to_numpy(
+        keras.ops.image.resize(part.read(np.arange(len(part))).astype(np.float32), (32, 32))
+    )
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
+    crops = [images] + [padded[:, y : y + 32, x : x + 32] for y in (0, 4) for x in (0, 4)]
+    crops += [each[:, :, ::-1] for each in crops]
+    network = keras.saving.load_model(work / "one" / "best.keras")
+    logits = np.mean([network.predict(crops[each], verbose=0) for each in chosen], axis=0)
+    expected = -np.mean(keras.ops.convert_to_numpy(keras.ops.log_softmax(logits))[np.arange(len(part)), part.labels])
+    for found in report["models"]:
+        assert found["calibration"]["negative_log_likelihood"] == pytest.approx(expected, rel=1e-4)
+        assert found["latency"]["frames_per_second"] > 0
+    before = report_in(tmp_path / "plain")["models"][0]
+    assert before["calibration"]["negative_log_likelihood"] != pytest.approx(expected, rel=1e-3)  # the copies matter
+    assert (before["averages"], report["models"][0]["multiply_adds"]) == ({}, len(chosen) * before["multiply_adds"])
+    assert printed.count(f"evaluated on the untouched image, averaged with {said}\n") == 2
+    assert f"evaluated on\nthe untouched image, averaged with {said}.\n" in (tmp_path / "report.html").read_text()
+
+
+def test_a_move_by_more_than_half_of_the_image_is_refused(work, tmp_path, capsys):
+    assert run(work, "--model", work / "one", "--out", tmp_path / "out", "--shift-average", 17) == 2
+    assert "0..16" in failure(capsys)
+    assert not (tmp_path / "out").exists()
+
+
 def test_where_the_files_go_by_default(work, tmp_path, monkeypatch):
     assert run(work, "--model", work / "one") == 0
     assert (work / "one" / "evaluation-validation" / "report.html").is_file()

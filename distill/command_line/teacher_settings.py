@@ -1,9 +1,10 @@
 """`TeacherSettings`: the flags by which commands are given a teacher, of this project or external."""
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
+from distill.command_line.average_settings import AverageSettings
 from distill.data.class_order import KNOWN, class_order_of
 from distill.data.dataset import Dataset
 from distill.data.expressions import class_columns
@@ -12,14 +13,13 @@ from distill.refusals import check_known, flag
 from distill.runs.run_record import read_record
 from distill.runs.trained_networks import trained_networks, trained_path
 from distill.runtimes.foreign_network import ForeignNetwork, with_class_order
-from distill.runtimes.image_model import AVERAGES
 
 if TYPE_CHECKING:
     from distill.runtimes.image_model import ImageModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherSettings(ForeignNetwork):
+class TeacherSettings(AverageSettings, ForeignNetwork):
     """Which teacher, and how it scores images."""
 
     teacher: str = "facenet"
@@ -35,11 +35,6 @@ class TeacherSettings(ForeignNetwork):
     """Height and width that a network takes; those of the weights by default."""
     policy: str = "float32"
     """"float32", or "mixed_bfloat16", which is faster on processors with bfloat16 units."""
-    flip_average: bool = False
-    """Average the logits of each view and its mirror image: usually more accurate, and takes twice as long."""
-    shift_average: int = 0
-    """Average the logits of each view and of it moved by so many pixels towards each of its four corners: takes five
-    times as long, and with --flip-average (ten crops) ten times. The documents' figures are of 3, at 48x48."""
 
     def open(self, dataset: Dataset, *, weights: str | None = None) -> "ImageModel":
         """Return the teacher of `weights`, by default of those in the settings.
@@ -54,7 +49,7 @@ class TeacherSettings(ForeignNetwork):
             model = self._opened(dataset, weights)
         except InputError as error:
             raise InputError(_with_prefix(str(error), self.prefix)) from error
-        return replace(model, **{name: getattr(self, name) for name in AVERAGES})
+        return self.averaging(model)
 
     def _opened(self, dataset: Dataset, weights: str | None) -> "ImageModel":
         from distill.runtimes.open_model import is_architecture, is_model_file

@@ -43,37 +43,33 @@ class EvaluatedModel:
     file: Path
     """Where its weights lie."""
     kind: str
-    """"Keras", "LiteRT" or "ONNX", with the precision of an exported file's weights."""
+    """"Keras" with the precision that it computes in (of a run: as it was trained), "LiteRT" or "ONNX" with the
+    precision of an exported file's weights, "other"."""
     network: str
     """Name of the network."""
-    model: keras.Model | ImageModel
-    """What gives the logits: of the classes of the data, or of `class_names`, where it names its own."""
-    class_order: str = KNOWN
-    """How the order of its classes is known: "known", and of an external network also "given" or "assumed"."""
+    model: ImageModel
+    """What gives the logits, of its `class_names`, and says over which copies of an image they are averaged."""
     view_spec: ViewSpec
     """Of its training. An exported file does not record it and is evaluated on the untouched images."""
     costs: dict[str, Any]
-    """`parameters`, `bytes` and `multiply_adds`, None where they are not known."""
+    """`parameters`, `bytes` and, for one copy of an image, `multiply_adds`; None where they are not known."""
     runner: Callable[[], Callable[[np.ndarray], np.ndarray]]
     """Makes a function from float32 pixels [1, h, w, c] to probabilities [1, C], on one thread."""
 
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels."""
-        shape = self.model.input_shape
-        return tuple(shape[1:] if isinstance(self.model, keras.Model) else shape)
-
     def describe(self) -> dict[str, Any]:
-        """Return JSON-able facts: what it is, the views that evaluate it, and what it costs."""
+        """Return JSON-able facts: what it is, the views and their copies that evaluate it, and what it costs."""
+        multiply_adds = self.costs["multiply_adds"]
         return {
             "name": self.name,
             "model": self.given,
             "network": self.network,
             "kind": self.kind,
-            "input_shape": list(self.input_shape),
+            "input_shape": list(self.model.input_shape),
             "views": len(self.view_spec.evaluation_views),
-            "class_order": self.class_order,
+            "averages": self.model.averages,
+            "class_order": self.model.class_order,
             **self.costs,
+            "multiply_adds": None if multiply_adds is None else multiply_adds * self.model.copies,
         }
 
     def check(self, logits: np.ndarray, dataset: Dataset) -> dict[str, Any]:
@@ -86,7 +82,7 @@ class EvaluatedModel:
             `diagnosis`, what `Diagnosis.to_dict` holds, or None of a network whose classes are known; `warnings`,
             what to report to the user.
         """
-        if self.class_order == KNOWN:
+        if self.model.class_order == KNOWN:
             return {"diagnosis": None, "warnings": []}
         names = self.model.class_names
         found = diagnose(logits, dataset.labels_among(names), names)
@@ -96,6 +92,8 @@ class EvaluatedModel:
 
     def speed(self, seconds: float) -> dict[str, Any]:
         """Return `latency` of one image on one thread through LiteRT (an exported file: through its own runtime).
+
+        Where logits are averaged over copies of an image, it is that of all of them, one after the other.
 
         Args:
             seconds: how long the call is repeated; 0 measures nothing.
@@ -109,7 +107,9 @@ class EvaluatedModel:
             run = self.runner()
         except InputError as error:
             return {"latency": None, "latency_unknown": str(error)}
-        return {"latency": asdict(face_latency(run, self.input_shape, seconds=seconds)), "latency_unknown": None}
+        copies = range(self.model.copies)
+        measured = face_latency(lambda pixels: [run(pixels) for _ in copies], self.model.input_shape, seconds=seconds)
+        return {"latency": asdict(measured), "latency_unknown": None}
 
 
 def open_evaluated(
@@ -167,10 +167,10 @@ def _evaluated(given: str, opened: OpenedNetwork) -> EvaluatedModel:
     if opened.exported is not None:
         own = _of_export(opened.exported)
     elif opened.trained is not None:
-        own = _of_run(given, opened.trained)
+        own = _of_run(given, opened.model)
     else:
         own = _of_foreign(given, opened.model)
-    common = {"name": "", "given": given, "model": opened.model, "class_order": opened.model.class_order}
+    common = {"name": "", "given": given, "model": opened.model}
     of_any: dict[str, Any] = common | {"view_spec": ViewSpec()}
     return EvaluatedModel(**of_any | own)
 
@@ -180,7 +180,7 @@ def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
     parameters = None if network is None else network.count_params()
     return {
         "file": path.resolve(),
-        "kind": "Keras" if path.suffix in keras_file.SUFFIXES else _RUNTIMES.get(path.suffix, "other"),
+        "kind": _keras_kind(model) if path.suffix in keras_file.SUFFIXES else _RUNTIMES.get(path.suffix, "other"),
         "network": model.name if network is None else network.name,
         "costs": {
             "parameters": parameters,
@@ -197,13 +197,17 @@ def _keras_network(model: ImageModel) -> keras.Model:
     return model.network
 
 
-def _of_run(given: str, network: keras.Model) -> dict[str, Any]:
-    path, parameters = expanded(given), network.count_params()
+def _keras_kind(model: ImageModel) -> str:
+    return f"Keras {model.numeric_policy}"
+
+
+def _of_run(given: str, model: ImageModel) -> dict[str, Any]:
+    path, network = expanded(given), _keras_network(model)
+    parameters = network.count_params()
     return {
         "file": (path / BEST if path.is_dir() else path).resolve(),
-        "kind": "Keras",
+        "kind": _keras_kind(model),
         "network": network.name,
-        "model": network,
         "view_spec": recorded_views(given),
         "costs": {"parameters": parameters, "bytes": 4 * parameters, "multiply_adds": _multiply_adds(network)},
         "runner": lambda: _litert(network),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from distill.data.dataset import Dataset
+from distill.reports.evaluation_text import evaluated_on
 from distill.reports.metrics import EvaluationMetrics
 from distill.reports.plots_evaluation import (
     RELIABILITY,
@@ -35,6 +36,7 @@ def evaluation_page(report: Mapping[str, Any], dataset: Dataset) -> str:
         "zip": lambda one, other: list(zip(one, other, strict=True)),
         "thousands": lambda value: f"{value:,.0f}",
         "bytes": bytes_text,
+        "evaluated_on": evaluated_on,
         "verdict": lambda model: verdict(EvaluationMetrics.from_dict(model)),
         "file_name": lambda path: Path(path).name,
         "reliability_marks": reliability_marks,

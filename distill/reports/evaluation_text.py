@@ -22,6 +22,7 @@ def model_text(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         f"on {metrics.count + metrics.unlabelled:,} {data['split']} images of {data['name']}",
         f"accuracy {metrics.accuracy:.4f}   balanced accuracy {metrics.balanced_accuracy:.4f}   "
         f"macro-F1 {metrics.macro_f1:.4f}   calibration error {model['calibration']['error']:.4f}",
+        *([f"evaluated on {evaluated_on(model)}"] if model["averages"] else []),
         *worth_lines(metrics),
         *(_compared(teacher) for teacher in model["teachers"]),
         *_copies(model["copies"]),
@@ -29,6 +30,18 @@ def model_text(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         *(f"warning: {warning}" for warning in model["warnings"]),
     ]
     return "\n\n".join(["\n".join(facts), per_class_table(metrics), confusion_text(metrics)])
+
+
+def evaluated_on(model: Mapping[str, Any]) -> str:
+    """Return of what the logits are that evaluate a model, one of `models` in `evaluation.json`."""
+    views, averages = model["views"], model["averages"]
+    shown = "the untouched image" if views == 1 else f"the mean over {views} crops of each image"
+    copies = []
+    if pixels := averages.get("shift_average"):
+        copies.append(f"it moved by {pixels} pixels towards each corner")
+    if averages.get("flip_average"):
+        copies.append("the mirror images of all of these" if copies else "its mirror image")
+    return f"{shown}, averaged with {' and '.join(copies)}" if copies else shown
 
 
 def comparison_text(models: Sequence[Mapping[str, Any]]) -> str:

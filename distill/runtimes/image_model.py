@@ -75,6 +75,11 @@ class ImageModel:
             )
 
     @property
+    def copies(self) -> int:
+        """How many images it is shown where one is scored."""
+        return (5 if self.shift_average else 1) * (2 if self.flip_average else 1)
+
+    @property
     def averages(self) -> dict:
         """JSON-able: `flip_average` and `shift_average` where they change anything."""
         return {name: getattr(self, name) for name in AVERAGES if getattr(self, name)}

@@ -50,7 +50,7 @@ class Scorer:
         self.batch_size = batch_size
         self._mixer = Mixer(dataset, self.view_spec, partner_ids)
         self.features = tuple(features)
-        self._copies = _Averages.of(model, features).copies
+        self._copies = _copies_of(model)
         self._outputs = compile_outputs(model, dataset.image_shape, self.view_spec.columns, self.features)
 
     def score(
@@ -118,7 +118,7 @@ def compile_outputs(
     Raises:
         InputError: one cannot look into this kind of model for features.
     """
-    averages = _Averages.of(model, features)
+    averages = _Averages(model, features)
     network = model.network if isinstance(model, ImageModel) else model
     if network is None:
         predict = predict_with_layers(model, averages.layers)
@@ -143,23 +143,17 @@ class _Averages:
     """Averages over copies of a view, and over the positions of features.
 
     Args:
+        model: an `ImageModel` says over which copies.
         features: of which layers, and how each is averaged.
-        flip: whether every view is shown twice, the second time as its mirror image.
-        shift: by how many pixels each is shown moved towards each corner, too; 0: not at all.
     """
 
-    def __init__(self, features: Sequence[LayerFeature], *, flip: bool = False, shift: int = 0):
+    def __init__(self, model: keras.Model | ImageModel, features: Sequence[LayerFeature]):
         self.features = features
         self.layers = list(dict.fromkeys(each.layer for each in features))
-        self.flip = flip
+        averages = model.averages if isinstance(model, ImageModel) else {}
+        self.flip, shift = averages.get("flip_average", False), averages.get("shift_average", 0)
         self.moves = list(itertools.product((-shift, shift), repeat=2)) if shift else []
-        self.copies = (1 + len(self.moves)) * (1 + flip)
-
-    @classmethod
-    def of(cls, model: keras.Model | ImageModel, features: Sequence[LayerFeature]) -> "_Averages":
-        if not isinstance(model, ImageModel):
-            return cls(features)
-        return cls(features, flip=model.flip_average, shift=model.shift_average)
+        self.copies = _copies_of(model)
 
     def shown(self, pixels: Any, ops: Any = np) -> Any:
         """Return what a network is shown for `pixels`: [copies * B, h, w, c], the first copy of all images first."""
@@ -177,6 +171,11 @@ class _Averages:
         if self.copies > 1:
             logits = ops.mean(ops.reshape(logits, (self.copies, -1, logits.shape[-1])), axis=0)
         return [logits, *(each.averaged(by_name[each.layer], ops) for each in self.features)]
+
+
+def _copies_of(model: keras.Model | ImageModel) -> int:
+    """Return how many images the model is shown where one is scored."""
+    return model.copies if isinstance(model, ImageModel) else 1
 
 
 def _moved(pixels: Any, down: int, right: int, ops: Any) -> Any:

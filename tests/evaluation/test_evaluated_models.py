@@ -12,6 +12,7 @@ from distill.evaluation.evaluated_models import open_evaluated, unique_names
 from distill.prediction.exported_model import is_exported
 from distill.reports.network_costs import multiply_adds
 from distill.runs.networks import load_network
+from distill.runs.trained_networks import trained_path
 from distill.runtimes.image_model import LOGITS, ImageModel
 from students import MicroExpNet
 
@@ -79,14 +80,20 @@ def test_a_keras_file_is_described(network):
         "name": "mine",
         "model": str(path),
         "network": "microexpnet",
-        "kind": "Keras",
+        "kind": "Keras float32",
         "input_shape": [32, 32, 1],
         "views": 1,
+        "averages": {},
         "class_order": "assumed",
         "parameters": saved.count_params(),
         "bytes": 4 * saved.count_params(),
         "multiply_adds": multiply_adds(saved),
     }
+
+
+def test_the_precision_that_a_network_computes_in_is_named(network):
+    run, file = open_evaluated([trained_path("fer2013_resnet10"), str(network[1])], NAMES)
+    assert (run.describe()["kind"], file.describe()["kind"]) == ("Keras mixed_bfloat16", "Keras float32")
 
 
 def test_the_speed_is_that_of_a_litert_file_with_the_same_predictions(network):

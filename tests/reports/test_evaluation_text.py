@@ -18,7 +18,7 @@ def test_a_model_is_described_with_its_tables(report):
     text = model_text(report["models"][0], report["data"])
     facts, classes, confusion = text.split("\n\n")
     lines = facts.splitlines()
-    assert lines[0] == "one: microexpnet, Keras, 65,000 parameters"
+    assert lines[0] == "one: microexpnet, Keras float32, 65,000 parameters"
     assert lines[1] == "on 90 validation images of /somewhere/faces"
     assert lines[2].startswith(f"accuracy {report['models'][0]['accuracy']:.4f}   balanced accuracy ")
     assert lines[3].startswith("95% confidence interval: ")
@@ -30,7 +30,7 @@ def test_a_model_is_described_with_its_tables(report):
 
 def test_what_is_not_known_is_left_out(report):
     text = model_text(report["models"][1], report["data"])
-    assert text.startswith("two: microexpnet, Keras, 260,000 bytes\n")
+    assert text.startswith("two: microexpnet, Keras float32, 260,000 bytes\n")
     assert "copies" not in text
 
 
