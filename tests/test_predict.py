@@ -13,6 +13,7 @@ from PIL import Image
 from distill.command_line.stage import run_stage
 from distill.predict import PredictSettings, predict
 from distill.prediction import predictor, videos
+from distill.prediction.predictor import Predictor
 from tests.prediction.small_student import CLASSES, PORTRAIT, write_students
 
 WRONG_INPUT, INTERRUPTED = 2, 130
@@ -142,6 +143,16 @@ def test_several_threads_say_the_same_in_the_same_order(run, portrait, empty, tm
     (tmp_path / "text.png").write_text("text")
     args = ("portrait.jpg", empty, "text.png", *["portrait.jpg"] * 6)
     assert run(*args, "--threads", "3") == run(*args)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_mirror_images_can_be_asked_about_too(run, model, portrait, threads):
+    args = ("portrait.jpg", "portrait.jpg", "--json", "--threads", threads)
+    code, out, err = run(*args, "--flip-average")
+    assert (code, err) == (0, [])
+    expected = [face.to_dict() for face in Predictor(model, flip_average=True)(portrait)]
+    assert [json.loads(line)["faces"] for line in out] == [expected, expected]
+    assert out != run(*args)[1]
 
 
 def test_a_higher_score_leaves_faces_out(run, portrait):

@@ -193,7 +193,7 @@ def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
 
 def _keras_network(model: ImageModel) -> keras.Model:
     if model.network is None:
-        raise InputError(f"{model.name} is not a graph of Keras layers, which LiteRT would need")
+        raise InputError(f"{model.name} has no Keras layers to convert, and external files use all threads")
     return model.network
 
 

@@ -19,6 +19,11 @@ RUNTIMES: dict[str, _Opens] = {
     onnx_student.SUFFIX: onnx_student.open_file,
 }
 """Suffix -> what opens such a file."""
+_MARKS = {
+    litert_file.SUFFIX: litert_file.DESCRIPTION.encode(),
+    onnx_student.SUFFIX: onnx_student.PROPERTY.encode(),
+}
+"""Suffix -> what stands in such a file that was exported here, and in what is left of a damaged one."""
 SAVED_MODEL_ENDING = "-saved-model"
 """Of the names of SavedModels, which TensorFlow alone opens."""
 EXPORTS = "exports.json"
@@ -62,11 +67,11 @@ def trained_students() -> dict[str, Path]:
 def is_exported(path: str | Path) -> bool:
     """Whether `path` means what `open_exported` opens: an exported file, the folder of such files, or a name.
 
-    An ONNX file that exists is opened to find out: others write them, too.
+    A file that exists is read to find out: others write LiteRT and ONNX files, too.
     """
     path = _place(path)
-    if path.suffix == onnx_student.SUFFIX and path.is_file():
-        return onnx_student.PROPERTY.encode() in path.read_bytes()
+    if path.suffix in _MARKS and path.is_file():
+        return _MARKS[path.suffix] in path.read_bytes()
     return path.suffix in RUNTIMES or (path / EXPORTS).is_file()
 
 

@@ -9,6 +9,7 @@ from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
 from distill.evaluation.evaluate_model import evaluate_model
 from distill.evaluation.evaluated_models import open_evaluated, unique_names
+from distill.prediction import litert_file, onnx_student
 from distill.prediction.exported_model import is_exported
 from distill.reports.network_costs import multiply_adds
 from distill.runs.networks import load_network
@@ -41,9 +42,17 @@ def test_names_become_unique(names, unique):
 
 
 def test_what_counts_as_exported(tmp_path):
+    def write_file(name, text):
+        (tmp_path / name).write_text(f"TFL3 {text} and more")
+        return tmp_path / name
+
     (tmp_path / "exports.json").write_text("{}")
     assert is_exported(str(tmp_path))
     assert is_exported("some.tflite")
+    assert is_exported(str(write_file("ours.tflite", litert_file.DESCRIPTION)))
+    assert is_exported(str(write_file("ours.onnx", onnx_student.PROPERTY)))
+    assert not is_exported(str(write_file("theirs.tflite", "labels.txt")))
+    assert not is_exported(str(write_file("theirs.onnx", "")))
     assert is_exported("some.onnx")
     assert not is_exported(str(tmp_path / "run"))
     assert not is_exported("some.keras")

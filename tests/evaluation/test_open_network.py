@@ -12,6 +12,8 @@ import distill
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
 from distill.evaluation.open_network import is_foreign, open_network
+from distill.exporting.litert import FLOAT32, litert_flatbuffer
+from distill.exporting.onnx_export import onnx_model
 from distill.prediction.exported_model import DEFAULT_STUDENT
 from distill.runtimes.foreign_network import ForeignNetwork
 from tests.runs.test_run_record import VERSION_0_1
@@ -45,6 +47,19 @@ def test_every_origin_names_its_classes_and_gives_their_logits(foreign_file):
     trained = distill.load_network(VERSION_0_1 / "distilled")
     pixels = np.random.default_rng(0).uniform(0, 255, (2, *trained.input_shape[1:])).astype(np.float32)
     np.testing.assert_allclose(run.model.predict(pixels), trained(pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_files_that_another_program_wrote_are_external(foreign_file, tmp_path, suffix):
+    network = keras.saving.load_model(foreign_file)
+    content = litert_flatbuffer(network, FLOAT32) if suffix == ".tflite" else onnx_model(network)
+    theirs = tmp_path / f"theirs{suffix}"
+    theirs.write_bytes(content)
+    network_there = opened(theirs)
+    assert (network_there.exported, network_there.model.class_order, is_foreign(theirs)) == (None, "assumed", True)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 1)).astype(np.float32)
+    given = keras.ops.softmax(network_there.model.predict(pixels))
+    np.testing.assert_allclose(given, network(pixels), atol=1e-5)
 
 
 def test_a_run_in_the_home_folder_is_known(monkeypatch):

@@ -1,7 +1,9 @@
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -73,6 +75,29 @@ def test_many_faces_at_once_are_each_as_alone(exported, rng):
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows, [list(alone(image)[0].probabilities.values()) for image in images], atol=1e-6)
     assert alone.predict_faces(images[:0]).shape == (0, 7)
+
+
+def test_probabilities_may_be_those_of_the_mean_logits_of_a_face_and_its_mirror_image(exported, rng):
+    images = rng.integers(0, 256, (5, 48, 48, 1), np.uint8)
+    plain, both = (Predictor(exported, face_detector="none", flip_average=flip) for flip in (False, True))
+    logits = [np.log(np.float64(plain.predict_faces(each))) for each in (images, images[:, :, ::-1])]
+    assert np.abs(np.diff(logits, axis=0)).max() > 0.1  # a mirror image makes a difference
+    expected = keras.ops.softmax(np.mean(logits, axis=0))
+    np.testing.assert_allclose(both.predict_faces(images), expected, atol=1e-6)
+    np.testing.assert_allclose(list(both(images[0])[0].probabilities.values()), expected[0], atol=1e-6)
+    assert both.predict_faces(images[:0]).shape == (0, 7)
+    assert both(np.zeros((50, 60, 3), np.uint8))[0].probabilities.keys() == set(CLASSES)
+
+
+@pytest.mark.parametrize(
+    "probabilities", [([1.0, 0.0], [0.0, 1.0]), ([1.0, 0.0], [1.0, 0.0])], ids=["opposed", "agreed"]
+)
+def test_a_probability_that_rounds_to_zero_does_not_spoil_the_mean(exported, monkeypatch, probabilities):
+    predictor = Predictor(exported, face_detector="none", flip_average=True)
+    rows = iter(np.float32([[each] for each in probabilities]))
+    monkeypatch.setattr(predictor, "model", SimpleNamespace(probabilities=lambda pixels: next(rows)))
+    given = predictor._probabilities(np.zeros((1, 48, 48, 1), np.float32))
+    np.testing.assert_allclose(given, np.mean(probabilities, axis=0)[None], atol=1e-6)
 
 
 @pytest.mark.parametrize(
