@@ -19,7 +19,7 @@ from distill.exporting.litert import FLOAT32, litert_flatbuffer
 from distill.files.home import expanded
 from distill.prediction.exported_model import ExportedModel, is_exported
 from distill.prediction.latency import face_latency
-from distill.prediction.litert_file import LiteRTFile
+from distill.prediction.litert_file import SUFFIX, LiteRTFile
 from distill.reports.diagnosis import diagnose, warnings_of
 from distill.reports.network_costs import multiply_adds
 from distill.runs.networks import recorded_run, recorded_views
@@ -54,7 +54,8 @@ class EvaluatedModel:
     costs: dict[str, Any]
     """`parameters`, `bytes` and, for one copy of an image, `multiply_adds`; None where they are not known."""
     runner: Callable[[], Callable[[np.ndarray], np.ndarray]]
-    """Makes a function from float32 pixels [1, h, w, c] to probabilities [1, C], on one thread."""
+    """Makes a function from float32 pixels [1, h, w, c] to probabilities [1, C], or what an external LiteRT file
+    gives in their place, on one thread."""
 
     def describe(self) -> dict[str, Any]:
         """Return JSON-able facts: what it is, the views and their copies that evaluate it, and what it costs."""
@@ -187,13 +188,21 @@ def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
             "bytes": (size_of(path) or None) if parameters is None else 4 * parameters,
             "multiply_adds": None if network is None else _multiply_adds(network),
         },
-        "runner": lambda: _litert(_keras_network(model)),
+        "runner": lambda: _litert_file(path, model) if path.suffix == SUFFIX else _litert(_keras_network(model)),
     }
+
+
+def _litert_file(path: Path, model: ImageModel) -> LiteRTFile:
+    """Return the network in an external file, to measure its time: pixels are given as they are."""
+    file = LiteRTFile(path.read_bytes(), source=str(path))
+    if not file.takes(model.input_shape):
+        raise InputError(f"{path} takes no float32 pixels [1, {', '.join(map(str, model.input_shape))}]")
+    return file
 
 
 def _keras_network(model: ImageModel) -> keras.Model:
     if model.network is None:
-        raise InputError(f"{model.name} has no Keras layers to convert, and external files use all threads")
+        raise InputError(f"{model.name} is not a graph of Keras layers, which LiteRT would need")
     return model.network
 
 

@@ -48,6 +48,10 @@ class LiteRTFile:
         """Without the batch."""
         return tuple(map(int, self._input["shape"][1:]))
 
+    def takes(self, input_shape: tuple[int, ...]) -> bool:
+        """Whether it takes one image of this shape at a time, in float32: files of other programs need not."""
+        return self._input["dtype"] is np.float32 and tuple(self._input["shape"]) == (1, *input_shape)
+
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Return float32 [B, C] of float32 pixels [B, h, w, c]."""
         if self._pool is None or len(pixels) == 1:

@@ -3,12 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from distill.data.dataset import Dataset
 from distill.data.expressions import CLASS_ORDERS
 from distill.errors import InputError
 from distill.evaluation.evaluate_model import evaluate_model
 from distill.evaluation.evaluated_models import open_evaluated, unique_names
+from distill.exporting.litert import FLOAT32, litert_flatbuffer
 from distill.prediction import litert_file, onnx_student
 from distill.prediction.exported_model import is_exported
 from distill.reports.network_costs import multiply_adds
@@ -129,6 +132,30 @@ def test_a_network_that_cannot_be_converted_has_no_speed_but_a_reason(tmp_path):
     speed = model.speed(0.01)
     assert speed["latency"] is None
     assert speed["latency_unknown"].startswith("odd cannot be converted to LiteRT float32: ")
+
+
+def test_the_speed_of_a_litert_file_of_another_program_is_its_own(network, tmp_path):
+    path = tmp_path / "theirs.tflite"
+    path.write_bytes(litert_flatbuffer(network[0], FLOAT32))
+    (model,) = open_evaluated([str(path)], NAMES)
+    assert (model.kind, model.speed(0.01)["latency_unknown"]) == ("LiteRT", None)
+    grey = np.full((1, 32, 32, 1), 127.5, np.float32)
+    np.testing.assert_allclose(model.runner()(grey), network[0](grey), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "signature", [tf.TensorSpec([3, 32, 32, 1], tf.float32), tf.TensorSpec([1, 32, 32, 1], tf.uint8)]
+)
+def test_a_litert_file_that_takes_no_single_face_in_float32_has_no_speed_but_a_reason(network, tmp_path, signature):
+    answer = tf.function(lambda pixels: network[0](tf.cast(pixels, tf.float32))).get_concrete_function(signature)
+    constant = convert_variables_to_constants_v2(answer)
+    path = tmp_path / "theirs.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([constant]).convert())
+    (model,) = open_evaluated([str(path)], NAMES)
+    assert model.speed(0.01) == {
+        "latency": None,
+        "latency_unknown": f"{path} takes no float32 pixels [1, 32, 32, 1]",
+    }
 
 
 def test_a_layer_of_unknown_costs_leaves_multiply_adds_out(tmp_path):
