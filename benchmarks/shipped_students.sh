@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The students that come with the package, distilled from the teacher that does, and their labels-only arms; see
+# The students that come with the package, distilled from the teachers that do, and their labels-only arms; see
 # docs/devices.md.
 #
 #     benchmarks/shipped_students.sh path/to/fer2013.csv OUT [SEED...]
 #
-# TEACHER=path/to/run takes another resnet10 than the one in the package. On two cores of an Intel Xeon with AMX: caching
+# TEACHER=path/to/run takes another resnet10 in the place of the package's first. On two cores of an Intel Xeon with AMX: caching
 # took 14 minutes, and runs at 30 images/s (18 minutes) with mixed pictures; slim_mobilenet 50 minutes a run of one thread in
 # plain views and two hours in mixed ones, two runs side by side; slim_resnet_wide 43 a run, at 800 images/s of both,
-# or 30 to 36 on one, at 1,000, where nothing else ran on it. Of slim_resnet_wide the seed that ships is 1. Every step goes
-# on where it stopped when it is run again.
+# or 30 to 36 on one, at 1,000, where nothing else ran on it, and twice as long from both teachers, in twice the epochs. Of
+# slim_resnet_wide the seed that ships is 1. Every step goes on where it stopped when it is run again.
 set -euo pipefail
 trap 'kill $(jobs -p) 2> /dev/null || true' EXIT  # of two runs side by side, none goes on alone
 data=$1 out=$2
@@ -19,14 +19,16 @@ mixed=("${plain[@]:2}" --views 24 --view.mixup 0.4 --view.cutmix 0.3)
 distilled=(--loss hinton --temperature 2 --lambda 0.9)
 train=("${fast[@]}" distill.train_student --data "$data" --batch-size 128 --optimizer adamw --warmup-epochs 1 --ema 0.999
   --view-order random)
-wide=("${train[@]}" --student slim_resnet_wide --epochs 72 --weight-decay 0.02 --lr 0.002 --policy mixed_bfloat16)
+wide=("${train[@]}" --student slim_resnet_wide --weight-decay 0.02 --lr 0.002 --policy mixed_bfloat16)
 mobilenet=("${train[@]}" --student slim_mobilenet --weight-decay 0.01 --lr 0.003)
 plain_mobilenet=("${mobilenet[@]}" --epochs 60)
 mixed_mobilenet=("${mobilenet[@]}" --epochs 115 --student-options keep_prob 1.0)
-teacher=("${fast[@]}" distill.teacher_logits --data "$data" --flip-average --policy mixed_bfloat16)
-if [ -n "${TEACHER:-}" ]; then teacher+=(--teacher resnet10 --weights "$TEACHER"); else teacher+=(--teacher fer2013_resnet10); fi
+cache=("${fast[@]}" distill.teacher_logits --data "$data" --flip-average --policy mixed_bfloat16)
+teacher=("${cache[@]}" --teacher fer2013_resnet10)
+if [ -n "${TEACHER:-}" ]; then teacher=("${cache[@]}" --teacher resnet10 --weights "$TEACHER"); fi
 
 "${teacher[@]}" "${plain[@]}" --out "$out/plain.h5"
+"${cache[@]}" --teacher fer2013_resnet10_seed1 "${plain[@]}" --out "$out/plain-seed1.h5"
 "${teacher[@]}" "${mixed[@]}" --out "$out/mixed.h5"
 # MicroExpNet, whose teacher did without mirror images; the seed that ships is 1
 "${fast[@]}" distill.teacher_logits --data "$data" --teacher fer2013_resnet10 --views 24 "${plain[@]:2}" --out "$out/plain24.h5"
@@ -39,13 +41,18 @@ for seed in "${@:-0}"; do
     taskset -c 1 "${network[@]}" "${settings[@]}" --seed "$seed" --out "$out/mobilenet-$views-labels-alone-$seed"
     wait $!
   done
-  "${wide[@]}" "${distilled[@]}" --logits "$out/plain.h5" --seed "$seed" --out "$out/wide-plain-distilled-$seed"
-  "${wide[@]}" "${plain[@]}" --seed "$seed" --out "$out/wide-plain-labels-alone-$seed"
+  for epochs in 72 144; do
+    stores=("$out/plain.h5")
+    if [ $epochs = 144 ]; then stores+=("$out/plain-seed1.h5"); fi
+    taskset -c 0 "${wide[@]}" --epochs $epochs "${distilled[@]}" --logits "${stores[@]}" --seed "$seed" --out "$out/wide-$epochs-distilled-$seed" &
+    taskset -c 1 "${wide[@]}" --epochs $epochs "${plain[@]}" --seed "$seed" --out "$out/wide-$epochs-labels-alone-$seed"
+    wait $!
+  done
   taskset -c 0 "${micro[@]}" --temperature 2 --lambda 0.9 --seed "$seed" --out "$out/micro-distilled-$seed" &
   taskset -c 1 "${micro[@]}" --lambda 0 --seed "$seed" --out "$out/micro-labels-alone-$seed"
   wait $!
 done
 python -m distill.export --model "$out/micro-distilled-${1:-0}" --data "$data" --formats litert-float32 --out "$out/micro-export"
-for student in mobilenet-mixed wide-plain; do
+for student in mobilenet-mixed wide-144; do
   python -m distill.export --model "$out/$student-distilled-${1:-0}" --data "$data" --formats litert-int8 --out "$out/$student-export"
 done

@@ -65,8 +65,8 @@ class Predictor:
             comes with this package.
         min_face_score: faces that the detector is less sure of, 0..1, are left out; None is its usual one.
         threads: among how many threads many faces are divided.
-        flip_average: predict from the mean of the logits of each face and of its mirror image: usually more accurate,
-            and the model takes twice as long.
+        flip_average: predict from the mean of the logits of each face and of its mirror image: small students are
+            right more often so, and take twice as long.
 
     Raises:
         InputError: the model cannot be used, there is no such detector, or what it needs is not installed.
