@@ -2,7 +2,7 @@
 
     python benchmarks/draw_students.py docs/devices.md docs/students.png
 
-The figures are those of the page's own two tables. A cross stands for a row that has a range, and spans it.
+The figures are those of the page's own two tables. A cross stands for a row of several, and spans them.
 """
 
 import re
@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[\d,]*\d\.?\d*")
 
 
 class Tried(NamedTuple):
-    """A row of a table: what it is called, and lowest and highest of its parameters and accuracies (percent)."""
+    """A row of a table: what it is called, and its parameters and accuracies (percent), of several runs or networks."""
 
     name: str
     parameters: tuple[float, ...]
@@ -27,6 +27,12 @@ class Tried(NamedTuple):
 def numbers(cell: str) -> tuple[float, ...]:
     """Return the numbers of a cell: "61,847 to 70,503" -> (61847.0, 70503.0)."""
     return tuple(float(number.replace(",", "")) for number in _NUMBER.findall(cell))
+
+
+def mean_and_range(values: tuple[float, ...]) -> tuple[float, list[list[float]]]:
+    """Return the mean, and how far below and above it the others reach, as `errorbar` takes it."""
+    mean = sum(values) / len(values)
+    return mean, [[mean - min(values)], [max(values) - mean]]
 
 
 def table(page: str, heads: list[str]) -> list[list[str]]:
@@ -47,16 +53,16 @@ def draw(page: str, path: Path) -> None:
         ],
         "distilled, 12 epochs": [Tried("", numbers(row[1]), numbers(row[2])) for row in short],
     }
-    figure = Figure(figsize=(7, 4.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(7, 5.4), dpi=110, layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="parameters (log scale)", ylabel="accuracy on PublicTest, %")
     for (label, tried), (colour, marker, size) in zip(groups.items(), _MARKS, strict=True):
         for row in tried:
-            x, y = sum(row.parameters) / len(row.parameters), sum(row.accuracy) / len(row.accuracy)
+            (x, x_range), (y, y_range) = mean_and_range(row.parameters), mean_and_range(row.accuracy)
             axes.errorbar(
                 x,
                 y,
-                xerr=row.parameters[-1] - x,
-                yerr=row.accuracy[-1] - y,
+                xerr=x_range,
+                yerr=y_range,
                 color=colour,
                 marker=marker,
                 markersize=size,
@@ -70,7 +76,7 @@ def draw(page: str, path: Path) -> None:
     ticks = (60_000, 100_000, 200_000, 400_000, 800_000)
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_xlim(55_000, 2_500_000)
+    axes.set_xlim(55_000, 5_000_000)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     for side in ("top", "right"):

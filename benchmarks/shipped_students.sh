@@ -5,10 +5,10 @@
 #     benchmarks/shipped_students.sh path/to/fer2013.csv OUT [SEED...]
 #
 # TEACHER=path/to/run takes another resnet10 in the place of the package's first. On two cores of an Intel Xeon with AMX: caching
-# took 14 minutes, and runs at 30 images/s (18 minutes) with mixed pictures; slim_mobilenet 50 minutes a run of one thread in
+# took 14 minutes a store, and runs at 30 images/s (18 minutes) with mixed pictures; slim_mobilenet 50 minutes a run of one thread in
 # plain views and two hours in mixed ones, two runs side by side; slim_resnet_wide 43 a run, at 800 images/s of both,
-# or 30 to 36 on one, at 1,000, where nothing else ran on it, and twice as long from both teachers, in twice the epochs. Of
-# slim_resnet_wide the seed that ships is 1. Every step goes on where it stopped when it is run again.
+# or 30 to 36 on one, at 1,000, where nothing else ran on it; from both teachers 67 (144 epochs, plain) and 48 (120, mixed)
+# on one. Of slim_resnet_wide the seed that ships is 1. Every step goes on where it stopped when it is run again.
 set -euo pipefail
 trap 'kill $(jobs -p) 2> /dev/null || true' EXIT  # of two runs side by side, none goes on alone
 data=$1 out=$2
@@ -28,12 +28,22 @@ teacher=("${cache[@]}" --teacher fer2013_resnet10)
 if [ -n "${TEACHER:-}" ]; then teacher=("${cache[@]}" --teacher resnet10 --weights "$TEACHER"); fi
 
 "${teacher[@]}" "${plain[@]}" --out "$out/plain.h5"
-"${cache[@]}" --teacher fer2013_resnet10_seed1 "${plain[@]}" --out "$out/plain-seed1.h5"
 "${teacher[@]}" "${mixed[@]}" --out "$out/mixed.h5"
+for views in plain mixed; do
+  declare -n settings=$views
+  "${cache[@]}" --teacher fer2013_resnet10_seed1 "${settings[@]}" --out "$out/$views-seed1.h5"
+done
 # MicroExpNet, whose teacher did without mirror images; the seed that ships is 1
 "${fast[@]}" distill.teacher_logits --data "$data" --teacher fer2013_resnet10 --views 24 "${plain[@]:2}" --out "$out/plain24.h5"
 micro=("${fast[@]}" distill.train_student --data "$data" --logits "$out/plain24.h5" --student microexpnet --epochs 300
   --view-order random --schedule cosine --lr 0.001 --student-options keep_prob 1.0 pixel_scale 0.0625)
+wide_pair() {  # NAME EPOCHS VIEWS STORE...: slim_resnet_wide distilled, and from labels alone
+  local name=$1 epochs=$2
+  local -n views_of_pair=$3
+  taskset -c 0 "${wide[@]}" --epochs "$epochs" "${distilled[@]}" --logits "${@:4}" --seed "$seed" --out "$out/wide-$name-distilled-$seed" &
+  taskset -c 1 "${wide[@]}" --epochs "$epochs" "${views_of_pair[@]}" --seed "$seed" --out "$out/wide-$name-labels-alone-$seed"
+  wait $!
+}
 for seed in "${@:-0}"; do
   for views in plain mixed; do
     declare -n settings=$views network=${views}_mobilenet
@@ -41,18 +51,14 @@ for seed in "${@:-0}"; do
     taskset -c 1 "${network[@]}" "${settings[@]}" --seed "$seed" --out "$out/mobilenet-$views-labels-alone-$seed"
     wait $!
   done
-  for epochs in 72 144; do
-    stores=("$out/plain.h5")
-    if [ $epochs = 144 ]; then stores+=("$out/plain-seed1.h5"); fi
-    taskset -c 0 "${wide[@]}" --epochs $epochs "${distilled[@]}" --logits "${stores[@]}" --seed "$seed" --out "$out/wide-$epochs-distilled-$seed" &
-    taskset -c 1 "${wide[@]}" --epochs $epochs "${plain[@]}" --seed "$seed" --out "$out/wide-$epochs-labels-alone-$seed"
-    wait $!
-  done
+  wide_pair plain 72 plain "$out/plain.h5"
+  wide_pair plain-both 144 plain "$out/plain.h5" "$out/plain-seed1.h5"
+  wide_pair mixed-both 120 mixed "$out/mixed.h5" "$out/mixed-seed1.h5"
   taskset -c 0 "${micro[@]}" --temperature 2 --lambda 0.9 --seed "$seed" --out "$out/micro-distilled-$seed" &
   taskset -c 1 "${micro[@]}" --lambda 0 --seed "$seed" --out "$out/micro-labels-alone-$seed"
   wait $!
 done
 python -m distill.export --model "$out/micro-distilled-${1:-0}" --data "$data" --formats litert-float32 --out "$out/micro-export"
-for student in mobilenet-mixed wide-144; do
+for student in mobilenet-mixed wide-mixed-both; do
   python -m distill.export --model "$out/$student-distilled-${1:-0}" --data "$data" --formats litert-int8 --out "$out/$student-export"
 done
