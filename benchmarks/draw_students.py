@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[\d,]*\d\.?\d*")
 
 
 class Tried(NamedTuple):
-    """A row of a table: what it is called, and its parameters and accuracies (percent), of several runs or networks."""
+    """A row of a table: what it is called, and parameters and accuracies (percent), of one run or several."""
 
     name: str
     parameters: tuple[float, ...]

@@ -50,8 +50,8 @@ class PredictSettings(FaceSettings):
     """Exported student, folder of its card, or name of a student that comes with this package
     (fer2013_slim_mobilenet has a tenth of the bytes of the default, fer2013_microexpnet is MicroExpNet of 2019)."""
     flip_average: bool = False
-    """Predict from the mean of the logits of each face and of its mirror image: small students are right more often so,
-    and take twice as long."""
+    """Predict from the mean of the logits of each face and of its mirror image: small students are right more often
+    so, and take twice as long."""
     recursive: bool = False
     """Take the images in folders within a folder, too."""
     json: bool = False
