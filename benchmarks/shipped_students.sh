@@ -27,10 +27,9 @@ cache=("${fast[@]}" distill.teacher_logits --data "$data" --flip-average --polic
 teacher=("${cache[@]}" --teacher fer2013_resnet10)
 if [ -n "${TEACHER:-}" ]; then teacher=("${cache[@]}" --teacher resnet10 --weights "$TEACHER"); fi
 
-"${teacher[@]}" "${plain[@]}" --out "$out/plain.h5"
-"${teacher[@]}" "${mixed[@]}" --out "$out/mixed.h5"
 for views in plain mixed; do
   declare -n settings=$views
+  "${teacher[@]}" "${settings[@]}" --out "$out/$views.h5"
   "${cache[@]}" --teacher fer2013_resnet10_seed1 "${settings[@]}" --out "$out/$views-seed1.h5"
 done
 # MicroExpNet, whose teacher did without mirror images; the seed that ships is 1
