@@ -17,9 +17,11 @@ from distill.exporting.comparing import size_of
 from distill.exporting.graph import probabilities_network
 from distill.exporting.litert import FLOAT32, litert_flatbuffer
 from distill.files.home import expanded
+from distill.prediction import litert_file, onnx_student
 from distill.prediction.exported_model import ExportedModel, is_exported
 from distill.prediction.latency import face_latency
-from distill.prediction.litert_file import SUFFIX, LiteRTFile
+from distill.prediction.litert_file import LiteRTFile
+from distill.prediction.onnx_student import ONNXStudent
 from distill.reports.diagnosis import diagnose, warnings_of
 from distill.reports.network_costs import multiply_adds
 from distill.runs.networks import recorded_run, recorded_views
@@ -29,7 +31,11 @@ from distill.runtimes.foreign_network import ForeignNetwork
 from distill.runtimes.image_model import ImageModel
 from distill.scoring.teacher_check import check_teacher
 
-_RUNTIMES = {".tflite": "LiteRT", ".onnx": "ONNX"}
+_RUNTIMES: dict[str, tuple[str, type[LiteRTFile | ONNXStudent]]] = {
+    litert_file.SUFFIX: ("LiteRT", LiteRTFile),
+    onnx_student.SUFFIX: ("ONNX", ONNXStudent),
+}
+"""Suffix -> name of what runs such a file, and how."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,7 +60,7 @@ class EvaluatedModel:
     costs: dict[str, Any]
     """`parameters`, `bytes` and, for one copy of an image, `multiply_adds`; None where they are not known."""
     runner: Callable[[], Callable[[np.ndarray], np.ndarray]]
-    """Makes a function from float32 pixels [1, h, w, c] to probabilities [1, C], or what an external LiteRT file
+    """Makes a function from float32 pixels [1, h, w, c] to probabilities [1, C], or what an external file
     gives in their place, on one thread."""
 
     def describe(self) -> dict[str, Any]:
@@ -92,7 +98,7 @@ class EvaluatedModel:
         return {"diagnosis": found.to_dict(), "warnings": warnings}
 
     def speed(self, seconds: float) -> dict[str, Any]:
-        """Return `latency` of one image on one thread through LiteRT (an exported file: through its own runtime).
+        """Return `latency` of one image on one thread through LiteRT (a file for another runtime: through that).
 
         Where logits are averaged over copies of an image, it is that of all of them, one after the other.
 
@@ -181,23 +187,32 @@ def _of_foreign(given: str, model: ImageModel) -> dict[str, Any]:
     parameters = None if network is None else network.count_params()
     return {
         "file": path.resolve(),
-        "kind": _keras_kind(model) if path.suffix in keras_file.SUFFIXES else _RUNTIMES.get(path.suffix, "other"),
+        "kind": _kind_of_foreign(path, model),
         "network": model.name if network is None else network.name,
         "costs": {
             "parameters": parameters,
             "bytes": (size_of(path) or None) if parameters is None else 4 * parameters,
             "multiply_adds": None if network is None else _multiply_adds(network),
         },
-        "runner": lambda: _litert_file(path, model) if path.suffix == SUFFIX else _litert(_keras_network(model)),
+        "runner": lambda: _file(path, model) if path.suffix in _RUNTIMES else _litert(_keras_network(model)),
     }
 
 
-def _litert_file(path: Path, model: ImageModel) -> LiteRTFile:
+def _kind_of_foreign(path: Path, model: ImageModel) -> str:
+    if path.suffix in keras_file.SUFFIXES:
+        return _keras_kind(model)
+    return _RUNTIMES[path.suffix][0] if path.suffix in _RUNTIMES else "other"
+
+
+def _file(path: Path, model: ImageModel) -> Callable[[np.ndarray], np.ndarray]:
     """Return the network in an external file, to measure its time: pixels are given as they are."""
-    file = LiteRTFile(path.read_bytes(), source=str(path))
-    if not file.takes(model.input_shape):
-        raise InputError(f"{path} takes no float32 pixels [1, {', '.join(map(str, model.input_shape))}]")
-    return file
+    file = _RUNTIMES[path.suffix][1](path.read_bytes(), source=str(path))
+    height, width, channels = model.input_shape
+    if file.takes(model.input_shape):
+        return file
+    if file.takes((channels, height, width)):
+        return lambda pixels: file(pixels.transpose(0, 3, 1, 2))
+    raise InputError(f"{path} takes no float32 pixels [1, {height}, {width}, {channels}]")
 
 
 def _keras_network(model: ImageModel) -> keras.Model:
@@ -237,7 +252,7 @@ def _litert(network: keras.Model) -> LiteRTFile:
 def _of_export(exported: ExportedModel) -> dict[str, Any]:
     return {
         "file": exported.path.resolve(),
-        "kind": f"{_RUNTIMES[exported.path.suffix]} {exported.description.precision}",
+        "kind": f"{_RUNTIMES[exported.path.suffix][0]} {exported.description.precision}",
         "network": exported.description.name,
         "costs": {"parameters": None, "bytes": exported.path.stat().st_size, "multiply_adds": None},
         "runner": lambda: exported.run,

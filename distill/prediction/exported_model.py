@@ -14,16 +14,20 @@ from distill.prediction import litert_file, onnx_student
 from distill.prediction.description import ModelDescription
 
 _Opens = Callable[..., tuple[Callable[[np.ndarray], np.ndarray], ModelDescription]]
-RUNTIMES: dict[str, _Opens] = {
-    litert_file.SUFFIX: litert_file.open_file,
-    onnx_student.SUFFIX: onnx_student.open_file,
+
+
+@dataclass(frozen=True)
+class _Runtime:
+    open_file: _Opens
+    mark: bytes
+    """What stands in a file that was exported here, and in what is left of a damaged one."""
+
+
+_RUNTIMES = {
+    litert_file.SUFFIX: _Runtime(litert_file.open_file, litert_file.DESCRIPTION.encode()),
+    onnx_student.SUFFIX: _Runtime(onnx_student.open_file, onnx_student.PROPERTY.encode()),
 }
-"""Suffix -> what opens such a file."""
-_MARKS = {
-    litert_file.SUFFIX: litert_file.DESCRIPTION.encode(),
-    onnx_student.SUFFIX: onnx_student.PROPERTY.encode(),
-}
-"""Suffix -> what stands in such a file that was exported here, and in what is left of a damaged one."""
+"""Suffix -> how such a file is opened."""
 SAVED_MODEL_ENDING = "-saved-model"
 """Of the names of SavedModels, which TensorFlow alone opens."""
 EXPORTS = "exports.json"
@@ -70,9 +74,9 @@ def is_exported(path: str | Path) -> bool:
     A file that exists is read to find out: others write LiteRT and ONNX files, too.
     """
     path = _place(path)
-    if path.suffix in _MARKS and path.is_file():
-        return _MARKS[path.suffix] in path.read_bytes()
-    return path.suffix in RUNTIMES or (path / EXPORTS).is_file()
+    if path.suffix in _RUNTIMES and path.is_file():
+        return _RUNTIMES[path.suffix].mark in path.read_bytes()
+    return path.suffix in _RUNTIMES or (path / EXPORTS).is_file()
 
 
 def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
@@ -90,14 +94,14 @@ def open_exported(path: str | Path, *, threads: int = 1) -> ExportedModel:
     path = _place(path)
     if path.is_dir():
         path = path / _recommended(path)
-    if path.suffix not in RUNTIMES:
+    if path.suffix not in _RUNTIMES:
         folder, names = "the folder that python -m distill.export wrote", ", ".join(trained_students())
-        what_works = f"expected {' or '.join(RUNTIMES)}, {folder}, or a student of the package ({names})"
+        what_works = f"expected {' or '.join(_RUNTIMES)}, {folder}, or a student of the package ({names})"
         raise InputError(f"{path} is not an exported student: {what_works}{_hint(path)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     with reading(path):
-        run, description = RUNTIMES[path.suffix](path, threads=threads)
+        run, description = _RUNTIMES[path.suffix].open_file(path, threads=threads)
     _check_fits(run, description, path)
     return ExportedModel(path, description, run)
 

@@ -41,13 +41,22 @@ class ONNXStudent:
         except Exception as error:  # onnxruntime's own kinds, of which none is public
             line = next(iter(str(error).splitlines()), type(error).__name__)
             raise InputError(f"{source} is not an ONNX file that can be run: {line:.200}") from error
-        self._input = self._session.get_inputs()[0].name
+        self._input = self._session.get_inputs()[0]
         self.properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+
+    def takes(self, input_shape: tuple[int, ...]) -> bool:
+        """Whether it takes one image of this shape, in float32: files of other programs need not."""
+        shape = self._input.shape
+        fits = len(shape) == 1 + len(input_shape) and all(
+            side == expected or not isinstance(side, int)  # an open side has a name, or None
+            for side, expected in zip(shape, (1, *input_shape), strict=True)
+        )
+        return fits and self._input.type == "tensor(float)"
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Return float32 [B, C] of float32 pixels [B, h, w, c]."""
         chunks = [pixels[start : start + _CHUNK] for start in range(0, len(pixels), _CHUNK)]
-        return np.concatenate([self._session.run(None, {self._input: chunk})[0] for chunk in chunks])
+        return np.concatenate([self._session.run(None, {self._input.name: chunk})[0] for chunk in chunks])
 
 
 def open_file(path: Path, *, threads: int = 1) -> tuple[ONNXStudent, ModelDescription]:

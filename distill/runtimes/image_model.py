@@ -70,7 +70,7 @@ class ImageModel:
         most = min(self.input_shape[:2]) // 2
         if self.shift_average not in range(most + 1):
             raise InputError(
-                f"shift_average must be a whole number of pixels in 0..{most}, half of the images that {self.name} "
+                f"shift-average must be a whole number of pixels in 0..{most}, half of the images that {self.name} "
                 f"takes, received {self.shift_average}"
             )
 

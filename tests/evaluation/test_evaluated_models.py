@@ -158,6 +158,47 @@ def test_a_litert_file_that_takes_no_single_face_in_float32_has_no_speed_but_a_r
     }
 
 
+def _write_onnx(path, shape, kind="FLOAT"):
+    """A network of one layer, as another program would write it; return its weights."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(0)
+    weights, bias = rng.normal(0, 0.01, (64, 7)).astype(np.float32), rng.normal(0, 1, 7).astype(np.float32)
+    types, make_node, typed = onnx.TensorProto, onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        make_node("Cast", ["pixels"], ["floats"], to=types.FLOAT),
+        make_node("Flatten", ["floats"], ["flat"]),
+        make_node("Gemm", ["flat", "weights", "bias"], ["logits"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "theirs",
+        [typed("pixels", getattr(types, kind), shape)],
+        [typed("logits", types.FLOAT, [shape[0], 7])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in {"weights": weights, "bias": bias}.items()],
+    )
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    return weights, bias
+
+
+@pytest.mark.parametrize("shape", [[1, 8, 8, 1], ["B", 8, 8, 1], ["B", 1, 8, 8], [None, 1, 8, 8]])
+def test_the_speed_of_an_onnx_file_of_another_program_is_its_own(tmp_path, shape):
+    path = tmp_path / "theirs.onnx"
+    weights, bias = _write_onnx(path, shape)
+    (model,) = open_evaluated([str(path)], NAMES)
+    assert (model.kind, model.speed(0.01)["latency_unknown"]) == ("ONNX", None)
+    pixels = np.random.default_rng(1).uniform(0, 255, (1, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_allclose(model.runner()(pixels), pixels.reshape(1, 64) @ weights + bias, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("shape", "kind"), [([3, 8, 8, 1], "FLOAT"), (["B", 8, 8, 1], "UINT8")])
+def test_an_onnx_file_that_takes_no_single_face_in_float32_has_no_speed_but_a_reason(tmp_path, shape, kind):
+    path = tmp_path / "theirs.onnx"
+    _write_onnx(path, shape, kind)
+    (model,) = open_evaluated([str(path)], NAMES)
+    assert model.speed(0.01) == {"latency": None, "latency_unknown": f"{path} takes no float32 pixels [1, 8, 8, 1]"}
+
+
 def test_a_layer_of_unknown_costs_leaves_multiply_adds_out(tmp_path):
     inputs = keras.Input((8, 8, 1))
     outputs = keras.layers.Flatten()(keras.layers.Conv2DTranspose(2, 3)(inputs))

@@ -117,7 +117,7 @@ def test_a_store_knows_over_what_its_logits_are_averaged(tmp_path, faces, networ
 
 @pytest.mark.parametrize("pixels", [-1, 5, 1.5])
 def test_a_shift_that_leaves_the_image_is_refused_before_anything_is_written(tmp_path, faces, network, pixels):
-    with pytest.raises(InputError, match=rf"shift_average must be .* in 0\.\.4, .* received {pixels}"):
+    with pytest.raises(InputError, match=rf"shift-average must be .* in 0\.\.4, .* received {pixels}"):
         cache_logits(network, faces, tmp_path / "t.h5", shift_average=pixels, progress=False)
     assert not list(tmp_path.iterdir())
 
