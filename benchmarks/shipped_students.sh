@@ -6,9 +6,9 @@
 #
 # TEACHER=path/to/run takes another resnet10 in the place of the package's first. On two cores of an Intel Xeon with AMX: caching
 # took 14 minutes a store, and runs at 30 images/s (18 minutes) with mixed pictures; slim_mobilenet 50 minutes a run of one thread in
-# plain views and two hours in mixed ones, two runs side by side; slim_resnet_wide 43 a run, at 800 images/s of both,
+# plain views and 108 for the 170 epochs in mixed ones, two runs side by side; slim_resnet_wide 43 a run, at 800 images/s of both,
 # or 30 to 36 on one, at 1,000, where nothing else ran on it; from both teachers 67 (144 epochs, plain) and 48 (120, mixed)
-# on one. Of slim_resnet_wide the seed that ships is 1. Every step goes on where it stopped when it is run again.
+# on one. Of slim_resnet_wide and slim_mobilenet the seed that ships is 1. Every step goes on where it stopped when it is run again.
 set -euo pipefail
 trap 'kill $(jobs -p) 2> /dev/null || true' EXIT  # of two runs side by side, none goes on alone
 data=$1 out=$2
@@ -22,7 +22,7 @@ train=("${fast[@]}" distill.train_student --data "$data" --batch-size 128 --opti
 wide=("${train[@]}" --student slim_resnet_wide --weight-decay 0.02 --lr 0.002 --policy mixed_bfloat16)
 mobilenet=("${train[@]}" --student slim_mobilenet --weight-decay 0.01 --lr 0.003)
 plain_mobilenet=("${mobilenet[@]}" --epochs 60)
-mixed_mobilenet=("${mobilenet[@]}" --epochs 115 --student-options keep_prob 1.0)
+mixed_mobilenet=("${mobilenet[@]}" --epochs 170 --student-options keep_prob 1.0)
 cache=("${fast[@]}" distill.teacher_logits --data "$data" --flip-average --policy mixed_bfloat16)
 teacher=("${cache[@]}" --teacher fer2013_resnet10)
 if [ -n "${TEACHER:-}" ]; then teacher=("${cache[@]}" --teacher resnet10 --weights "$TEACHER"); fi
@@ -46,7 +46,9 @@ wide_pair() {  # NAME EPOCHS VIEWS STORE...: slim_resnet_wide distilled, and fro
 for seed in "${@:-0}"; do
   for views in plain mixed; do
     declare -n settings=$views network=${views}_mobilenet
-    taskset -c 0 "${network[@]}" "${distilled[@]}" --logits "$out/$views.h5" --seed "$seed" --out "$out/mobilenet-$views-distilled-$seed" &
+    stores=("$out/$views.h5")
+    if [ "$views" = mixed ]; then stores+=("$out/mixed-seed1.h5"); fi
+    taskset -c 0 "${network[@]}" "${distilled[@]}" --logits "${stores[@]}" --seed "$seed" --out "$out/mobilenet-$views-distilled-$seed" &
     taskset -c 1 "${network[@]}" "${settings[@]}" --seed "$seed" --out "$out/mobilenet-$views-labels-alone-$seed"
     wait $!
   done
